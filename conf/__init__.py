@@ -1,0 +1,1 @@
+"""The configuration groups that ship with mlkit-build."""

@@ -1,0 +1,133 @@
+"""Overrides in, frozen dataclasses out: composing ends here, and so does OmegaConf."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose as hydra_compose
+from hydra import initialize
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mlkit_build import recipe as schema
+from mlkit_build.config import plugins
+from mlkit_build.config.explain import explained
+from mlkit_build.config.roots import Roots
+from mlkit_build.config.schema import GROUPS, Root, register
+from mlkit_build.errors import ConfigError
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Recipe, Settings
+
+CONFIG_NAME = "config"
+VERSION_BASE = "1.3"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job, ready to run.
+
+    Attributes:
+        recipe: What to build.
+        settings: How to run.
+        folder: The recipe's folder; its paths are relative to it.
+        warnings: What the user should know and nothing stops for.
+    """
+
+    recipe: Recipe
+    settings: Settings
+    folder: Path
+    warnings: tuple[str, ...] = ()
+
+
+def compose(overrides: Sequence[str], roots: Roots) -> Composed:
+    """Compose one job from Hydra overrides, e.g. `["recipe=mnist", "quantization=int8"]`.
+
+    Raises:
+        ConfigError: Anything in the overrides or the files is wrong; names file or override, field, and what was expected.
+    """
+    try:
+        with searching(roots), initialize(version_base=VERSION_BASE, config_path=None):
+            cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise explained(error, overrides, roots) from error
+    return from_cfg(cfg, roots)
+
+
+def from_cfg(cfg: DictConfig, roots: Roots) -> Composed:
+    """Turn a composed config into a job.
+
+    Raises:
+        ConfigError: No recipe was chosen, a mandatory value is missing, or values do not fit together.
+    """
+    if cfg.get("recipe_dir") is None:
+        raise no_recipe(roots)
+    folder = Path(cfg.recipe_dir)
+    file = folder / "recipe.yaml"
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
+    try:
+        plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise explained(error, (), roots) from error
+    try:
+        for group in GROUPS:
+            _check_kind(group, cfg.get(group))
+        if plain["source"] is None:
+            raise ConfigError("source: missing", f"add `source: {{kind: {GROUPS['source'][0].kind}, path: ...}}`")  # type: ignore[attr-defined]
+        root = from_plain(Root, plain)
+        recipe, settings = _part(Recipe, root), _part(Settings, root)
+        schema.check(recipe)
+        schema.check_settings(settings)
+    except ConfigError as error:
+        raise type(error)(f"{file}: {error.message}", error.hint) from error
+    found = roots.recipe(folder.name)
+    shadowed = found.shadows if found and found.path == folder else ()
+    warnings = tuple(f"recipe {folder.name!r} also exists in {path}; using {folder}" for path in shadowed)
+    return Composed(recipe, settings, folder, warnings)
+
+
+def no_recipe(roots: Roots) -> ConfigError:
+    """Return the answer to a command that names no recipe: the list of recipes."""
+    names = ", ".join(recipe.name for recipe in roots.all_recipes())
+    return ConfigError(f"recipe: none given; known recipes: {names or 'none'}", "run `mlkit-build recipe=<name>`")
+
+
+class searching:  # noqa: N801 - reads as a word: `with searching(roots)`
+    """Let Hydra see our schema, recipes and groups inside the block, and put things back as they were afterwards."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+
+    def __enter__(self) -> None:
+        register()
+        plugins.activate(self._roots)
+
+    def __exit__(self, *_: object) -> None:
+        plugins.activate(None)
+
+
+def _check_kind(group: str, node: Any) -> None:
+    """A kind is chosen with `source=<kind>`, which brings its fields; setting `source.kind` alone would mix two kinds."""
+    if node is None:
+        return
+    cls = OmegaConf.get_type(node)
+    default = getattr(cls, "kind", None)
+    if default is None:
+        raise ConfigError(f"{group}.kind: missing", f"known kinds: {', '.join(plugins.choices(group))}")
+    if node.kind != default:
+        raise ConfigError(
+            f"{group}.kind: expected {default!r}, found {node.kind!r}",
+            f"choose another kind with `{group}={node.kind}`, which brings that kind's fields",
+        )
+
+
+def _part(cls: type[T], root: Root) -> T:
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    return cls(**{name: getattr(root, name) for name in names})

@@ -1,0 +1,110 @@
+"""The recipe's dataclasses as Hydra structured configs, and the way back to frozen objects.
+
+OmegaConf makes nodes of frozen dataclasses read-only, so that nothing could be merged into them: each class gets a mutable
+twin of the same name and fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from mlkit_build.recipe import FrozenGraph, Npz, Recipe, Settings, Tf1Checkpoint
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "source": (Tf1Checkpoint, FrozenGraph),
+    "dataset": (Npz,),
+    "calibration": (Npz,),
+}
+"""Configuration group -> the kinds it offers. In a recipe, `kind:` makes the choice."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Root(Recipe, Settings):
+    """Everything that `recipe=... key=value` can set.
+
+    Attributes:
+        recipe_dir: The recipe's folder; filled in when the recipe is found.
+    """
+
+    recipe_dir: str | None = None
+
+
+def register() -> None:
+    """Put the schema and the kinds into Hydra's store. Doing it again changes nothing."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=structured(Root), provider="mlkit-build")
+    for group, kinds in GROUPS.items():
+        for kind in kinds:
+            store.store(group=group, name=kind_of(kind), node=structured(kind), provider="mlkit-build")
+
+
+@cache
+def structured(cls: type) -> type:
+    """Return the mutable twin of the frozen dataclass `cls`, in types that OmegaConf knows."""
+    hints = typing.get_type_hints(cls)
+    fields: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(cls):
+        annotation = _translate(hints[field.name])
+        if dataclasses.is_dataclass(field.default_factory):
+            default = dataclasses.field(default_factory=structured(typing.cast(type, field.default_factory)))
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+        elif isinstance(field.default, tuple):
+            default = dataclasses.field(default_factory=list)
+        else:
+            default = dataclasses.field(default=None if field.default is dataclasses.MISSING else field.default)
+        fields.append((field.name, annotation, default))
+    return dataclasses.make_dataclass(cls.__name__, fields)
+
+
+def kind_of(cls: type) -> str:
+    """Return the `kind` that the dataclass `cls` stands for."""
+    return str(next(field.default for field in dataclasses.fields(cls) if field.name == "kind"))
+
+
+def fields_at(path: list[str], kinds: Mapping[str, str]) -> list[str]:
+    """Return the field names that may stand at the dotted `path`, to suggest one for a misspelt key.
+
+    Args:
+        path: The keys above it; unknown ones give an empty list.
+        kinds: Group -> kind in use.
+    """
+    cls: Any = Root
+    for step, key in enumerate(path):
+        if step == 0 and key in GROUPS:
+            cls = next((kind for kind in GROUPS[key] if kind_of(kind) == kinds.get(key)), GROUPS[key][0])
+            continue
+        if typing.get_origin(cls) is not None and issubclass(typing.get_origin(cls), Mapping):
+            cls = typing.get_args(cls)[1]
+            continue
+        if not dataclasses.is_dataclass(cls):
+            return []
+        cls = typing.get_type_hints(cls).get(key)
+    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def _translate(annotation: Any) -> Any:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        members = [argument for argument in arguments if argument is not type(None)]
+        if any(_has_kind(member) for member in members):
+            return Any
+        return typing.Optional[_translate(members[0])]  # noqa: UP045 - OmegaConf reads typing.Optional
+    if origin is tuple:
+        return list[_translate(arguments[0])]  # type: ignore[misc]
+    if origin is not None and issubclass(origin, Mapping):
+        return dict[str, _translate(arguments[1])]  # type: ignore[misc]
+    if dataclasses.is_dataclass(annotation):
+        return structured(typing.cast(type, annotation))
+    return annotation
+
+
+def _has_kind(member: Any) -> bool:
+    return dataclasses.is_dataclass(member) and any(field.name == "kind" for field in dataclasses.fields(member))

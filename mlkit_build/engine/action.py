@@ -1,0 +1,91 @@
+"""The engine's words: an action, the decision about it, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.store import Digest, Record
+
+
+@dataclass(frozen=True)
+class OutputOf:
+    """An input that another action produces."""
+
+    action: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """One cacheable step: a pure function from (params, input files) to output files.
+
+    Attributes:
+        name: Unique within a build.
+        stage: The stage it belongs to.
+        version: Raised whenever the function's results change for equal inputs.
+        runtime: What its process imports, and so whose versions are in its key: `tensorflow`, `litert`, `quantizer` or
+            `python` (neither).
+        function: `module:function`, called as `function(params, inputs, outputs)` with the params as plain values, the
+            inputs as paths by name, and the folder to write outputs to.
+        params: Everything but files that decides the result, as plain values.
+        inputs: Name -> a file of the user, or an output of another action.
+        outputs: Names of the files it writes.
+    """
+
+    name: str
+    stage: str
+    version: int
+    runtime: str
+    function: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Path | OutputOf]
+    outputs: tuple[str, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The actions that must be done before this one."""
+        return tuple(dict.fromkeys(item.action for item in self.inputs.values() if isinstance(item, OutputOf)))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether an action must run, and why.
+
+    Attributes:
+        key: Its key; empty while an input is not known yet.
+        document: Its key document.
+        record: What to reuse; None on a miss.
+        reason: The decision in a few words.
+    """
+
+    action: Action
+    key: str
+    document: Mapping[str, Any]
+    record: Record | None
+    reason: str
+
+    @property
+    def hit(self) -> bool:
+        """Whether the action need not run."""
+        return self.record is not None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an action.
+
+    Attributes:
+        outputs: File name -> digest, to be fetched from the store.
+        cached: Whether it was reused.
+        seconds: How long it took in this build.
+    """
+
+    action: Action
+    key: str
+    outputs: Mapping[str, Digest]
+    cached: bool
+    seconds: float
+    reason: str

@@ -1,0 +1,153 @@
+"""The parent's side of the fork servers: one per preload, started when a miss needs it, ended with the build."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.errors import StageError
+
+_STRIPPED = ("TF_", "KERAS_", "XLA_", "TFLITE_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "PYTHON", "LC_", "LANG")
+"""Prefixes of environment variables that could change an action's bytes without being in its key."""
+
+_FIXED = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "KERAS_BACKEND": "tensorflow",
+}
+"""The environment of every action, stated here and so part of what an action's version means."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit status, negative for the signal that killed it, and how long it ran."""
+
+    status: int
+    seconds: float
+
+
+class Pool:
+    """Fork servers by preload. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, _Server] = {}
+        self._lock = threading.Lock()
+
+    def warm(self, preload: str) -> None:
+        """Start the server for `preload`, without waiting for its imports."""
+        with self._lock:
+            if preload not in self._servers or self._servers[preload].dead:
+                self._servers[preload] = _Server(preload)
+
+    def submit(self, preload: str, request: Mapping[str, Any]) -> Future[Ended]:
+        """Have an action run; the future ends with the child. An action that needs no preload takes any server there is."""
+        if preload == "python":
+            preload = next((name for name, server in self._servers.items() if server.ready), "python")
+        self.warm(preload)
+        return self._servers[preload].submit(request)
+
+    def close(self) -> None:
+        """Kill the servers and everything they forked."""
+        with self._lock:
+            for server in self._servers.values():
+                server.close()
+            self._servers.clear()
+
+
+class _Server:
+    def __init__(self, preload: str) -> None:
+        self.preload = preload
+        self.ready = False
+        self._waiting: dict[int, Future[Ended]] = {}
+        self._lock = threading.Lock()
+        self._next = 0
+        self._failure = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mlkit_build.engine.worker", preload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, name=f"mlkit-build-{preload}", daemon=True)
+        self._reader.start()
+
+    @property
+    def dead(self) -> bool:
+        return self._process.poll() is not None
+
+    def submit(self, request: Mapping[str, Any]) -> Future[Ended]:
+        future: Future[Ended] = Future()
+        with self._lock:
+            identifier = self._next
+            self._next += 1
+            self._waiting[identifier] = future
+        line = json.dumps({"id": identifier, **request}).encode() + b"\n"
+        try:
+            assert self._process.stdin is not None
+            with self._lock:
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
+        except OSError:
+            self._fail()
+        return future
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError, OSError):
+            for line in self._process.stdout:
+                answer = json.loads(line)
+                if answer["id"] is None:
+                    self._failure = answer["error"]
+                    continue
+                self.ready = True
+                with self._lock:
+                    future = self._waiting.pop(answer["id"], None)
+                if future is not None:
+                    future.set_result(Ended(answer["status"], answer["seconds"]))
+        self._fail()
+
+    def _fail(self) -> None:
+        with self._lock:
+            waiting, self._waiting = list(self._waiting.values()), {}
+        problem = self._failure or "it was killed"
+        for future in waiting:
+            if not future.done():
+                future.set_exception(
+                    StageError(
+                        f"the {self.preload} worker process ended: {problem}",
+                        "check that the package is installed whole (`pip check`) and that there is memory left",
+                    )
+                )
+
+
+def _environment() -> dict[str, str]:
+    package_parent = str(Path(__file__).resolve().parents[2])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_STRIPPED)}
+    paths = [package_parent, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**kept, **_FIXED, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,303 @@
+"""Runs actions in order of need, several at a time: a hit is reused, a miss runs in a child and is recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Protocol
+
+from mlkit_build.engine.action import Action, Decision, OutputOf, Result
+from mlkit_build.engine.decide import decide
+from mlkit_build.engine.pool import Ended, Pool
+from mlkit_build.engine.toolchain import toolchain
+from mlkit_build.engine.worker import RESULT_FILE
+from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
+from mlkit_build.store import BlobUnusable, Digest, FileDigests, LayeredStore, Record
+
+KEPT_LOGS = 50
+
+
+class Listener(Protocol):
+    """Hears what happens, from any thread."""
+
+    def started(self, action: Action, reason: str) -> None:
+        """An action begins to run."""
+
+    def waiting(self, action: Action) -> None:
+        """Another build is doing this action; this one waits for its result."""
+
+    def finished(self, result: Result) -> None:
+        """An action is done, or was reused."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know; nothing stops for it."""
+
+
+class Engine:
+    """Plans and runs the actions of one build.
+
+    Args:
+        store: Where results are kept.
+        pool: Where misses run.
+        listener: Who hears about it.
+        scope: Whose history explains a miss: the recipe's name.
+        logs: Where the log of a failed action is kept.
+        jobs: How many actions may run at once.
+    """
+
+    def __init__(
+        self, store: LayeredStore, pool: Pool, listener: Listener, *, scope: str, logs: Path, jobs: int | None = None
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._listener = listener
+        self._scope = scope
+        self._logs = logs
+        self._jobs = jobs or os.cpu_count() or 1
+        self._files = FileDigests(store)
+        self._results: dict[str, Result] = {}
+        self._repairing = threading.RLock()
+
+    def plan(self, actions: Sequence[Action]) -> list[Decision]:
+        """Return the decision for every action, running none. What waits for a miss has no key yet."""
+        known: dict[str, Mapping[str, Digest]] = {}
+        decisions = []
+        for action in actions:
+            unknown = [name for name in action.needs if name not in known]
+            if unknown:
+                decisions.append(Decision(action, "", {}, None, f"waits for {', '.join(unknown)}"))
+                continue
+            decision = self._decide(action, known)
+            if decision.record is not None:
+                known[action.name] = decision.record.outputs
+            decisions.append(decision)
+        return decisions
+
+    def run(self, actions: Sequence[Action]) -> dict[str, Result]:
+        """Bring every action's outputs into the store; return all results so far, by action.
+
+        Raises:
+            MlkitBuildError: The first action that failed, when those already running are done.
+            KeyboardInterrupt: Interrupted; every child is dead.
+        """
+        left = {action.name: action for action in actions if action.name not in self._results}
+        self._warm(list(left.values()))
+        running: dict[Future[Result], str] = {}
+        failure: MlkitBuildError | None = None
+        executor = ThreadPoolExecutor(self._jobs, thread_name_prefix="mlkit-build-action")
+        try:
+            while left or running:
+                for action in [] if failure else list(left.values()):
+                    if all(name in self._results for name in action.needs):
+                        running[executor.submit(self._perform, left.pop(action.name))] = action.name
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    running.pop(future)
+                    try:
+                        result = future.result()
+                    except MlkitBuildError as error:
+                        failure = failure or error
+                        continue
+                    self._results[result.action.name] = result
+        except BaseException:
+            self._pool.close()
+            raise
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+        if failure:
+            raise failure
+        return dict(self._results)
+
+    def output(self, action: str, file: str) -> Path:
+        """Return a verified file that an action of this build produced; if the cache lost it, the action runs again."""
+        result = self._results[action]
+        try:
+            return self._store.blob(result.outputs[file])
+        except BlobUnusable as error:
+            with self._repairing:
+                self._listener.warning(f"cache: {file} of {action} {error.problem}; building it again")
+                self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), error.problem)
+                return self._store.blob(self._results[action].outputs[file])
+
+    def file_digest(self, path: Path) -> Digest:
+        """Return the digest of a file of the user. Raises SourceError."""
+        try:
+            return self._files.digest(path)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+
+    def _perform(self, action: Action) -> Result:
+        started = time.monotonic()
+        decision = self._decide(action, self._outputs())
+        if decision.record is None:
+            with self._single_flight(action, decision.key):
+                again = self._store.find(decision.key)
+                if again is None or set(again.outputs) != set(action.outputs):
+                    return self._run(action, decision, decision.reason)
+                decision = Decision(action, decision.key, decision.document, again, "built by another build meanwhile")
+        assert decision.record is not None
+        seconds = time.monotonic() - started
+        result = Result(action, decision.key, decision.record.outputs, True, seconds, decision.reason)
+        self._listener.finished(result)
+        return result
+
+    def _run(self, action: Action, decision: Decision, reason: str) -> Result:
+        self._listener.started(action, reason)
+        started = time.monotonic()
+        inputs, own = self._inputs(action)
+        with _work_folder() as work:
+            (work / "out").mkdir()
+            log = work / "log"
+            ended = self._pool.submit(
+                action.runtime,
+                {
+                    "function": action.function,
+                    "params": action.params,
+                    "inputs": {name: str(path) for name, path in inputs.items()},
+                    "work": str(work),
+                    "log": str(log),
+                },
+            ).result()
+            self._check(action, ended, work)
+            changed = self._files.changed(own)
+            if changed:
+                raise SourceError(f"{changed}: changed while {action.name} was reading it", "run the build again")
+            files = {name: work / "out" / name for name in action.outputs}
+            outputs = {name: Digest.of_file(path) for name, path in files.items()}
+            seconds = time.monotonic() - started
+            self._keep(Record(decision.key, decision.document, outputs, seconds), files, action)
+        result = Result(action, decision.key, outputs, False, seconds, reason)
+        self._listener.finished(result)
+        return result
+
+    def _keep(self, record: Record, files: Mapping[str, Path], action: Action) -> None:
+        try:
+            self._store.keep(record, files, self._history(action))
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise StoreError(
+                f"{folder}: {error.strerror}; neither the cache nor the temporary folder can be written",
+                "free some space, or set cache.dir= and TMPDIR to folders that can be written",
+            ) from error
+
+    def _check(self, action: Action, ended: Ended, work: Path) -> None:
+        """Raise what the child reported, or what became of it."""
+        log = work / "log"
+        if ended.status < 0:
+            name = signal.Signals(-ended.status).name
+            out_of_memory = "; the system may have run out of memory" if name == "SIGKILL" else ""
+            raise StageError(
+                f"{action.stage}: {action.name} was killed by signal {name}{out_of_memory}", log=self._keep_log(action, log)
+            )
+        try:
+            result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StageError(
+                f"{action.stage}: {action.name} ended with status {ended.status} and no result",
+                log=self._keep_log(action, log),
+            ) from error
+        if not result["ok"]:
+            if result["kind"] == "crash":
+                raise StageError(f"{action.stage}: {action.name}: {result['message']}", log=self._keep_log(action, log))
+            error_class = by_name(result["kind"])
+            kept = self._keep_log(action, log) if error_class is StageError else ""
+            raise error_class(result["message"], result["hint"], log=kept)
+        missing = [name for name in action.outputs if not (work / "out" / name).is_file()]
+        if missing:
+            raise StageError(f"{action.stage}: {action.name} did not write {', '.join(missing)}")
+
+    def _keep_log(self, action: Action, log: Path) -> str:
+        name = f"{self._scope}-{action.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+        for folder in (self._logs, Path(tempfile.gettempdir(), "mlkit-build-logs")):
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                kept = shutil.copyfile(log, folder / name)
+                for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-KEPT_LOGS]:
+                    old.unlink(missing_ok=True)
+                return str(kept)
+        return ""
+
+    @contextlib.contextmanager
+    def _single_flight(self, action: Action, key: str) -> Iterator[None]:
+        try:
+            with self._store.lock(key, timeout=0.05):
+                yield
+                return
+        except TimeoutError:
+            self._listener.waiting(action)
+        with self._store.lock(key):
+            yield
+
+    def _inputs(self, action: Action) -> tuple[dict[str, Path], list[Path]]:
+        """Return the input paths by name, verified, and those among them that are the user's own files."""
+        paths: dict[str, Path] = {}
+        own = []
+        for name, item in action.inputs.items():
+            if isinstance(item, OutputOf):
+                paths[name] = self.output(item.action, item.file)
+            else:
+                paths[name] = item.absolute()
+                own.append(item)
+        return paths, own
+
+    def _decide(self, action: Action, known: Mapping[str, Mapping[str, Digest]]) -> Decision:
+        digests = {
+            name: known[item.action][item.file] if isinstance(item, OutputOf) else self.file_digest(item)
+            for name, item in action.inputs.items()
+        }
+        return decide(action, digests, toolchain(action.runtime), self._store, self._history(action))
+
+    def _outputs(self) -> dict[str, Mapping[str, Digest]]:
+        return {name: result.outputs for name, result in self._results.items()}
+
+    def _history(self, action: Action) -> str:
+        return f"{self._scope}/{action.name}"
+
+    def _warm(self, actions: Iterable[Action]) -> None:
+        """Start the servers of the first misses, and LiteRT's for what follows them, while nothing else happens yet.
+
+        TensorFlow is never started on a guess: what follows a miss may turn out unchanged.
+        """
+        known = self._outputs()
+        for action in actions:
+            if all(name in known for name in action.needs):
+                decision = self._decide(action, known)
+                if decision.record is not None:
+                    known[action.name] = decision.record.outputs
+                elif action.runtime != "python":
+                    self._pool.warm(action.runtime)
+            elif action.runtime in ("litert", "quantizer"):
+                self._pool.warm(action.runtime)
+
+
+@contextlib.contextmanager
+def _work_folder() -> Iterator[Path]:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="mlkit-build-"))
+    except OSError as error:
+        raise _no_room(error) from error
+    try:
+        yield folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise _no_room(error) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _no_room(error: OSError) -> StoreError:
+    return StoreError(
+        f"temporary folder {tempfile.gettempdir()}: {error.strerror}", "free some space, or set TMPDIR to another folder"
+    )

@@ -1,0 +1,42 @@
+"""The tools whose versions decide bytes, by runtime. Read from package metadata: nothing is imported."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "tensorflow": (("tensorflow", "tensorflow-cpu", "tensorflow-macos"), ("keras",), ("ai-edge-litert",), ("numpy",)),
+    "litert": (("ai-edge-litert",), ("numpy",)),
+    "quantizer": (("ai-edge-litert",), ("ai-edge-quantizer",), ("numpy",)),
+    "python": (("jinja2",),),
+}
+
+
+@cache
+def toolchain(runtime: str) -> dict[str, str]:
+    """Return tool -> version for an action that runs with `runtime`; a package under another name counts as the first."""
+    tools = {"python": ".".join(platform.python_version_tuple()[:2]), "machine": platform.machine()}
+    for names in _PACKAGES[runtime]:
+        tools[names[0]] = next((found for name in names if (found := _version(name))), "absent")
+    return tools
+
+
+def whole_toolchain() -> dict[str, str]:
+    """Return every tool that can decide bytes, with mlkit-build itself."""
+    from mlkit_build import __version__
+
+    merged: dict[str, str] = {"mlkit-build": __version__}
+    for runtime in _PACKAGES:
+        merged |= toolchain(runtime)
+    return dict(sorted(merged.items()))
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,90 @@
+"""Every error a user can meet: what happened and where, what to do next, and the exit code that says who must act."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller. A sweep answers with the worst of its jobs."""
+
+    OK = 0
+    STAGE_FAILED = 1
+    CONFIG = 2
+    GATE = 3
+    VERIFICATION = 4
+    INTERRUPTED = 130
+
+
+class MlkitBuildError(Exception):
+    """A failure that is explained in full by its message, its hint and, for a stage, its log.
+
+    Attributes:
+        hint: What to do next; empty when the message already says it.
+        log: Path of the log file that holds the rest; empty when there is none.
+    """
+
+    exit_code = ExitCode.STAGE_FAILED
+
+    def __init__(self, message: str, hint: str = "", *, log: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.log = log
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        if self.log:
+            lines.append(f"log: {self.log}")
+        return "\n".join(lines)
+
+
+class ConfigError(MlkitBuildError):
+    """The recipe, a configuration file or an override is wrong: the user edits text."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class SourceError(MlkitBuildError):
+    """A file that the recipe names is missing, damaged or not what the recipe says: the user mends the file or the recipe."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class StageError(MlkitBuildError):
+    """A stage could not do its work on inputs that looked right."""
+
+    exit_code = ExitCode.STAGE_FAILED
+
+
+class GateError(MlkitBuildError):
+    """A measured value broke a limit of the recipe: nothing was packaged."""
+
+    exit_code = ExitCode.GATE
+
+
+class StoreError(MlkitBuildError):
+    """The cache or the output folder could not be used."""
+
+    exit_code = ExitCode.STAGE_FAILED
+
+
+def by_name(name: str) -> type[MlkitBuildError]:
+    """Return the error class called `name`, so that an error crosses a process boundary as text.
+
+    An unknown name is a `StageError`: whatever broke, a stage did.
+    """
+    classes: tuple[type[MlkitBuildError], ...] = (ConfigError, SourceError, GateError, StoreError)
+    return {cls.__name__: cls for cls in classes}.get(name, StageError)
+
+
+def did_you_mean(wrong: str, known: list[str] | tuple[str, ...], limit: int = 3) -> str:
+    """Return `did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string when nothing is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(wrong, known, n=limit, cutoff=0.5)
+    if not near:
+        return ""
+    return f"did you mean {' or '.join(repr(name) for name in near)}?"

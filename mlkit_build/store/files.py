@@ -1,0 +1,83 @@
+"""Digests of the user's own files, without reading an unchanged file again.
+
+A digest is remembered with the file's size, modification time and inode. As in Git's index, a file modified within the
+clock's grain of the moment it was hashed is not believed: it could change again without showing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mlkit_build.store.digest import Digest
+
+GRAIN_NS = 2_000_000_000
+"""Two seconds: the coarsest modification time in use (FAT)."""
+
+
+class Notes(Protocol):
+    """Where digests are remembered."""
+
+    def read_note(self, *parts: str) -> object:
+        """Return what was remembered, or None."""
+
+    def write_note(self, value: object, *parts: str) -> None:
+        """Remember `value`."""
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> _Stamp:
+        stat = path.stat()
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+class FileDigests:
+    """Digests of files by path, for one build."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+        self._seen: dict[Path, tuple[_Stamp, Digest]] = {}
+
+    def digest(self, path: Path) -> Digest:
+        """Return the digest of the file as it is now.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symbolic links: the name is what the user wrote
+        stamp = _Stamp.of(path)
+        note = self._note(path)
+        remembered = self._notes.read_note(*note)
+        if isinstance(remembered, list) and remembered[:4] == [str(path), stamp.size, stamp.mtime_ns, stamp.inode]:
+            digest = Digest(str(remembered[4]), stamp.size)
+        else:
+            digest = Digest.of_file(path)
+            if time.time_ns() - stamp.mtime_ns > GRAIN_NS and _Stamp.of(path) == stamp:
+                self._notes.write_note([str(path), stamp.size, stamp.mtime_ns, stamp.inode, digest.sha256], *note)
+        self._seen[path] = (stamp, digest)
+        return digest
+
+    def changed(self, paths: list[Path]) -> Path | None:
+        """Return the first of `paths` that is no longer what `digest` saw, or None: nobody wrote them meanwhile."""
+        for path in paths:
+            stamp, digest = self._seen[Path(os.path.abspath(path))]  # noqa: PTH100
+            try:
+                if _Stamp.of(path) != stamp and Digest.of_file(path) != digest:
+                    return path
+            except OSError:
+                return path
+        return None
+
+    @staticmethod
+    def _note(path: Path) -> tuple[str, str, str]:
+        name = Digest.of_bytes(str(path).encode(errors="surrogateescape")).sha256
+        return "files", name[:2], f"{name}.json"
