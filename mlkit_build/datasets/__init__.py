@@ -1,0 +1,76 @@
+"""Samples to measure and calibrate on. One module per kind; adding one adds a line to the table below.
+
+Datasets stream: a batch at a time, with the memory of a batch. A sample's identity is the SHA-256 of its feature bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from numpy.typing import NDArray
+
+from mlkit_build.recipe import Npz
+
+__all__ = ["DATASETS", "Batch", "Dataset", "open_dataset"]
+
+DATASETS = {"npz": "mlkit_build.datasets.npz"}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples in the dataset's order.
+
+    Attributes:
+        first: The index of the first one among the chosen samples.
+        features: Input name -> `[n, ...]` values as the file holds them.
+        labels: `[n]` int64 class indices, where the dataset has them.
+    """
+
+    first: int
+    features: dict[str, NDArray[Any]]
+    labels: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.features.values())))
+
+
+class Dataset(Protocol):
+    """An open dataset.
+
+    Attributes:
+        origin: What to call it in messages: field and file.
+    """
+
+    origin: str
+
+    def __len__(self) -> int:
+        """Return the number of chosen samples."""
+
+    def sample_shape(self, feature: str) -> tuple[int, ...]:
+        """Return the shape of one sample of the input `feature`."""
+
+    def array_name(self, feature: str) -> str:
+        """Return what the file calls the array of the input `feature`."""
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield all chosen samples, `size` at a time."""
+
+    def identities(self) -> list[bytes]:
+        """Return the identity of every chosen sample, in order."""
+
+
+def open_dataset(spec: Npz, path: Path, where: str) -> Dataset:
+    """Open the dataset `spec` whose file is at `path`.
+
+    Args:
+        where: The recipe's field, `dataset` or `calibration`, for messages.
+
+    Raises:
+        SourceError: The file cannot be read as what it should be.
+        ConfigError: What the recipe names is not in it.
+    """
+    return cast(Dataset, import_module(DATASETS[spec.kind]).open_dataset(spec, path, where))

@@ -1,0 +1,25 @@
+"""Surgery on GraphDefs: names, pruning, constants, canonical form. No session, no variables, no files."""
+
+from mlkit_build.graphs.canonical import canonical_form
+from mlkit_build.graphs.dropout import switch_off_dropout
+from mlkit_build.graphs.surgery import (
+    LoadedGraph,
+    TensorName,
+    constant_node,
+    find_tensor,
+    needed_nodes,
+    placeholder_node,
+    without_training_marks,
+)
+
+__all__ = [
+    "LoadedGraph",
+    "TensorName",
+    "canonical_form",
+    "constant_node",
+    "find_tensor",
+    "needed_nodes",
+    "placeholder_node",
+    "switch_off_dropout",
+    "without_training_marks",
+]

@@ -1,0 +1,148 @@
+"""The cuts and stitches that freezing is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+CONTROL_FLOW_V1 = {"Switch", "RefSwitch", "Merge", "RefMerge", "Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "LoopCond"}
+VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
+PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
+
+
+@dataclass(frozen=True)
+class LoadedGraph:
+    """A source, opened.
+
+    Attributes:
+        graph_def: The graph as its author saved it.
+        variable: Variable node name -> its value. Raises SourceError when it has none, with the reason.
+        origin: The file to name in messages.
+    """
+
+    graph_def: GraphDef
+    variable: Callable[[str], NDArray[Any]]
+    origin: str
+
+
+@dataclass(frozen=True)
+class TensorName:
+    """`node:index`, the way graphs name tensors."""
+
+    node: str
+    index: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> TensorName:
+        """Read `node:index`, `node` or a node's input entry; a control input `^node` reads as its node."""
+        node, colon, index = text.removeprefix("^").rpartition(":")
+        if not colon:
+            return cls(index)
+        return cls(node, int(index)) if index.isdigit() else cls(text.removeprefix("^"))
+
+    def __str__(self) -> str:
+        return f"{self.node}:{self.index}"
+
+
+def find_tensor(text: str, nodes: Mapping[str, NodeDef], where: str, origin: str) -> TensorName:
+    """Return the tensor that the recipe calls `text`.
+
+    Raises:
+        ConfigError: The graph has no such node; lists the nearest names.
+    """
+    name = TensorName.parse(text)
+    if name.node in nodes:
+        return name
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.node, nodes, n=5, cutoff=0.4)
+    near += [node for node in nodes if name.node.lower() in node.lower() and node not in near][: 5 - len(near)]
+    placeholders = [node.name for node in nodes.values() if node.op in PLACEHOLDERS]
+    hint = f"nearest names: {', '.join(f'{node}:0' for node in near)}" if near else f"placeholders: {', '.join(placeholders)}"
+    raise ConfigError(f"{where}: no tensor {text!r} in {origin} ({len(nodes)} nodes)", hint)
+
+
+def needed_nodes(nodes: Mapping[str, NodeDef], roots: Iterable[str], stops: Collection[str] = ()) -> list[str]:
+    """Return the names of all nodes that the roots depend on, inputs before their users, without entering `stops`.
+
+    The order depends on the graph's edges alone, not on how its file lists them.
+    """
+    order: list[str] = []
+    seen: set[str] = set()
+    for root in roots:
+        stack: list[tuple[str, bool]] = [(root, False)]
+        while stack:
+            name, done = stack.pop()
+            if done:
+                order.append(name)
+                continue
+            if name in seen or name not in nodes:
+                continue
+            seen.add(name)
+            stack.append((name, True))
+            if name not in stops:
+                stack += [(TensorName.parse(item).node, False) for item in reversed(nodes[name].input)]
+    return order
+
+
+def without_training_marks(graph_def: GraphDef) -> GraphDef:
+    """Return a copy free of what only its training session needed.
+
+    Devices and colocation name machines and nodes that are not here; `_output_shapes` contradicts pinned shapes and fails
+    to import on graphs with BatchNorm. Control inputs order side effects, of which inference has none - except in graphs
+    with control flow v1, where they say which branch a constant lives in.
+    """
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    clean = GraphDef()
+    clean.CopyFrom(graph_def)
+    keep_control = any(node.op in CONTROL_FLOW_V1 for node in clean.node)
+    for node in clean.node:
+        node.device = ""
+        for attribute in ("_output_shapes", "_class"):
+            node.attr.pop(attribute, None)
+        node.ClearField("experimental_debug_info")
+        if not keep_control:
+            data = [item for item in node.input if not item.startswith("^")]
+            del node.input[:]
+            node.input.extend(data)
+    return clean
+
+
+def constant_node(name: str, value: NDArray[Any]) -> NodeDef:
+    """Return a Const node that holds `value`."""
+    from tensorflow import as_dtype, make_tensor_proto
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    node = NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = as_dtype(value.dtype).as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(make_tensor_proto(value))
+    return node
+
+
+def placeholder_node(name: str, dtype: str, shape: Iterable[int]) -> NodeDef:
+    """Return a Placeholder node with a static shape."""
+    from tensorflow import TensorShape, as_dtype
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    node = NodeDef(name=name, op="Placeholder")
+    node.attr["dtype"].type = as_dtype(dtype).as_datatype_enum
+    node.attr["shape"].shape.CopyFrom(TensorShape(list(shape)).as_proto())
+    return node
+
+
+def constant_value(node: NodeDef) -> NDArray[Any] | None:
+    """Return the value of a Const node, or None."""
+    from tensorflow import make_ndarray
+
+    return np.asarray(make_ndarray(node.attr["value"].tensor)) if node.op == "Const" else None

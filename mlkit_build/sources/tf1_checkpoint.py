@@ -1,0 +1,167 @@
+"""A TensorFlow 1 checkpoint with its graph: `<prefix>.meta`, and `.index` with `.data-*` (V2) or one file (V1).
+
+The graph is cut first and only the variables in the cut are read, straight from the checkpoint: no session, no saver, and
+nothing of the training graph has to be importable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.errors import SourceError, did_you_mean
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    from mlkit_build.graphs import LoadedGraph
+    from mlkit_build.recipe import Tf1Checkpoint
+
+_SUFFIX = re.compile(r"\.(meta|index|data-\d{5}-of-\d{5})$")
+_SHARD = re.compile(r"\.data-(\d{5})-of-(\d{5})$")
+
+
+def files(source: Tf1Checkpoint, folder: Path) -> dict[str, Path]:
+    """Return `meta`, and `index` with every `data-*` shard, or `v1`.
+
+    Raises:
+        SourceError: A part is missing; names it.
+    """
+    prefix = folder / _SUFFIX.sub("", source.path)
+    if prefix.is_dir():
+        found = sorted({_SUFFIX.sub("", path.name) for path in prefix.iterdir() if _SUFFIX.search(path.name)})
+        raise SourceError(
+            f"source.path: expected a checkpoint's prefix, found the folder {prefix}",
+            f"name one of: {', '.join(f'{source.path}/{name}' for name in found)}" if found else "it holds no checkpoint",
+        )
+    meta, index = _with(prefix, ".meta"), _with(prefix, ".index")
+    shards = sorted(path for path in _siblings(prefix) if _SHARD.search(path.name))
+    if not (meta.exists() or index.exists() or shards or prefix.exists()):
+        elsewhere = Path(source.path + ".index").absolute()
+        hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
+        raise SourceError(f"source.path: no checkpoint at {prefix} (looked for .meta, .index and .data-*)", hint)
+    if not meta.is_file():
+        raise SourceError(
+            f"source.path: checkpoint part missing: {meta}", "the .meta file holds the graph; copy it beside the checkpoint"
+        )
+    if prefix.is_file() and not index.exists():
+        return {"meta": meta, "v1": prefix}
+    if not index.is_file():
+        raise SourceError(f"source.path: checkpoint part missing: {index}", "copy all files of the checkpoint")
+    if not shards:
+        raise SourceError(
+            f"source.path: checkpoint part missing: {_with(prefix, '.data-00000-of-00001')}", "copy all files of the checkpoint"
+        )
+    count = int(_SHARD.search(shards[0].name)[2])  # type: ignore[index]
+    for number in range(count):
+        shard = _with(prefix, f".data-{number:05d}-of-{count:05d}")
+        if shard not in shards:
+            raise SourceError(f"source.path: checkpoint part missing: {shard}", "copy all files of the checkpoint")
+    return {"meta": meta, "index": index} | {f"data-{n:05d}-of-{count:05d}": shards[n] for n in range(count)}
+
+
+def load(files: Mapping[str, Path]) -> LoadedGraph:
+    """Open the graph and the checkpoint.
+
+    Raises:
+        SourceError: A part is truncated or not what it should be.
+    """
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    from mlkit_build.graphs import LoadedGraph
+
+    meta_graph = tf.compat.v1.MetaGraphDef()
+    try:
+        meta_graph.ParseFromString(files["meta"].read_bytes())
+    except DecodeError as error:
+        raise SourceError(
+            f"source.path: {files['meta']} is not a MetaGraphDef: {error}", "it may be truncated; copy it again"
+        ) from error
+    graph_def = meta_graph.graph_def
+    if not graph_def.node:
+        raise SourceError(f"source.path: {files['meta']} holds no graph", "it may be truncated; copy it again")
+    prefix = files["v1"] if "v1" in files else files["index"].with_name(files["index"].name.removesuffix(".index"))
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        shapes = reader.get_variable_to_shape_map()
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise _damaged(prefix, error) from error
+    saved_as = _saved_names(graph_def)
+
+    def value(name: str) -> NDArray[Any]:
+        key, cut = saved_as.get(name, (name, ""))
+        if key not in shapes:
+            raise SourceError(
+                f"source.path: {prefix} has no value for the variable {name!r}, which the outputs need",
+                did_you_mean(key, list(shapes)) or f"it holds {len(shapes)} variables",
+            )
+        try:
+            whole = np.asarray(reader.get_tensor(key))
+        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+            raise _damaged(prefix, error) from error
+        return whole[_slices(cut)] if cut else whole
+
+    return LoadedGraph(graph_def, value, str(files["meta"]))
+
+
+def _with(prefix: Path, suffix: str) -> Path:
+    return Path(f"{prefix}{suffix}")
+
+
+def _siblings(prefix: Path) -> list[Path]:
+    if not prefix.parent.is_dir():
+        return []
+    return [path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name + ".data-")]
+
+
+def _damaged(prefix: Path, error: Exception) -> SourceError:
+    text = str(error).strip().splitlines()
+    return SourceError(
+        f"source.path: the checkpoint {prefix} cannot be read: {text[0] if text else type(error).__name__}",
+        "it may be truncated or damaged; copy all its files again",
+    )
+
+
+def _saved_names(graph_def: GraphDef) -> dict[str, tuple[str, str]]:
+    """Return variable node -> (name in the checkpoint, slice), as the graph's own saver restores them.
+
+    They differ where the saver was given a mapping, for instance of moving averages, or where a variable is partitioned.
+    """
+    from mlkit_build.graphs.surgery import TensorName, constant_value
+
+    nodes = {node.name: node for node in graph_def.node}
+
+    def texts(name: str) -> list[str]:
+        value = constant_value(nodes[name]) if name in nodes else None
+        return [] if value is None else [item.decode() for item in value.ravel().tolist()]
+
+    saved: dict[str, tuple[str, str]] = {}
+    for node in graph_def.node:
+        if node.op not in ("Assign", "AssignVariableOp") or len(node.input) < 2:
+            continue
+        restored = TensorName.parse(node.input[1])
+        while restored.node in nodes and nodes[restored.node].op == "Identity":
+            restored = TensorName.parse(nodes[restored.node].input[0])
+        restore = nodes.get(restored.node)
+        if restore is None or restore.op not in ("RestoreV2", "Restore", "RestoreSlice"):
+            continue
+        names, cuts = texts(TensorName.parse(restore.input[1]).node), []
+        if len(restore.input) > 2:
+            cuts = texts(TensorName.parse(restore.input[2]).node)
+        if restored.index < len(names):
+            cut = cuts[restored.index] if restored.index < len(cuts) else ""
+            saved[TensorName.parse(node.input[0]).node] = (names[restored.index], cut)
+    return saved
+
+
+def _slices(text: str) -> tuple[slice, ...]:
+    """Read a saver's slice, `10 4 0,5:-`: the full shape, then `start,length` or `-` per dimension."""
+    parts = text.split(" ")[-1].split(":")
+    ranges = [None if part == "-" else [int(number) for number in part.split(",")] for part in parts]
+    return tuple(slice(None) if item is None else slice(item[0], item[0] + item[1]) for item in ranges)

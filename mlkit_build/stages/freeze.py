@@ -1,0 +1,288 @@
+"""freeze: any source becomes the one canonical form - constants for variables, static shapes, nothing but the signature.
+
+Everything after this stage is one code path, and its bytes depend on the computation alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlkit_build.adapters import FrozenModel, adapt
+from mlkit_build.errors import ConfigError, SourceError, StageError
+from mlkit_build.graphs import (
+    LoadedGraph,
+    TensorName,
+    canonical_form,
+    constant_node,
+    find_tensor,
+    needed_nodes,
+    placeholder_node,
+    switch_off_dropout,
+    without_training_marks,
+)
+from mlkit_build.graphs.dropout import random_nodes
+from mlkit_build.graphs.surgery import PLACEHOLDERS, VARIABLES
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Output
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.sources import source
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+VERSION = 1
+MAX_BYTES = 2**31 - 1
+"""Protobuf's limit for one message; a GraphDef with constants beyond it cannot be written."""
+
+
+@dataclass(frozen=True)
+class InputParams:
+    """The part of an input that freezing depends on: its normalization is not in the graph."""
+
+    tensor: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class FreezeParams:
+    """What decides the frozen graph, besides the source's files.
+
+    Attributes:
+        kind: The kind of source.
+        inputs: Name -> tensor and shape.
+        outputs: Name -> tensor.
+        constants: Placeholder -> value.
+        adapters: Names, in order.
+    """
+
+    kind: str
+    inputs: Mapping[str, InputParams]
+    outputs: Mapping[str, Output]
+    constants: Mapping[str, Any]
+    adapters: tuple[str, ...]
+
+
+def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `frozen_graph.pb` and `signature.json`.
+
+    Raises:
+        ConfigError: The signature does not fit the graph.
+        SourceError: The source is damaged, or a variable has no value.
+        StageError: TensorFlow refuses the result.
+    """
+    request = from_plain(FreezeParams, params)
+    model = freeze_graph(source(request.kind).load(inputs), request)
+    for name in request.adapters:
+        model = adapt(model, name)
+    graph_def = canonical_form(model.graph_def, [TensorName.parse(spec.tensor) for spec in model.signature.outputs])
+    if graph_def.ByteSize() > MAX_BYTES:
+        raise StageError(
+            f"freeze: the frozen graph needs {graph_def.ByteSize()} bytes; a GraphDef can hold 2 GB",
+            "models of this size cannot be converted from a GraphDef",
+        )
+    (outputs / "frozen_graph.pb").write_bytes(graph_def.SerializeToString(deterministic=True))
+    model.signature.write(outputs / "signature.json")
+
+
+def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
+    """Cut the graph to its signature and put values in place of placeholders and variables."""
+    graph_def = without_training_marks(loaded.graph_def)
+    nodes = {node.name: node for node in graph_def.node}
+    inputs = {
+        name: find_tensor(spec.tensor, nodes, f"signature.inputs.{name}.tensor", loaded.origin)
+        for name, spec in request.inputs.items()
+    }
+    outputs = {
+        name: find_tensor(spec.tensor, nodes, f"signature.outputs.{name}.tensor", loaded.origin)
+        for name, spec in request.outputs.items()
+    }
+    specs = [_input_spec(name, tensor, request.inputs[name].shape, graph_def, nodes) for name, tensor in inputs.items()]
+    _put_constants(request.constants, nodes, loaded.origin)
+    for spec in specs:
+        node = TensorName.parse(spec.tensor).node
+        nodes[node] = placeholder_node(node, spec.dtype, spec.shape)
+    needed = needed_nodes(nodes, [tensor.node for tensor in outputs.values()], {tensor.node for tensor in inputs.values()})
+    _check_reachable(needed, nodes, inputs, outputs)
+    _put_variables(needed, nodes, loaded)
+    graph_def = _with_nodes(graph_def, [nodes[name] for name in needed])
+    graph_def = switch_off_dropout(graph_def, list(outputs.values()))
+    graph_def = canonical_form(graph_def, outputs.values())
+    _refuse_randomness(graph_def)
+    return FrozenModel(graph_def, FrozenSignature(tuple(specs), _output_specs(outputs, graph_def)))
+
+
+def _input_spec(
+    name: str, tensor: TensorName, wanted: tuple[int, ...] | None, graph_def: GraphDef, nodes: Mapping[str, NodeDef]
+) -> TensorSpec:
+    """Settle an input's shape: the recipe's where stated, else the graph's with an unknown batch pinned to 1."""
+    where = f"signature.inputs.{name}"
+    dtype, found = _type_of(tensor, graph_def, nodes, where)
+    if wanted is None:
+        if found is None:
+            raise ConfigError(
+                f"{where}.shape: missing, and the graph does not know the shape of {tensor}",
+                f"state it, batch first: `{name}: {{tensor: \"{tensor}\", shape: [1, ...]}}`",
+            )
+        pinned = tuple(1 if index == 0 and size is None else size for index, size in enumerate(found))
+        if None in pinned:
+            shown = [size if size is not None else "?" for size in found]
+            raise ConfigError(
+                f"{where}.shape: missing, and {tensor} has dynamic dimensions in the graph: {shown}".replace("'", ""),
+                "the converter needs static shapes; state the whole shape, batch first",
+            )
+        return TensorSpec(name, str(tensor), tuple(int(size) for size in pinned if size is not None), dtype)
+    compatible = found is None or (
+        len(found) == len(wanted) and all(known in (None, size) for known, size in zip(found, wanted, strict=True))
+    )
+    batch_only = found is not None and len(found) == len(wanted) and found[1:] == wanted[1:]
+    if not compatible and not batch_only:
+        shown = [size if size is not None else "?" for size in found or ()]
+        raise ConfigError(f"{where}.shape: expected {shown} as in the graph, found {list(wanted)}".replace("'", ""))
+    return TensorSpec(name, str(tensor), wanted, dtype)
+
+
+def _type_of(
+    tensor: TensorName, graph_def: GraphDef, nodes: Mapping[str, NodeDef], where: str
+) -> tuple[str, tuple[int | None, ...] | None]:
+    """Return a tensor's dtype and shape as the graph knows them."""
+    import tensorflow as tf
+
+    node = nodes[tensor.node]
+    if node.op in (*PLACEHOLDERS, "PlaceholderWithDefault"):
+        shape = node.attr["shape"].shape
+        known = None if shape.unknown_rank or (node.op != "PlaceholderWithDefault" and "shape" not in node.attr) else shape
+        sizes = None if known is None else tuple(None if dim.size < 0 else int(dim.size) for dim in known.dim)
+        return tf.as_dtype(node.attr["dtype"].type).name, sizes
+    part = _with_nodes(graph_def, [nodes[name] for name in needed_nodes(nodes, [tensor.node])])
+    with tf.Graph().as_default():
+        try:
+            (found,) = tf.graph_util.import_graph_def(part, return_elements=[str(tensor)], name="")
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"{where}.tensor: {tensor} cannot be cut out of the graph: {error}") from error
+    return found.dtype.base_dtype.name, None if found.shape.rank is None else tuple(found.shape.as_list())
+
+
+def _put_constants(constants: Mapping[str, Any], nodes: dict[str, NodeDef], origin: str) -> None:
+    import tensorflow as tf
+
+    for text, value in constants.items():
+        where = f"signature.constants.{text}"
+        tensor = find_tensor(text, nodes, where, origin)
+        node = nodes[tensor.node]
+        if node.op not in (*PLACEHOLDERS, "PlaceholderWithDefault"):
+            raise ConfigError(f"{where}: expected a placeholder, found an operator {node.op}")
+        dtype = tf.as_dtype(node.attr["dtype"].type)
+        try:
+            array = np.array(value).astype(dtype.as_numpy_dtype, casting="same_kind" if isinstance(value, float) else "unsafe")
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}") from error
+        nodes[tensor.node] = constant_node(tensor.node, array)
+
+
+def _check_reachable(
+    needed: list[str], nodes: Mapping[str, NodeDef], inputs: Mapping[str, TensorName], outputs: Mapping[str, TensorName]
+) -> None:
+    cut = {tensor.node for tensor in inputs.values()}
+    for name, tensor in inputs.items():
+        if tensor.node not in needed:
+            listed = ", ".join(f"{output} ({tensor})" for output, tensor in outputs.items())
+            raise ConfigError(
+                f"signature.outputs: {listed} cannot be reached from the input {name!r} ({tensor})",
+                "check both tensor names; a training graph often has an evaluation branch beside the one you want",
+            )
+    starving = [name for name in needed if nodes[name].op in PLACEHOLDERS and name not in cut]
+    if starving:
+        stated = ", ".join(f'"{name}:0": ...' for name in starving)
+        raise ConfigError(
+            f"signature: the outputs also depend on the placeholder {starving[0]}:0, which is neither input nor constant",
+            f"give it a value: `constants: {{{stated}}}`; keep probabilities are 1.0 and is_training is false",
+        )
+
+
+def _put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGraph) -> None:
+    """Replace variables by their values, and what reads them by what reads a constant."""
+    handles = set()
+    for name in needed:
+        node = nodes[name]
+        if node.op in VARIABLES:
+            if node.op == "VarHandleOp":
+                handles.add(name)
+            nodes[name] = constant_node(name, loaded.variable(name))
+    for name in needed if handles else ():
+        node = nodes[name]
+        read = [TensorName.parse(item).node for item in node.input]
+        if not handles.intersection(read):
+            continue
+        if node.op in ("ReadVariableOp", "Identity"):
+            if node.op == "Identity":
+                handles.add(name)
+            nodes[name] = _reader("Identity", node, "dtype" if node.op == "ReadVariableOp" else "T", nodes[read[0]])
+        elif node.op == "ResourceGather":
+            axis = f"{name}/axis"
+            gather = _reader("GatherV2", node, "dtype", nodes[read[0]])
+            nodes[axis] = constant_node(axis, np.array(0, np.int32))
+            del gather.input[:]
+            gather.input.extend([*node.input, axis])
+            gather.attr["Tparams"].type = gather.attr.pop("T").type
+            gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
+            gather.attr["Taxis"].type = nodes[axis].attr["dtype"].type
+            nodes[name] = gather
+            needed.insert(needed.index(name), axis)
+        else:
+            raise SourceError(
+                f"source.path: {loaded.origin}: the operator {node.op} ({name}) uses the variable {read[0]!r} in a way that "
+                "cannot be frozen from a checkpoint",
+                "export the model's inference graph, without training operators and functions over variables",
+            )
+
+
+def _reader(op: str, node: NodeDef, attribute: str, value: NodeDef) -> NodeDef:
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    reader = NodeDef(name=node.name, op=op, input=node.input[:1])
+    reader.attr["T"].CopyFrom(node.attr[attribute] if attribute == "dtype" else value.attr["dtype"])
+    return reader
+
+
+def _with_nodes(graph_def: GraphDef, nodes: list[NodeDef]) -> GraphDef:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    result = GraphDef(versions=graph_def.versions, library=graph_def.library)
+    result.node.extend(nodes)
+    return result
+
+
+def _refuse_randomness(graph_def: GraphDef) -> None:
+    random = random_nodes(graph_def)
+    if random:
+        raise ConfigError(
+            f"signature.outputs: they depend on random numbers ({random[0].op} {random[0].name}), so every run differs",
+            "dropout is still on: set its keep probability to 1.0 or is_training to false in signature.constants",
+        )
+
+
+def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tuple[TensorSpec, ...]:
+    import tensorflow as tf
+
+    with tf.Graph().as_default():
+        names = [str(tensor) for tensor in outputs.values()]
+        try:
+            tensors = tf.graph_util.import_graph_def(graph_def, return_elements=names, name="")
+        except (ValueError, KeyError) as error:
+            text = str(error).splitlines()[0]
+            raise StageError(f"freeze: TensorFlow refuses the frozen graph: {text}") from error
+    specs = []
+    for (name, tensor), found in zip(outputs.items(), tensors, strict=True):
+        if found.shape.rank is None or None in found.shape.as_list():
+            raise ConfigError(
+                f"signature.outputs.{name}: {tensor} has no static shape ({found.shape})",
+                "the converter needs static shapes; cut the graph before the operator that makes the size depend on data",
+            )
+        specs.append(TensorSpec(name, str(tensor), tuple(found.shape.as_list()), found.dtype.base_dtype.name))
+    return tuple(specs)

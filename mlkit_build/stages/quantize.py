@@ -1,0 +1,142 @@
+"""convert, second half: calibration statistics once, then any quantization of the float model. LiteRT only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.datasets import Dataset, open_dataset
+from mlkit_build.datasets.feeding import Feed
+from mlkit_build.errors import ConfigError, StageError
+from mlkit_build.plain import from_plain, pretty
+from mlkit_build.quantization import statistics
+from mlkit_build.recipe import STATIC_MODES, Input, Npz
+from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature
+
+CALIBRATE_VERSION = 1
+QUANTIZE_VERSION = 1
+LARGEST = 1e30
+"""Beyond it float32 products overflow, and ranges with them."""
+
+
+@dataclass(frozen=True)
+class CalibrateParams:
+    """What decides calibration statistics, besides the model and the samples.
+
+    Attributes:
+        dataset: Which samples.
+        inputs: Name -> mean and std.
+    """
+
+    dataset: Npz
+    inputs: Mapping[str, Input]
+
+
+@dataclass(frozen=True)
+class QuantizeParams:
+    """What decides the quantized model, besides the float model and the statistics."""
+
+    mode: str
+    io: str
+
+
+def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `statistics.json`: the range of every tensor over the calibration samples.
+
+    The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
+    its input scale must be exactly that of the normalization.
+
+    Raises:
+        ConfigError: A sample cannot be fed: wrong shape, NaN, infinite, or beyond the range of float32 arithmetic.
+    """
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe import static_wi8_ai8
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    from mlkit_build.tflite import model as flatbuffer
+    from mlkit_build.tflite.signatures import signed_tensors
+
+    request = from_plain(CalibrateParams, params)
+    signature = FrozenSignature.read(inputs["signature.json"])
+    dataset = open_dataset(request.dataset, inputs["calibration"], "calibration")
+    feeds = {spec.name: Feed(dataset, spec, request.inputs[spec.name]) for spec in signature.inputs}
+    manager = RecipeManager()
+    manager.load_quantization_recipe(static_wi8_ai8())
+    calibrator = Calibrator(str(inputs["float.tflite"]), num_threads=1)
+    calibrator.calibrate({SIGNATURE_KEY: _Samples(dataset, feeds, signature)}, manager)
+    ranges = calibrator.get_model_qsvs()
+    for tensor, name in signed_tensors(flatbuffer.read(inputs["float.tflite"])).items():
+        if name in feeds and feeds[name].is_image and tensor in ranges:
+            for end, value in zip(("min", "max"), feeds[name].range, strict=True):
+                ranges[tensor][end] = ranges[tensor][end] * 0 + value
+    statistics.write(ranges, outputs / "statistics.json")
+
+
+def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `model.tflite` and `quantization.json`, the summary of the truth check.
+
+    Raises:
+        StageError: ai-edge-quantizer fails, or the result is not what was asked.
+    """
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    from mlkit_build.quantization import truth
+    from mlkit_build.quantization.io import to_uint8
+    from mlkit_build.quantization.modes import recipe_for
+    from mlkit_build.quantization.versions import raise_versions
+    from mlkit_build.tflite import model as flatbuffer
+
+    request = from_plain(QuantizeParams, params)
+    quantizer = Quantizer(str(inputs["float.tflite"]), recipe_for(request.mode, request.io))
+    ranges = statistics.read(inputs["statistics.json"]) if request.mode in STATIC_MODES else None
+    try:
+        data = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        text = str(error).strip().splitlines()
+        raise StageError(
+            f"quantize: ai-edge-quantizer failed for {request.mode}: {text[0] if text else type(error).__name__}",
+            "use another quantization for this model",
+        ) from error
+    quantized = outputs / "model.tflite"
+    quantized.write_bytes(bytes(data))
+    model = flatbuffer.read(quantized)
+    if request.io == "uint8":
+        to_uint8(model)
+    raise_versions(model)
+    before = truth.read_truth(flatbuffer.read(inputs["float.tflite"]))
+    summary = truth.check(model, request.mode, request.io, before.inputs, before.outputs)
+    flatbuffer.write(model, quantized)
+    (outputs / "quantization.json").write_bytes(pretty(summary))
+
+
+class _Samples:
+    """The calibration samples, one at a time, as often as ai-edge-quantizer asks for them."""
+
+    def __init__(self, dataset: Dataset, feeds: Mapping[str, Feed], signature: FrozenSignature) -> None:
+        self._dataset = dataset
+        self._feeds = feeds
+        self._signature = signature
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self._dataset.batches(16):
+            values = {name: self._checked(name, batch.features[name], batch.first) for name in self._feeds}
+            for row in range(len(batch)):
+                yield {spec.name: values[spec.name][row].reshape(spec.shape) for spec in self._signature.inputs}
+
+    def _checked(self, name: str, raw: Any, first: int) -> Any:
+        import numpy as np
+
+        values = self._feeds[name].values(raw, first)
+        if values.dtype.kind == "f" and (np.abs(values) > LARGEST).any():
+            row = int(np.nonzero(np.abs(values) > LARGEST)[0][0])
+            raise ConfigError(
+                f"{self._dataset.origin}, array {self._dataset.array_name(name)!r}: sample {first + row} has values beyond "
+                f"{LARGEST:g}, which no integer range can represent",
+                "remove the sample, or check how the array was made",
+            )
+        return values

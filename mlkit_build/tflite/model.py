@@ -1,0 +1,73 @@
+"""Read and write a `.tflite` as objects of the TensorFlow Lite schema (schema.fbs, version 3, identifier TFL3)."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+
+IDENTIFIER = b"TFL3"
+
+
+@cache
+def schema() -> Any:
+    """Return the generated schema module."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+def read(path: Path) -> Any:
+    """Return the file as a `ModelT`."""
+    return schema().ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
+
+
+def write(model: Any, path: Path) -> None:
+    """Write a `ModelT` to `path`; equal models give equal bytes."""
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+    path.write_bytes(bytes(builder.Output()))
+
+
+@cache
+def _names(enum: str) -> dict[int, str]:
+    return {value: name for name, value in vars(getattr(schema(), enum)).items() if not name.startswith("_")}
+
+
+def operator_name(code: Any) -> str:
+    """Return the name of an operator code, e.g. `CONV_2D`; a custom operator gives its own name."""
+    builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if builtin == schema().BuiltinOperator.CUSTOM:
+        return _text(code.customCode)
+    return _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
+
+
+def type_name(tensor: Any) -> str:
+    """Return NumPy's name of a tensor's type, e.g. `int8`."""
+    return _names("TensorType").get(tensor.type, f"type{tensor.type}").lower()
+
+
+def tensor_name(tensor: Any) -> str:
+    """Return a tensor's name."""
+    return _text(tensor.name)
+
+
+def add_operator_code(model: Any, builtin: int, version: int = 1) -> int:
+    """Return the index of the operator code for `builtin`, added when the model has none of at least `version`."""
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version >= version:
+            return index
+    code = schema().OperatorCodeT()
+    code.builtinCode = builtin
+    code.deprecatedBuiltinCode = min(builtin, 127)
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

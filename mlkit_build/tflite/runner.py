@@ -1,0 +1,78 @@
+"""Runs a `.tflite` as an app would: through its signature, with its own input and output types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.signature import FrozenSignature
+
+
+class Runner:
+    """One interpreter, single-threaded, so that results do not depend on the number of cores.
+
+    Args:
+        path: The model.
+        signature: Names, and shapes of one sample.
+        batch: How many samples go in at once; above 1 the inputs are resized.
+
+    Raises:
+        ValueError, RuntimeError: LiteRT refuses the model or the batch.
+    """
+
+    def __init__(self, path: Path, signature: FrozenSignature, batch: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.batch = batch
+        self._interpreter = Interpreter(model_path=str(path), num_threads=1)
+        runner = self._interpreter.get_signature_runner()
+        self._inputs = {name: _Port(detail) for name, detail in runner.get_input_details().items()}
+        self._outputs = [(spec.name, _Port(runner.get_output_details()[spec.name])) for spec in signature.outputs]
+        if batch > 1:
+            for spec in signature.inputs:
+                self._interpreter.resize_tensor_input(self._inputs[spec.name].index, [batch, *spec.shape[1:]], strict=False)
+        self._interpreter.allocate_tensors()
+        self._shapes = {spec.name: spec.shape for spec in signature.inputs}
+
+    def takes_pixels(self, name: str) -> bool:
+        """Return whether the input is uint8, which an app fills with raw pixels."""
+        return self._inputs[name].dtype == np.uint8
+
+    def run(self, features: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the outputs in the signature's order, as real values.
+
+        Args:
+            features: Input name -> `[batch, ...]` real values, or uint8 pixels for an input that takes them.
+        """
+        for name, values in features.items():
+            port = self._inputs[name]
+            shape = self._shapes[name] if self.batch == 1 else values.shape
+            self._interpreter.set_tensor(port.index, port.encode(values).reshape(shape))
+        self._interpreter.invoke()
+        return [port.decode(self._interpreter.get_tensor(port.index)) for _, port in self._outputs]
+
+
+class _Port:
+    """One input or output: its index, type, and the scale and zero point of its integers."""
+
+    def __init__(self, detail: Mapping[str, Any]) -> None:
+        self.index: int = detail["index"]
+        self.dtype = np.dtype(detail["dtype"])
+        scale, zero_point = detail["quantization"]
+        self._scale, self._zero_point = np.float32(scale), int(zero_point)
+
+    def encode(self, values: NDArray[Any]) -> NDArray[Any]:
+        if values.dtype == self.dtype:
+            return values
+        limits = np.iinfo(self.dtype)
+        integers = np.rint(values / self._scale) + self._zero_point
+        return np.clip(integers, limits.min, limits.max).astype(self.dtype)
+
+    def decode(self, values: NDArray[Any]) -> NDArray[Any]:
+        if self._scale == 0:
+            return values
+        return (values.astype(np.float32) - self._zero_point) * self._scale
