@@ -263,6 +263,7 @@ def check(recipe: Recipe) -> None:
     _one_of("quantization.mode", recipe.quantization.mode, MODES)
     _one_of("quantization.io", recipe.quantization.io, IO_TYPES)
     _one_of("target.task", recipe.target.task, TARGETS)
+    _check_adapters(recipe.adapters)
     _check_quantization(recipe)
     _check_dataset("dataset", recipe.dataset, recipe.signature)
     _check_dataset("calibration", recipe.calibration, recipe.signature)
@@ -327,6 +328,13 @@ def _check_normalization(where: str, spec: Input) -> None:
             raise ConfigError(f"{where}.{key}: expected 1 or 3 values, found {len(values)}")
     if any(value == 0 for value in spec.std):
         raise ConfigError(f"{where}.std: expected values other than 0, found {list(spec.std)}")
+
+
+def _check_adapters(adapters: tuple[str, ...]) -> None:
+    from mlkit_build.adapters import ADAPTERS
+
+    for index, name in enumerate(adapters):
+        _one_of(f"adapters[{index}]", name, tuple(ADAPTERS))
 
 
 def _check_quantization(recipe: Recipe) -> None:

@@ -33,6 +33,7 @@ class Action:
         params: Everything but files that decides the result, as plain values.
         inputs: Name -> a file of the user, or an output of another action.
         outputs: Names of the files it writes.
+        after: Actions that must have succeeded first, though nothing of theirs decides this result.
     """
 
     name: str
@@ -43,11 +44,13 @@ class Action:
     params: Mapping[str, Any]
     inputs: Mapping[str, Path | OutputOf]
     outputs: tuple[str, ...]
+    after: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The actions that must be done before this one."""
-        return tuple(dict.fromkeys(item.action for item in self.inputs.values() if isinstance(item, OutputOf)))
+        sources = [item.action for item in self.inputs.values() if isinstance(item, OutputOf)]
+        return tuple(dict.fromkeys([*sources, *self.after]))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlkit_build.errors import StageError
@@ -27,6 +27,8 @@ class Truth:
         weight_bytes: Constant bytes by type.
         inputs: Types of the inputs.
         outputs: Types of the outputs.
+        left_float: Operators whose weights could be stored smaller in the mode asked for, and are not.
+        warning: What the user should know; empty when the model is what the mode promises.
     """
 
     operators: Mapping[str, int]
@@ -36,6 +38,8 @@ class Truth:
     weight_bytes: Mapping[str, int]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    left_float: tuple[str, ...] = ()
+    warning: str = ""
 
 
 def read_truth(model: Any) -> Truth:
@@ -82,11 +86,8 @@ def check(model: Any, mode: str, io: str, float_inputs: tuple[str, ...], float_o
     _check_ends("outputs", truth.outputs, tuple(io if found == "float32" else found for found in float_outputs))
     if mode == "int8":
         _check_full_integer(model, truth)
-    elif mode == "dynamic_range" and not truth.hybrid_operators:
-        raise _nothing_to_do(mode, truth, "no operator has weights that it could quantize")
-    elif mode == "float16" and not truth.weight_bytes.get("float16"):
-        raise _nothing_to_do(mode, truth, "no operator has weights that it could halve")
-    return truth
+        return truth
+    return _check_weights(model, mode, truth)
 
 
 def _kinds(model: Any, graph: Any, operator: Any) -> list[str]:
@@ -146,17 +147,34 @@ def _check_full_integer(model: Any, truth: Truth) -> None:
     ]
     if left:
         raise StageError(
-            f"quantize: asked for int8, but {len(left)} of {sum(truth.operators.values())} operators stayed float: "
-            + ", ".join(left[:5])
-            + (", ..." if len(left) > 5 else ""),
+            f"quantize: asked for int8, but {len(left)} of {sum(truth.operators.values())} operators stayed float: {_listed(left)}",
             "use quantization=dynamic_range or quantization=float16 for this model",
         )
     if not truth.integer_operators:
-        raise _nothing_to_do("int8", truth, "the model has no operator that computes")
+        raise StageError("quantize: asked for int8, but the model has no operator that computes")
 
 
-def _nothing_to_do(mode: str, truth: Truth, why: str) -> StageError:
-    listed = ", ".join(f"{count} {name}" for name, count in truth.operators.items())
-    return StageError(
-        f"quantize: asked for {mode}, but {why} (the model is {listed})", "use quantization=float32, which says what it is"
-    )
+def _check_weights(model: Any, mode: str, truth: Truth) -> Truth:
+    """A mode about weights holds where there are none; where there are, it must have reached them."""
+    weighted, left = [], []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            name = operator_name(model.operatorCodes[operator.opcodeIndex])
+            if name in _WEIGHTED:
+                label = f"{name} ({tensor_name(graph.tensors[operator.outputs[0]])})"
+                weighted.append(label)
+                constants = [index for index in operator.inputs[:2] if index >= 0 and _is_constant(model, graph.tensors[index])]
+                left += [label for index in constants if type_name(graph.tensors[index]) == "float32"]
+    if not weighted:
+        return replace(truth, warning=f"no operator has weights, so {mode} changes nothing: this is the float32 model")
+    if len(left) == len(weighted):
+        raise StageError(
+            f"quantize: asked for {mode}, but all {len(left)} operators with weights kept them as float32: {_listed(left)}",
+            "use quantization=float32, which says what it is",
+        )
+    warning = f"{len(left)} of {len(weighted)} operators with weights kept them as float32: {_listed(left)}" if left else ""
+    return replace(truth, left_float=tuple(left), warning=warning)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,1 @@
+"""What people and machines read: progress, summaries, and the page of a bundle."""

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlkit_build.errors import SourceError, did_you_mean
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
     from mlkit_build.graphs import LoadedGraph
@@ -71,6 +69,7 @@ def load(files: Mapping[str, Path]) -> LoadedGraph:
     Raises:
         SourceError: A part is truncated or not what it should be.
     """
+    import numpy as np
     import tensorflow as tf
     from google.protobuf.message import DecodeError
 

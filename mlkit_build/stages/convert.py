@@ -10,8 +10,6 @@ from typing import Any
 from mlkit_build.errors import StageError
 from mlkit_build.signature import FrozenSignature
 
-VERSION = 1
-
 _UNSUPPORTED = re.compile(r"tf\.(\w+) ?\(?|'tf\.(\w+)' op")
 
 

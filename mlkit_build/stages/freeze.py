@@ -6,7 +6,6 @@ Everything after this stage is one code path, and its bytes depend on the comput
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,44 +27,16 @@ from mlkit_build.graphs import (
 from mlkit_build.graphs.dropout import random_nodes
 from mlkit_build.graphs.surgery import PLACEHOLDERS, VARIABLES
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import Output
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
+from mlkit_build.stages.params import FreezeParams
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-VERSION = 1
 MAX_BYTES = 2**31 - 1
 """Protobuf's limit for one message; a GraphDef with constants beyond it cannot be written."""
-
-
-@dataclass(frozen=True)
-class InputParams:
-    """The part of an input that freezing depends on: its normalization is not in the graph."""
-
-    tensor: str
-    shape: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class FreezeParams:
-    """What decides the frozen graph, besides the source's files.
-
-    Attributes:
-        kind: The kind of source.
-        inputs: Name -> tensor and shape.
-        outputs: Name -> tensor.
-        constants: Placeholder -> value.
-        adapters: Names, in order.
-    """
-
-    kind: str
-    inputs: Mapping[str, InputParams]
-    outputs: Mapping[str, Output]
-    constants: Mapping[str, Any]
-    adapters: tuple[str, ...]
 
 
 def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +11,12 @@ from mlkit_build.datasets.feeding import Feed
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.quantization import statistics
-from mlkit_build.recipe import STATIC_MODES, Input, Npz
+from mlkit_build.recipe import STATIC_MODES
 from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature
+from mlkit_build.stages.params import CalibrateParams, QuantizeParams
 
-CALIBRATE_VERSION = 1
-QUANTIZE_VERSION = 1
 LARGEST = 1e30
 """Beyond it float32 products overflow, and ranges with them."""
-
-
-@dataclass(frozen=True)
-class CalibrateParams:
-    """What decides calibration statistics, besides the model and the samples.
-
-    Attributes:
-        dataset: Which samples.
-        inputs: Name -> mean and std.
-    """
-
-    dataset: Npz
-    inputs: Mapping[str, Input]
-
-
-@dataclass(frozen=True)
-class QuantizeParams:
-    """What decides the quantized model, besides the float model and the statistics."""
-
-    mode: str
-    io: str
 
 
 def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

@@ -32,6 +32,7 @@ class Runner:
         runner = self._interpreter.get_signature_runner()
         self._inputs = {name: _Port(detail) for name, detail in runner.get_input_details().items()}
         self._outputs = [(spec.name, _Port(runner.get_output_details()[spec.name])) for spec in signature.outputs]
+        del runner  # while it lives, it counts as a reference to tensor data and the interpreter refuses to resize
         if batch > 1:
             for spec in signature.inputs:
                 self._interpreter.resize_tensor_input(self._inputs[spec.name].index, [batch, *spec.shape[1:]], strict=False)

@@ -1,0 +1,29 @@
+"""The verbs: what `mlkit-build` does besides building. One module per verb; adding one adds a line to the table below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["VERBS", "Verb"]
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One line of the table.
+
+    Attributes:
+        module: Has `run(arguments, roots) -> ExitCode`.
+        usage: Its command line after the program's name.
+        summary: What it does, in one line.
+    """
+
+    module: str
+    usage: str
+    summary: str
+
+
+VERBS = {
+    "recipes": Verb("mlkit_build.verbs.recipes", "recipes [--json]", "list the recipes that can be built, and where they are"),
+    "plan": Verb("mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"),
+    "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
+}

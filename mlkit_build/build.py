@@ -1,0 +1,280 @@
+"""One job from recipe to bundle: load, run the actions, judge, package, publish. Every failure ends as a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlkit_build import pipeline
+from mlkit_build.bundle.manifest import (
+    SCHEMA,
+    ActionEntry,
+    Manifest,
+    entries,
+    metric_entries,
+    portable,
+    portable_text,
+)
+from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
+from mlkit_build.config import Composed
+from mlkit_build.engine import Action, Decision, Engine, Listener, Result
+from mlkit_build.engine.pool import Pool
+from mlkit_build.engine.toolchain import whole_toolchain
+from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
+from mlkit_build.gates import Verdict, judge
+from mlkit_build.metrics import Measurement
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Recipe
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.store import Digest, LayeredStore, open_store
+from mlkit_build.store.layered import default_folder
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What came of one job.
+
+    Attributes:
+        recipe: The recipe's name; empty when it could not even be composed.
+        variant: The variant's name.
+        status: `built`, `unchanged` (the bundle was already there), `gate_failed`, `failed`, or `config_error`.
+        exit_code: See ExitCode.
+        bundle: The published folder.
+        size_bytes: Of the model.
+        metrics: Measured values.
+        gates: Every limit, judged.
+        actions: What ran and what was reused.
+        seconds: How long the job took.
+        error: What went wrong.
+    """
+
+    recipe: str
+    variant: str
+    status: str
+    exit_code: ExitCode
+    bundle: Path | None = None
+    size_bytes: int | None = None
+    metrics: Mapping[str, Measurement] | None = None
+    gates: tuple[Verdict, ...] = ()
+    actions: tuple[Result, ...] = ()
+    seconds: float = 0.0
+    error: MlkitBuildError | None = None
+
+
+class Screen(Listener, Protocol):
+    """Who hears of a job: the engine's listener, and the job's beginning and end."""
+
+    def job_started(self, recipe: str, variant: str) -> None:
+        """A job begins."""
+
+    def job_finished(self, report: JobReport) -> None:
+        """A job is over, well or not."""
+
+
+def build(job: Composed, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> JobReport:
+    """Build one job and publish its bundle.
+
+    Never raises for what a user can cause: the report says what happened.
+
+    Args:
+        pool: The fork servers, shared by the jobs of one run.
+        screen: Who hears of the progress.
+        command: The command line, for the provenance.
+    """
+    recipe, started = job.recipe, time.time()
+    screen.job_started(recipe.name, recipe.variant_name)
+    for warning in job.warnings:
+        screen.warning(warning)
+    with _store(job, screen) as store:
+        run = _Run(job, store, pool, screen)
+        try:
+            report = run.to_bundle(command, started)
+        except MlkitBuildError as error:
+            report = run.failed(error)
+    report = replace(report, seconds=time.time() - started)
+    screen.job_finished(report)
+    return report
+
+
+def plan(job: Composed, screen: Screen) -> list[Decision]:
+    """Return what `build` would do and why, doing nothing.
+
+    Raises:
+        MlkitBuildError: A file of the recipe is missing.
+    """
+    with _store(job, screen) as store:
+        return _Run(job, store, Pool(), screen).plan()
+
+
+def cache_folder(job: Composed) -> Path:
+    """Return the folder of the build cache for this job."""
+    return Path(job.settings.cache.dir).expanduser() if job.settings.cache.dir else default_folder()
+
+
+def _store(job: Composed, screen: Screen) -> AbstractContextManager[LayeredStore]:
+    return open_store(cache_folder(job) if job.settings.cache.enabled else None, screen.warning)
+
+
+class _Run:
+    """One build in progress: what is known so far, for the report of a failure too."""
+
+    def __init__(self, job: Composed, store: LayeredStore, pool: Pool, screen: Screen) -> None:
+        self._job = job
+        self._recipe = job.recipe
+        self._results: dict[str, Result] = {}
+        self._metrics: dict[str, Measurement] | None = None
+        self._verdicts: tuple[Verdict, ...] = ()
+        self._screen = _Recorder(screen, self._results)
+        self._engine = Engine(
+            store,
+            pool,
+            self._screen,
+            scope=job.recipe.name,
+            logs=cache_folder(job) / "logs",
+            jobs=job.settings.jobs,
+        )
+
+    def plan(self) -> list[Decision]:
+        files = pipeline.load(self._recipe, self._job.folder)
+        measuring = pipeline.actions(self._recipe, files)
+        decisions = self._engine.plan(measuring)
+        if all(decision.hit for decision in decisions):
+            self._engine.run(measuring)
+            self._judge()
+        packaging = pipeline.packaging(self._recipe, files, self._verdicts)
+        return [*decisions, *self._engine.plan([*measuring, packaging])[-1:]]
+
+    def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
+        files = pipeline.load(self._recipe, self._job.folder)
+        self._engine.run(pipeline.actions(self._recipe, files))
+        self._judge()
+        broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
+        if broken:
+            raise GateError(
+                f"gate failed: {'; '.join(broken)}",
+                "nothing was packaged and the previous bundle, if any, is untouched; "
+                "improve the model or the quantization, or change validation.gates",
+            )
+        self._engine.run([pipeline.packaging(self._recipe, files, self._verdicts)])
+        place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
+        manifest, contents = self._manifest(files)
+        data = manifest.to_bytes()
+        unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
+        if not unchanged:
+            self._publish(place, manifest, data, contents, command, started)
+        self._warn_of_quantization(manifest)
+        return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
+
+    def failed(self, error: MlkitBuildError) -> JobReport:
+        status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
+        return self._report(status, error.exit_code, error=error)
+
+    def _judge(self) -> None:
+        found = json.loads(self._engine.output("evaluate", "metrics.json").read_bytes())
+        self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
+        self._verdicts = judge(self._recipe.validation.gates, self._metrics)
+
+    def _manifest(self, files: pipeline.Files) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
+        """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
+        recipe, folder = self._recipe, self._job.folder
+        model_name = f"{recipe.name}.tflite"
+        packaged = self._results["package"].outputs
+        contents = {
+            (model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()
+        }
+        quantization = None
+        if "quantize" in self._results:
+            quantization = json.loads(self._engine.output("quantize", "quantization.json").read_bytes())
+        order = [action.name for action in [*pipeline.actions(recipe, files), self._results["package"].action]]
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=recipe.name,
+            version=recipe.version,
+            variant=recipe.variant_name,
+            recipe=_portable(recipe),
+            signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
+            inputs=entries([(portable(path, folder), self._engine.file_digest(path)) for path in files.all()]),
+            outputs=entries(sorted((name, digest) for name, (digest, _) in contents.items())),
+            actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
+            metrics=metric_entries(self._metrics or {}),
+            gates=self._verdicts,
+            quantization=quantization,
+            toolchain=whole_toolchain(),
+        )
+        return manifest, contents
+
+    def _publish(
+        self,
+        place: Path,
+        manifest: Manifest,
+        data: bytes,
+        contents: Mapping[str, tuple[Digest, str]],
+        command: Sequence[str],
+        started: float,
+    ) -> None:
+        from mlkit_build.bundle.provenance import statement
+
+        blobs = {name: self._engine.output("package", output) for name, (_, output) in contents.items()}
+        subjects = [*manifest.outputs, *entries([(MANIFEST, Digest.of_bytes(data))])]
+        provenance = statement(manifest, list(self._results.values()), subjects, self._job.folder, command, started)
+
+        def write(folder: Path) -> None:
+            import shutil
+
+            for name, blob in blobs.items():
+                shutil.copyfile(blob, folder / name)
+                if Digest.of_file(folder / name) != contents[name][0]:
+                    raise StageError(f"package: {name} was damaged while it was copied", "check the disk, then build again")
+            (folder / MANIFEST).write_bytes(data)
+            (folder / PROVENANCE).write_bytes(provenance)
+
+        publish(place, write)
+
+    def _warn_of_quantization(self, manifest: Manifest) -> None:
+        warning = (manifest.quantization or {}).get("warning")
+        if warning:
+            self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
+
+    def _report(self, status: str, code: ExitCode, **rest: Any) -> JobReport:
+        size = (self._metrics or {}).get("size_bytes")
+        return JobReport(
+            recipe=self._recipe.name,
+            variant=self._recipe.variant_name,
+            status=status,
+            exit_code=code,
+            size_bytes=int(size.value) if size else None,
+            metrics=self._metrics,
+            gates=self._verdicts,
+            actions=tuple(self._results.values()),
+            **rest,
+        )
+
+
+class _Recorder:
+    """Passes events on and keeps the results, so that a failed build can still say what it did."""
+
+    def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
+        self._results = results
+        self.started: Callable[[Action, str], None] = screen.started
+        self.waiting: Callable[[Action], None] = screen.waiting
+        self.warning: Callable[[str], None] = screen.warning
+        self._finished = screen.finished
+
+    def finished(self, result: Result) -> None:
+        self._results[result.action.name] = result
+        self._finished(result)
+
+
+def _portable(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths, which only this machine knows, cut to their names."""
+    cut = {
+        field: replace(part, path=portable_text(part.path))
+        for field in ("source", "dataset", "calibration")
+        if (part := getattr(recipe, field)) is not None
+    }
+    return replace(recipe, **cut, labels=portable_text(recipe.labels) if recipe.labels else None)

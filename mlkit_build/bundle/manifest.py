@@ -1,0 +1,117 @@
+"""`manifest.json`: what the bundle is, what it was made of, and why it can be trusted. Equal builds, equal bytes.
+
+No times, hosts, or absolute paths: what varies is in `provenance.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlkit_build.gates import Verdict
+from mlkit_build.metrics import Measurement
+from mlkit_build.plain import pretty
+from mlkit_build.recipe import Recipe
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.store import Digest
+
+SCHEMA = "mlkit-build/manifest/v1"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file by content.
+
+    Attributes:
+        path: Relative to the recipe's folder for inputs, to the bundle for outputs.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ActionEntry:
+    """An action by its key, which stands for everything that decided its result."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """A measured value.
+
+    Attributes:
+        reference: TensorFlow's value on the same samples.
+        drop: How far the value lies below it.
+    """
+
+    value: float
+    reference: float | None
+    drop: float | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`, in this order.
+
+    Attributes:
+        schema: `mlkit-build/manifest/v1`.
+        name: The recipe's name.
+        version: The recipe's version.
+        variant: The bundle's folder under the name.
+        recipe: The resolved recipe.
+        signature: Inputs and outputs of the shipped model.
+        inputs: Every file the recipe named.
+        outputs: Every file of the bundle but the manifest, the provenance and the checksums.
+        actions: In order.
+        metrics: Measured value -> what it came to.
+        gates: Every limit, judged.
+        quantization: What the truth check found in the model; None for float32.
+        toolchain: Tool -> version.
+    """
+
+    schema: str
+    name: str
+    version: str
+    variant: str
+    recipe: Recipe
+    signature: FrozenSignature
+    inputs: tuple[FileEntry, ...]
+    outputs: tuple[FileEntry, ...]
+    actions: tuple[ActionEntry, ...]
+    metrics: Mapping[str, MetricEntry]
+    gates: tuple[Verdict, ...]
+    quantization: Mapping[str, Any] | None
+    toolchain: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes."""
+        return pretty(self)
+
+
+def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]:
+    """Return the metrics as the manifest and `ui=json` state them."""
+    return {name: MetricEntry(found.value, found.reference, found.drop) for name, found in metrics.items()}
+
+
+def entries(files: Sequence[tuple[str, Digest]]) -> tuple[FileEntry, ...]:
+    """Return (path, digest) pairs as entries."""
+    return tuple(FileEntry(path, digest.sha256, digest.size_bytes) for path, digest in files)
+
+
+def portable(path: Path, folder: Path) -> str:
+    """Return the file's path relative to the recipe's folder, or its bare name when it lies elsewhere."""
+    try:
+        return path.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def portable_text(stated: str) -> str:
+    """Return a path of the recipe without what is particular to this machine."""
+    return PurePosixPath(stated).name if Path(stated).is_absolute() else stated

@@ -1,0 +1,125 @@
+"""A bundle appears at its place as a whole, and replaces the one before as a whole, whatever is killed when."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mlkit_build.errors import StoreError
+from mlkit_build.store import Digest
+
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+CHECKSUMS = "SHA256SUMS"
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+
+
+def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest]) -> bool:
+    """Return whether the folder `place` holds exactly this bundle, byte for byte.
+
+    Args:
+        manifest: The bytes of its manifest.
+        files: Name -> digest of every other file, but for provenance and checksums, which vary.
+    """
+    expected = {*files, MANIFEST, PROVENANCE, CHECKSUMS}
+    try:
+        if {path.name for path in place.iterdir()} != expected or (place / MANIFEST).read_bytes() != manifest:
+            return False
+        if any(Digest.of_file(place / name) != digest for name, digest in files.items()):
+            return False
+        return (place / CHECKSUMS).read_text(encoding="utf-8") == _checksums(place, sorted(expected - {CHECKSUMS}))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def publish(place: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a new folder, add the checksums, and put it at `place` in one step.
+
+    Raises:
+        StoreError: The output folder cannot be written; what was at `place` is untouched.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    except OSError as error:
+        raise _refused(place, error) from error
+    try:
+        staged.chmod(0o777 & ~_umask())
+        write(staged)
+        names = sorted(path.name for path in staged.iterdir())
+        (staged / CHECKSUMS).write_text(_checksums(staged, names), encoding="utf-8", newline="")
+        for path in staged.iterdir():
+            path.chmod(0o666 & ~_umask())
+            _sync(path)
+        _sync(staged)
+        _put(staged, place)
+        _sync(place.parent)
+    except OSError as error:
+        raise _refused(place, error) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _put(staged: Path, place: Path) -> None:
+    """Swap the folders, so that `place` is never missing; afterwards `staged` is the old one, if there was one."""
+    if not os.path.lexists(place):
+        try:
+            staged.rename(place)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    if place.is_dir() and not place.is_symlink() and _exchange(staged, place):
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent)) / place.name
+    place.rename(aside)
+    try:
+        staged.rename(place)
+    except OSError:
+        aside.rename(place)
+        raise
+    finally:
+        shutil.rmtree(aside.parent, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two folders atomically with Linux's renameat2; False where the system or file system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    paths = (os.fsencode(first), os.fsencode(second))
+    return bool(rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)
+
+
+def _checksums(folder: Path, names: list[str]) -> str:
+    return "".join(f"{Digest.of_file(folder / name).sha256}  {name}\n" for name in names)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _refused(place: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"output_dir: {place}: {error.strerror or error}; the bundle there before is untouched",
+        "set output_dir= to a folder that can be written, with room for the bundle",
+    )

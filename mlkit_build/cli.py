@@ -1,0 +1,186 @@
+"""From the command line to an exit code: a verb, a build, or a sweep; and the one place where errors end.
+
+Nothing heavy is imported here: Hydra only when something is composed, TensorFlow never.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, did_you_mean
+
+if TYPE_CHECKING:
+    from mlkit_build.build import JobReport
+    from mlkit_build.config import Roots
+
+PYTHON_TOO_NEW = (3, 14)
+_SWEEP_FLAGS = ("-m", "--multirun")
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments say and return the exit code. Raises nothing that a user can cause."""
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        return int(_dispatch(list(arguments)))
+    except MlkitBuildError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        for title, text in (("hint", error.hint), ("log", error.log)):
+            if text:
+                print(f"{title}: {text}", file=sys.stderr)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left half-written", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return int(ExitCode.STAGE_FAILED)
+
+
+def _dispatch(arguments: list[str]) -> ExitCode:
+    if sys.version_info >= PYTHON_TOO_NEW:
+        raise ConfigError(
+            f"Python: expected 3.11, 3.12 or 3.13, found {sys.version.split()[0]}", "Hydra 1.3 does not run on Python 3.14"
+        )
+    extra, arguments = _extra_roots(arguments)
+    if "--version" in arguments:
+        from mlkit_build import __version__
+
+        print(f"mlkit-build {__version__}")
+        return ExitCode.OK
+    from mlkit_build.config.roots import Roots
+
+    roots = Roots.find(extra)
+    first = arguments[0] if arguments else "--help"
+    if first in ("--help", "-h", "help"):
+        from mlkit_build.help import page
+
+        print(page(roots))
+        return ExitCode.OK
+    if not first.startswith("-") and "=" not in first:
+        return _verb(first, arguments[1:], roots)
+    sweep = any(flag in arguments for flag in _SWEEP_FLAGS)
+    rest = [argument for argument in arguments if argument not in _SWEEP_FLAGS]
+    if any(argument.startswith("-") for argument in rest) or any(argument.startswith("hydra") for argument in rest):
+        return _hydra(arguments, roots)
+    return _sweep(rest, roots) if sweep else _build(rest, roots)
+
+
+def _verb(name: str, arguments: list[str], roots: Roots) -> ExitCode:
+    from mlkit_build.verbs import VERBS
+
+    if name not in VERBS:
+        recipe = roots.recipe(name)
+        hint = f"to build the recipe, run `mlkit-build recipe={name}`" if recipe else did_you_mean(name, list(VERBS))
+        raise ConfigError(f"{name}: no such verb; known verbs: {', '.join(VERBS)}", hint)
+    code: ExitCode = import_module(VERBS[name].module).run(arguments, roots)
+    return code
+
+
+def _build(overrides: list[str], roots: Roots) -> ExitCode:
+    """Build one job."""
+    from mlkit_build.build import build
+    from mlkit_build.config import compose
+    from mlkit_build.engine.pool import Pool
+    from mlkit_build.report.screens import screen
+
+    try:
+        job = compose(overrides, roots)
+    except MlkitBuildError as error:
+        if "ui=json" not in overrides:
+            raise
+        return _refused_job(error).exit_code
+    pool = Pool()
+    try:
+        return build(job, pool, screen(job.settings.ui), sys.argv).exit_code
+    finally:
+        pool.close()
+
+
+def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
+    """Build every job of a sweep; each becomes a row, and the exit code is the worst of them."""
+    from mlkit_build.build import build
+    from mlkit_build.config import compose
+    from mlkit_build.config.sweep import jobs
+    from mlkit_build.engine.pool import Pool
+    from mlkit_build.report.screens import screen
+
+    ui = next((item.removeprefix("ui=") for item in reversed(overrides) if item.startswith("ui=")), "auto")
+    shown = screen(ui if ui in ("plain", "rich", "json", "quiet") else "auto")
+    reports: list[JobReport] = []
+    pool = Pool()
+    try:
+        for job_overrides in jobs(overrides, roots):
+            try:
+                reports.append(build(compose(job_overrides, roots), pool, shown, sys.argv))
+            except MlkitBuildError as error:
+                reports.append(_report_of(error, job_overrides))
+                shown.job_finished(reports[-1])
+    finally:
+        pool.close()
+    shown.sweep_finished(reports)
+    return worst(reports)
+
+
+def worst(reports: Sequence[JobReport]) -> ExitCode:
+    """Return the exit code of a sweep: a failed stage counts most, then the configuration, a verification, a gate."""
+    order = (ExitCode.STAGE_FAILED, ExitCode.CONFIG, ExitCode.VERIFICATION, ExitCode.GATE)
+    found = {report.exit_code for report in reports}
+    return next((code for code in order if code in found), ExitCode.OK)
+
+
+def _report_of(error: MlkitBuildError, overrides: Sequence[str]) -> JobReport:
+    from mlkit_build.build import JobReport
+
+    values = dict(item.partition("=")[::2] for item in overrides)
+    name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
+    return JobReport(name, variant, "config_error", error.exit_code, error=error)
+
+
+def _refused_job(error: MlkitBuildError) -> JobReport:
+    from mlkit_build.report.screens import Json
+
+    report = _report_of(error, sys.argv[1:])
+    Json().job_finished(report)
+    return report
+
+
+def _hydra(arguments: list[str], roots: Roots) -> ExitCode:
+    """Hand over to Hydra: `--cfg`, `--info`, completion, and sweeps with a launcher or sweeper of the user's choice."""
+    from mlkit_build.config.app import run_app
+
+    return worst(run_app(arguments, roots))
+
+
+def _extra_roots(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Take `--root DIR` out of the arguments."""
+    roots: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--root":
+            folder = next(waiting, None)
+            if folder is None:
+                raise ConfigError("--root: expected a folder after it, found nothing")
+            roots.append(folder)
+        elif argument.startswith("--root="):
+            roots.append(argument.removeprefix("--root="))
+        else:
+            rest.append(argument)
+    return roots, rest
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

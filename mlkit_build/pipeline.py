@@ -1,0 +1,231 @@
+"""What a recipe means: the actions that build it, in order. Nothing runs here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.errors import SourceError
+from mlkit_build.gates import Verdict
+from mlkit_build.plain import to_plain
+from mlkit_build.recipe import STATIC_MODES, Input, Npz, Recipe
+from mlkit_build.sources import source
+from mlkit_build.stages.params import (
+    VERSIONS,
+    CalibrateParams,
+    ContractParams,
+    EvaluateParams,
+    FreezeInput,
+    FreezeParams,
+    PackageParams,
+    QuantizeParams,
+    ReferenceParams,
+)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Where an action belongs and what runs it."""
+
+    stage: str
+    runtime: str
+    function: str
+
+
+_KINDS = {
+    "freeze": _Kind("freeze", "tensorflow", "mlkit_build.stages.freeze:freeze"),
+    "contract": _Kind("freeze", "python", "mlkit_build.stages.package:contract"),
+    "convert": _Kind("convert", "tensorflow", "mlkit_build.stages.convert:convert"),
+    "calibrate": _Kind("convert", "quantizer", "mlkit_build.stages.quantize:calibrate"),
+    "quantize": _Kind("convert", "quantizer", "mlkit_build.stages.quantize:quantize"),
+    "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
+    "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
+    "package": _Kind("package", "python", "mlkit_build.stages.package:package"),
+}
+
+FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
+SIGNATURE = OutputOf("freeze", "signature.json")
+FLOAT_MODEL = OutputOf("convert", "float.tflite")
+METRICS = OutputOf("evaluate", "metrics.json")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The load stage's answer: every file of the user that a recipe needs, found.
+
+    Attributes:
+        source: Role -> file of the source.
+        dataset: The validation samples.
+        calibration: The calibration samples, for modes that need them.
+        labels: The labels.
+    """
+
+    source: Mapping[str, Path]
+    dataset: Path | None
+    calibration: Path | None
+    labels: Path | None
+
+    def all(self) -> list[Path]:
+        """Return every file once, in a fixed order."""
+        single = [path for path in (self.labels, self.dataset, self.calibration) if path]
+        return list(dict.fromkeys([*self.source.values(), *single]))
+
+
+def load(recipe: Recipe, folder: Path) -> Files:
+    """Find the recipe's files.
+
+    Raises:
+        SourceError: One is missing; names the field and the path.
+    """
+    static = recipe.quantization.mode in STATIC_MODES
+    return Files(
+        source=source(recipe.source.kind).files(recipe.source, folder),
+        dataset=_file("dataset.path", recipe.dataset, folder),
+        calibration=_file("calibration.path", recipe.calibration if static else None, folder),
+        labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
+    )
+
+
+def actions(recipe: Recipe, files: Files) -> list[Action]:
+    """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
+    static = recipe.quantization.mode in STATIC_MODES
+    row = [_freeze(recipe, files), _contract(recipe, files), _convert()]
+    if static:
+        assert recipe.calibration is not None, "the schema demands it"
+        row.append(_calibrate(recipe, recipe.calibration, files))
+    if recipe.quantization.mode != "float32":
+        row.append(_quantize(recipe, static))
+    if recipe.dataset is not None:
+        row.append(_reference(recipe, recipe.dataset, files))
+    row.append(_evaluate(recipe, files, static))
+    return row
+
+
+def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
+    """Return the action that makes the bundle's contents, once the gates hold."""
+    params = PackageParams(
+        name=recipe.name,
+        version=recipe.version,
+        variant=recipe.variant_name,
+        description=recipe.description,
+        author=recipe.author,
+        license=recipe.license,
+        task=recipe.target.task,
+        mode=recipe.quantization.mode,
+        io=recipe.quantization.io,
+        inputs=recipe.signature.inputs,
+        verdicts=verdicts,
+    )
+    inputs: dict[str, Path | OutputOf] = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    outputs = ["model.tflite", "report.html"]
+    if files.labels:
+        inputs["labels"] = files.labels
+        outputs.append("labels.txt")
+    return _action("package", params, inputs, tuple(outputs))
+
+
+def model(recipe: Recipe) -> OutputOf:
+    """Return where the model to ship comes from: the quantized file, or the float one."""
+    return FLOAT_MODEL if recipe.quantization.mode == "float32" else OutputOf("quantize", "model.tflite")
+
+
+def _freeze(recipe: Recipe, files: Files) -> Action:
+    signature = recipe.signature
+    params = FreezeParams(
+        kind=recipe.source.kind,
+        inputs={name: FreezeInput(spec.tensor, spec.shape) for name, spec in signature.inputs.items()},
+        outputs=signature.outputs,
+        constants=signature.constants,
+        adapters=recipe.adapters,
+    )
+    return _action("freeze", params, files.source, ("frozen_graph.pb", "signature.json"))
+
+
+def _contract(recipe: Recipe, files: Files) -> Action:
+    params = ContractParams(
+        task=recipe.target.task,
+        io=recipe.quantization.io,
+        normalized=tuple(name for name, spec in recipe.signature.inputs.items() if spec.mean is not None),
+        output=recipe.validation.output,
+    )
+    inputs: dict[str, Path | OutputOf] = {"signature.json": SIGNATURE}
+    if files.labels:
+        inputs["labels"] = files.labels
+    return _action("contract", params, inputs, ("contract.json",))
+
+
+def _convert() -> Action:
+    inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE}
+    return _action("convert", {}, inputs, ("float.tflite",), after=("contract",))
+
+
+def _calibrate(recipe: Recipe, calibration: Npz, files: Files) -> Action:
+    assert files.calibration is not None
+    inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
+    params = CalibrateParams(_content(calibration), _normalization(recipe))
+    return _action("calibrate", params, inputs, ("statistics.json",))
+
+
+def _quantize(recipe: Recipe, static: bool) -> Action:
+    inputs = {"float.tflite": FLOAT_MODEL}
+    if static:
+        inputs["statistics.json"] = OutputOf("calibrate", "statistics.json")
+    params = QuantizeParams(recipe.quantization.mode, recipe.quantization.io)
+    return _action("quantize", params, inputs, ("model.tflite", "quantization.json"))
+
+
+def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
+    assert files.dataset is not None
+    inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
+    params = ReferenceParams(_content(dataset, labels=False), _normalization(recipe))
+    return _action("reference", params, inputs, ("reference.bin",), after=("contract",))
+
+
+def _evaluate(recipe: Recipe, files: Files, static: bool) -> Action:
+    inputs: dict[str, Path | OutputOf] = {"model": model(recipe), "signature.json": SIGNATURE}
+    if files.dataset:
+        inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
+        if static and files.calibration:
+            inputs["calibration"] = files.calibration
+    params = EvaluateParams(
+        dataset=_content(recipe.dataset) if recipe.dataset else None,
+        calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
+        inputs=_normalization(recipe),
+        metrics=recipe.validation.metrics,
+        output=recipe.validation.output,
+    )
+    return _action("evaluate", params, inputs, ("metrics.json",))
+
+
+def _action(
+    name: str, params: Any, inputs: Mapping[str, Path | OutputOf], outputs: tuple[str, ...], after: tuple[str, ...] = ()
+) -> Action:
+    kind = _KINDS[name]
+    return Action(name, kind.stage, VERSIONS[name], kind.runtime, kind.function, to_plain(params), inputs, outputs, after)
+
+
+def _content(dataset: Npz, labels: bool = True) -> Npz:
+    """Return what of a dataset's description decides a result: not where the file lies, whose bytes are an input."""
+    label = dataset.label if labels else None
+    return Npz(path="", features=dataset.features, label=label, samples=dataset.samples, seed=dataset.seed)
+
+
+def _normalization(recipe: Recipe) -> dict[str, Input]:
+    """Return mean and std of every input: tensor and shape reach the actions through the frozen signature."""
+    return {name: Input(tensor="", mean=spec.mean, std=spec.std) for name, spec in recipe.signature.inputs.items()}
+
+
+def _file(field: str, dataset: Npz | None, folder: Path) -> Path | None:
+    return _existing(field, folder / dataset.path, dataset.path) if dataset else None
+
+
+def _existing(field: str, path: Path, stated: str) -> Path:
+    if path.is_file():
+        return path
+    elsewhere = Path(stated).absolute()
+    hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
+    found = "a folder" if path.is_dir() else "nothing"
+    raise SourceError(f"{field}: expected a file at {path}, found {found}", hint)

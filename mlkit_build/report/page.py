@@ -1,0 +1,39 @@
+"""`report.html`: the bundle's page, self-contained and deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlkit_build.metrics import Measurement
+from mlkit_build.report import summary
+from mlkit_build.signature import FrozenSignature
+
+if TYPE_CHECKING:
+    from mlkit_build.stages.params import PackageParams
+
+
+def render(
+    params: PackageParams, signature: FrozenSignature, metrics: Mapping[str, Measurement], labels: tuple[str, ...]
+) -> str:
+    """Return the page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mlkit_build.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    rows = [
+        {
+            "title": summary.TITLES.get(name, name),
+            "value": summary.number(name, found.value),
+            "reference": "" if found.reference is None else summary.number(name, found.reference),
+            "drop": "" if found.drop is None else summary.difference(name, found.drop),
+            "gates": [
+                (summary.verdict_text(verdict), verdict.passed) for verdict in params.verdicts if verdict.metric == name
+            ],
+        }
+        for name, found in metrics.items()
+    ]
+    return environment.get_template("bundle.html").render(
+        params=params, signature=signature, rows=rows, labels=labels, size=summary.size(int(metrics["size_bytes"].value))
+    )

@@ -1,0 +1,48 @@
+"""package: the contract with the target, before conversion, and the contents of the bundle, at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.metrics import Measurement
+from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
+from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.plain import from_plain, pretty
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.params import ContractParams, PackageParams
+
+
+def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Check signature and labels against the target, and write `contract.json`: the rules that hold.
+
+    Raises:
+        ConfigError: A rule is broken; quotes what ML Kit would say.
+        SourceError: The labels cannot be read.
+    """
+    request = from_plain(ContractParams, params)
+    signature = FrozenSignature.read(inputs["signature.json"])
+    rules = check_signature(request.task, Subject(signature, request.io, request.normalized))
+    if "labels" in inputs:
+        check_labels(read_labels(inputs["labels"]), str(inputs["labels"]), signature, request.output)
+    (outputs / "contract.json").write_bytes(pretty({"task": request.task, "rules": rules}))
+
+
+def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `model.tflite`, `report.html` and, where the recipe has labels, `labels.txt` with one label per line."""
+    from mlkit_build.report.page import render
+
+    request = from_plain(PackageParams, params)
+    labels: tuple[str, ...] = ()
+    shutil.copyfile(inputs["model"], outputs / "model.tflite")
+    if "labels" in inputs:
+        labels = read_labels(inputs["labels"])
+        (outputs / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
+    metrics = {
+        name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()
+    }
+    signature = FrozenSignature.read(inputs["signature.json"])
+    (outputs / "report.html").write_text(render(request, signature, metrics, labels), encoding="utf-8", newline="")

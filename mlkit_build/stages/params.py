@@ -1,0 +1,134 @@
+"""What each action is told, and its version: the interface between the plan of a build and the stages that do the work.
+
+These classes hold exactly what may change an action's result, and nothing else. Importing them imports no stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlkit_build.gates import Verdict
+from mlkit_build.recipe import Input, Npz, Output
+
+VERSIONS = {
+    "freeze": 1,
+    "contract": 1,
+    "convert": 1,
+    "calibrate": 1,
+    "quantize": 1,
+    "reference": 1,
+    "evaluate": 1,
+    "package": 1,
+}
+"""Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
+
+
+@dataclass(frozen=True)
+class FreezeInput:
+    """The part of an input that freezing depends on: its normalization is not in the graph."""
+
+    tensor: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class FreezeParams:
+    """What decides the frozen graph, besides the source's files.
+
+    Attributes:
+        kind: The kind of source.
+        inputs: Name -> tensor and shape.
+        outputs: Name -> tensor.
+        constants: Placeholder -> value.
+        adapters: Names, in order.
+    """
+
+    kind: str
+    inputs: Mapping[str, FreezeInput]
+    outputs: Mapping[str, Output]
+    constants: Mapping[str, Any]
+    adapters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ContractParams:
+    """What decides whether a signature keeps its target's contract, besides the signature and the labels.
+
+    Attributes:
+        task: The target.
+        io: The type that inputs and outputs will have.
+        normalized: The inputs whose mean and std the recipe states.
+        output: The output that the labels name; the first one when None.
+    """
+
+    task: str
+    io: str
+    normalized: tuple[str, ...]
+    output: str | None
+
+
+@dataclass(frozen=True)
+class CalibrateParams:
+    """What decides calibration statistics, besides the model and the samples.
+
+    Attributes:
+        dataset: Which samples.
+        inputs: Name -> mean and std.
+    """
+
+    dataset: Npz
+    inputs: Mapping[str, Input]
+
+
+@dataclass(frozen=True)
+class QuantizeParams:
+    """What decides the quantized model, besides the float model and the statistics."""
+
+    mode: str
+    io: str
+
+
+@dataclass(frozen=True)
+class ReferenceParams:
+    """What decides the reference outputs, besides the frozen graph and the samples."""
+
+    dataset: Npz
+    inputs: Mapping[str, Input]
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """What decides the metrics, besides the model, the samples and the reference outputs.
+
+    Attributes:
+        dataset: What the model is measured on; None measures the file alone.
+        calibration: What the model was calibrated on, to make sure that it is other data; None for modes without.
+        inputs: Name -> mean and std.
+        metrics: Names from the table, besides those always measured.
+        output: The output that classification metrics read; the first one when None.
+    """
+
+    dataset: Npz | None
+    calibration: Npz | None
+    inputs: Mapping[str, Input]
+    metrics: tuple[str, ...]
+    output: str | None
+
+
+@dataclass(frozen=True)
+class PackageParams:
+    """What decides the bundle's contents, besides the model, its metrics and the labels."""
+
+    name: str
+    version: str
+    variant: str
+    description: str
+    author: str
+    license: str
+    task: str
+    mode: str
+    io: str
+    inputs: Mapping[str, Input]
+    verdicts: tuple[Verdict, ...]
