@@ -184,9 +184,7 @@ class _Run:
         recipe, folder = self._recipe, self._job.folder
         model_name = f"{recipe.name}.tflite"
         packaged = self._results["package"].outputs
-        contents = {
-            (model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()
-        }
+        contents = {(model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()}
         quantization = None
         if "quantize" in self._results:
             quantization = json.loads(self._engine.output("quantize", "quantization.json").read_bytes())

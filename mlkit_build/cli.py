@@ -48,7 +48,8 @@ def run(arguments: Sequence[str]) -> int:
 def _dispatch(arguments: list[str]) -> ExitCode:
     if sys.version_info >= PYTHON_TOO_NEW:
         raise ConfigError(
-            f"Python: expected 3.11, 3.12 or 3.13, found {sys.version.split()[0]}", "Hydra 1.3 does not run on Python 3.14"
+            f"Python: expected 3.11, 3.12 or 3.13, found {sys.version.split()[0]}",
+            "Hydra 1.3 does not run on Python 3.14",
         )
     extra, arguments = _extra_roots(arguments)
     if "--version" in arguments:

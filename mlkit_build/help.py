@@ -54,5 +54,8 @@ def page(roots: Roots) -> str:
     listed = [f"  {recipe.name:<22}  {'built in' if recipe.builtin else recipe.path}" for recipe in recipes]
     verbs = [f"  {verb.usage:<40} {verb.summary}" for verb in VERBS.values()]
     return _PAGE.format(
-        recipes="\n".join(listed) or "  none", modes=", ".join(MODES), targets=", ".join(TARGETS), verbs="\n".join(verbs)
+        recipes="\n".join(listed) or "  none",
+        modes=", ".join(MODES),
+        targets=", ".join(TARGETS),
+        verbs="\n".join(verbs),
     ).rstrip()

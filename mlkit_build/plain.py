@@ -78,7 +78,12 @@ def _convert(annotation: Any, value: Any, where: str) -> Any:
         return {str(key): _convert(arguments[1], item, _join(where, str(key))) for key, item in value.items()}
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    _expect(isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)), _NAMES.get(annotation, str(annotation)), value, where)
+    _expect(
+        isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)),
+        _NAMES.get(annotation, str(annotation)),
+        value,
+        where,
+    )
     return value
 
 

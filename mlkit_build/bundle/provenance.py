@@ -21,7 +21,12 @@ BUILD_TYPE = "urn:mlkit-build:build:v1"
 
 
 def statement(
-    manifest: Manifest, results: Sequence[Result], subjects: Sequence[FileEntry], folder: Path, command: Sequence[str], started: float
+    manifest: Manifest,
+    results: Sequence[Result],
+    subjects: Sequence[FileEntry],
+    folder: Path,
+    command: Sequence[str],
+    started: float,
 ) -> bytes:
     """Return the file's bytes.
 
@@ -30,9 +35,7 @@ def statement(
         folder: The recipe's folder, whose git commit is recorded.
         started: Seconds since the epoch.
     """
-    dependencies: list[dict[str, Any]] = [
-        {"name": entry.path, "digest": {"sha256": entry.sha256}} for entry in manifest.inputs
-    ]
+    dependencies: list[dict[str, Any]] = [{"name": entry.path, "digest": {"sha256": entry.sha256}} for entry in manifest.inputs]
     git = git_state(folder)
     if git:
         dependencies.append(
@@ -46,7 +49,11 @@ def statement(
             "predicate": {
                 "buildDefinition": {
                     "buildType": BUILD_TYPE,
-                    "externalParameters": {"recipe": manifest.name, "variant": manifest.variant, "command": list(command)},
+                    "externalParameters": {
+                        "recipe": manifest.name,
+                        "variant": manifest.variant,
+                        "command": list(command),
+                    },
                     "internalParameters": {
                         "toolchain": manifest.toolchain,
                         "actions": [
@@ -63,7 +70,10 @@ def statement(
                     "resolvedDependencies": dependencies,
                 },
                 "runDetails": {
-                    "builder": {"id": f"urn:mlkit-build:host:{platform.node()}", "version": {"mlkit-build": __version__}},
+                    "builder": {
+                        "id": f"urn:mlkit-build:host:{platform.node()}",
+                        "version": {"mlkit-build": __version__},
+                    },
                     "metadata": {"startedOn": _time(started), "finishedOn": _time(datetime.now(UTC).timestamp())},
                 },
             },
@@ -76,9 +86,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
     def git(*arguments: str) -> str | None:
         try:
-            run = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
-            )
+            run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
         return run.stdout.strip()
@@ -87,7 +95,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     if not commit:
         return None
     remote = git("config", "--get", "remote.origin.url") or "urn:git:no-remote"
-    return {"commit": commit, "remote": _without_password(remote), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    return {
+        "commit": commit,
+        "remote": _without_password(remote),
+        "dirty": bool(git("status", "--porcelain", "--", ".")),
+    }
 
 
 def _without_password(remote: str) -> str:

@@ -67,7 +67,10 @@ def _wrong_override(text: str, cause: str, key: str, overrides: Sequence[str]) -
         override = next((item for item in overrides if item.startswith(named[1])), named[1])
     path = (override or key).lstrip("+~").split("=")[0].split(".")
     if _UNKNOWN.search(cause) or "not in struct" in cause or "Could not override" in text:
-        depth = next((i for i in range(len(path)) if path[i] not in fields_at(path[:i], {}) and fields_at(path[:i], {})), len(path) - 1)
+        depth = next(
+            (i for i in range(len(path)) if path[i] not in fields_at(path[:i], {}) and fields_at(path[:i], {})),
+            len(path) - 1,
+        )
         known = fields_at(path[:depth], {})
         return ConfigError(
             f"override {override or key!r}: no field {'.'.join(path[: depth + 1])}; known: {', '.join(known)}",

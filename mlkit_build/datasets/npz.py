@@ -90,9 +90,7 @@ class NpzDataset:
     def _choose(self, samples: int, seed: int) -> NDArray[np.int64]:
         """Choose by hash: the same samples whatever their order in the file."""
         salt = str(seed).encode()
-        ranked = sorted(
-            (hashlib.sha256(salt + identity).digest(), index) for index, identity in enumerate(self._hashes(None))
-        )
+        ranked = sorted((hashlib.sha256(salt + identity).digest(), index) for index, identity in enumerate(self._hashes(None)))
         return np.array(sorted(index for _, index in ranked[:samples]), dtype=np.int64)
 
     def _rows(self, array: _Array, size: int, chosen: Any = ...) -> Iterator[NDArray[Any]]:
@@ -130,7 +128,8 @@ class NpzDataset:
             raise ConfigError(f"{where}: expected an array with a sample dimension, found the scalar {name!r}")
         if fortran and len(shape) > 1:
             raise ConfigError(
-                f"{where}: expected {name!r} in C order, found Fortran order", "save it with np.ascontiguousarray(array)"
+                f"{where}: expected {name!r} in C order, found Fortran order",
+                "save it with np.ascontiguousarray(array)",
             )
         return _Array(name, shape[0], shape[1:], dtype)
 
@@ -152,7 +151,8 @@ class NpzDataset:
         except KeyError:
             names = [member.removesuffix(".npy") for member in archive.namelist()]
             raise ConfigError(
-                f"{where}: no array {name!r} in {self._path}; it holds {', '.join(names) or 'nothing'}", did_you_mean(name, names)
+                f"{where}: no array {name!r} in {self._path}; it holds {', '.join(names) or 'nothing'}",
+                did_you_mean(name, names),
             ) from None
         except (OSError, zipfile.BadZipFile) as error:
             raise SourceError(
@@ -166,7 +166,9 @@ class NpzDataset:
         except (OSError, zlib.error, zipfile.BadZipFile, EOFError) as error:
             raise SourceError(f"{self.origin}: damaged: {error}", "write the archive again") from error
         if len(data) != size:
-            raise SourceError(f"{self.origin}: truncated: an array ends {size - len(data)} bytes early", "write the archive again")
+            raise SourceError(
+                f"{self.origin}: truncated: an array ends {size - len(data)} bytes early", "write the archive again"
+            )
         return data
 
 

@@ -34,9 +34,7 @@ def key_document(action: Action, inputs: Mapping[str, Digest], toolchain: Mappin
     }
 
 
-def decide(
-    action: Action, inputs: Mapping[str, Digest], toolchain: Mapping[str, str], records: Records, scope: str
-) -> Decision:
+def decide(action: Action, inputs: Mapping[str, Digest], toolchain: Mapping[str, str], records: Records, scope: str) -> Decision:
     """Decide whether `action` must run.
 
     Args:

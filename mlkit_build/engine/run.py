@@ -198,7 +198,8 @@ class Engine:
             name = signal.Signals(-ended.status).name
             out_of_memory = "; the system may have run out of memory" if name == "SIGKILL" else ""
             raise StageError(
-                f"{action.stage}: {action.name} was killed by signal {name}{out_of_memory}", log=self._keep_log(action, log)
+                f"{action.stage}: {action.name} was killed by signal {name}{out_of_memory}",
+                log=self._keep_log(action, log),
             )
         try:
             result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
@@ -299,5 +300,6 @@ def _work_folder() -> Iterator[Path]:
 
 def _no_room(error: OSError) -> StoreError:
     return StoreError(
-        f"temporary folder {tempfile.gettempdir()}: {error.strerror}", "free some space, or set TMPDIR to another folder"
+        f"temporary folder {tempfile.gettempdir()}: {error.strerror}",
+        "free some space, or set TMPDIR to another folder",
     )

@@ -31,10 +31,7 @@ def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphD
     while waiting:
         node = waiting.pop()
         names = [node.op] + [
-            function.name
-            for value in node.attr.values()
-            for function in (value.func, *value.list.func)
-            if function.name
+            function.name for value in node.attr.values() for function in (value.func, *value.list.func) if function.name
         ]
         for name in names:
             if name in library and name not in used:

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-CONTROL_FLOW_V1 = {"Switch", "RefSwitch", "Merge", "RefMerge", "Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "LoopCond"}
+CONTROL_FLOW_V1 = {
+    "Switch",
+    "RefSwitch",
+    "Merge",
+    "RefMerge",
+    "Enter",
+    "RefEnter",
+    "Exit",
+    "RefExit",
+    "NextIteration",
+    "LoopCond",
+}
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
 

@@ -63,9 +63,7 @@ class MetricKind:
 
 METRICS: dict[str, MetricKind] = {
     "top1": MetricKind(("top1",), True, True, "mlkit_build.metrics.classification:Top1"),
-    "parity": MetricKind(
-        ("max_abs_error", "cosine", "top1_agreement"), False, False, "mlkit_build.metrics.parity:Parity"
-    ),
+    "parity": MetricKind(("max_abs_error", "cosine", "top1_agreement"), False, False, "mlkit_build.metrics.parity:Parity"),
 }
 
 ALWAYS = ("parity",)

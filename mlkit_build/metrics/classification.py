@@ -16,9 +16,7 @@ class Top1:
         self._right = 0
         self._reference_right = 0
 
-    def update(
-        self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None
-    ) -> None:
+    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None) -> None:
         assert labels is not None, "the schema asks for labels where this metric is used"
         self._samples += len(labels)
         self._right += int(np.count_nonzero(classes(outputs) == labels))

@@ -19,9 +19,7 @@ class Parity:
         self._agreeing = 0
         self._has_classes = False
 
-    def update(
-        self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None
-    ) -> None:
+    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None) -> None:
         ours = outputs.reshape(len(outputs), -1).astype(np.float64)
         theirs = reference.reshape(len(reference), -1).astype(np.float64)
         self._samples += len(ours)

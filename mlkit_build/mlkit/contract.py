@@ -139,7 +139,8 @@ def check_signature(task: str, subject: Subject) -> tuple[str, ...]:
         found = rule.broken(subject)
         if found is not None:
             raise ConfigError(
-                f"target.task: {task} expects {rule.expected}, found {found}; in the app ML Kit would say: {rule.says}", rule.fix
+                f"target.task: {task} expects {rule.expected}, found {found}; in the app ML Kit would say: {rule.says}",
+                rule.fix,
             )
     return tuple(rule.id for rule in RULES)
 

@@ -27,6 +27,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise SourceError(f"labels: {path}: expected one class per line, found an empty file")
     if "" in labels:
         raise SourceError(
-            f"labels: {path}: line {labels.index('') + 1} is blank; expected one class per line", "every line is a class"
+            f"labels: {path}: line {labels.index('') + 1} is blank; expected one class per line",
+            "every line is a class",
         )
     return labels

@@ -22,6 +22,4 @@ def write(statistics: dict[str, dict[str, Any]], path: Path) -> None:
 def read(path: Path) -> dict[str, dict[str, Any]]:
     """Return what `write` wrote."""
     plain = json.loads(path.read_bytes())
-    return {
-        tensor: {name: np.array(value, np.float32) for name, value in ranges.items()} for tensor, ranges in plain.items()
-    }
+    return {tensor: {name: np.array(value, np.float32) for name, value in ranges.items()} for tensor, ranges in plain.items()}

@@ -12,7 +12,15 @@ from mlkit_build.errors import StageError
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
 
 _BOUNDARY = {"QUANTIZE", "DEQUANTIZE"}
-_WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL", "EMBEDDING_LOOKUP"}
+_WEIGHTED = {
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "TRANSPOSE_CONV",
+    "CONV_3D",
+    "BATCH_MATMUL",
+    "EMBEDDING_LOOKUP",
+}
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,7 @@ def _kinds(model: Any, graph: Any, operator: Any) -> list[str]:
         return ["integer"]
     name = operator_name(model.operatorCodes[operator.opcodeIndex])
     constants = [
-        type_name(graph.tensors[index])
-        for index in operator.inputs
-        if index >= 0 and _is_constant(model, graph.tensors[index])
+        type_name(graph.tensors[index]) for index in operator.inputs if index >= 0 and _is_constant(model, graph.tensors[index])
     ]
     return ["float", "hybrid"] if name in _WEIGHTED and any(kind in ("int8", "int4") for kind in constants) else ["float"]
 
@@ -142,8 +148,7 @@ def _check_full_integer(model: Any, truth: Truth) -> None:
         f"{operator_name(model.operatorCodes[operator.opcodeIndex])} ({tensor_name(graph.tensors[operator.outputs[0]])})"
         for graph in model.subgraphs
         for operator in graph.operators
-        if operator_name(model.operatorCodes[operator.opcodeIndex]) not in _BOUNDARY
-        and "float" in _kinds(model, graph, operator)
+        if operator_name(model.operatorCodes[operator.opcodeIndex]) not in _BOUNDARY and "float" in _kinds(model, graph, operator)
     ]
     if left:
         raise StageError(

@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from mlkit_build.stages.params import PackageParams
 
 
-def render(
-    params: PackageParams, signature: FrozenSignature, metrics: Mapping[str, Measurement], labels: tuple[str, ...]
-) -> str:
+def render(params: PackageParams, signature: FrozenSignature, metrics: Mapping[str, Measurement], labels: tuple[str, ...]) -> str:
     """Return the page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("mlkit_build.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+        loader=PackageLoader("mlkit_build.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
     rows = [
         {
@@ -28,12 +29,14 @@ def render(
             "value": summary.number(name, found.value),
             "reference": "" if found.reference is None else summary.number(name, found.reference),
             "drop": "" if found.drop is None else summary.difference(name, found.drop),
-            "gates": [
-                (summary.verdict_text(verdict), verdict.passed) for verdict in params.verdicts if verdict.metric == name
-            ],
+            "gates": [(summary.verdict_text(verdict), verdict.passed) for verdict in params.verdicts if verdict.metric == name],
         }
         for name, found in metrics.items()
     ]
     return environment.get_template("bundle.html").render(
-        params=params, signature=signature, rows=rows, labels=labels, size=summary.size(int(metrics["size_bytes"].value))
+        params=params,
+        signature=signature,
+        rows=rows,
+        labels=labels,
+        size=summary.size(int(metrics["size_bytes"].value)),
     )

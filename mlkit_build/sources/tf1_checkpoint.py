@@ -45,7 +45,8 @@ def files(source: Tf1Checkpoint, folder: Path) -> dict[str, Path]:
         raise SourceError(f"source.path: no checkpoint at {prefix} (looked for .meta, .index and .data-*)", hint)
     if not meta.is_file():
         raise SourceError(
-            f"source.path: checkpoint part missing: {meta}", "the .meta file holds the graph; copy it beside the checkpoint"
+            f"source.path: checkpoint part missing: {meta}",
+            "the .meta file holds the graph; copy it beside the checkpoint",
         )
     if prefix.is_file() and not index.exists():
         return {"meta": meta, "v1": prefix}
@@ -53,7 +54,8 @@ def files(source: Tf1Checkpoint, folder: Path) -> dict[str, Path]:
         raise SourceError(f"source.path: checkpoint part missing: {index}", "copy all files of the checkpoint")
     if not shards:
         raise SourceError(
-            f"source.path: checkpoint part missing: {_with(prefix, '.data-00000-of-00001')}", "copy all files of the checkpoint"
+            f"source.path: checkpoint part missing: {_with(prefix, '.data-00000-of-00001')}",
+            "copy all files of the checkpoint",
         )
     count = int(_SHARD.search(shards[0].name)[2])  # type: ignore[index]
     for number in range(count):

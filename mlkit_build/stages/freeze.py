@@ -98,7 +98,7 @@ def _input_spec(
         if found is None:
             raise ConfigError(
                 f"{where}.shape: missing, and the graph does not know the shape of {tensor}",
-                f"state it, batch first: `{name}: {{tensor: \"{tensor}\", shape: [1, ...]}}`",
+                f'state it, batch first: `{name}: {{tensor: "{tensor}", shape: [1, ...]}}`',
             )
         pinned = tuple(1 if index == 0 and size is None else size for index, size in enumerate(found))
         if None in pinned:

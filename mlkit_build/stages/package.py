@@ -41,8 +41,6 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     if "labels" in inputs:
         labels = read_labels(inputs["labels"])
         (outputs / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
-    metrics = {
-        name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()
-    }
+    metrics = {name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()}
     signature = FrozenSignature.read(inputs["signature.json"])
     (outputs / "report.html").write_text(render(request, signature, metrics, labels), encoding="utf-8", newline="")

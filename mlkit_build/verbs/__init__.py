@@ -24,6 +24,8 @@ class Verb:
 
 VERBS = {
     "recipes": Verb("mlkit_build.verbs.recipes", "recipes [--json]", "list the recipes that can be built, and where they are"),
-    "plan": Verb("mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"),
+    "plan": Verb(
+        "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

@@ -17,7 +17,17 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if job.settings.ui == "json":
         for decision in decisions:
             action = decision.action
-            print(json.dumps({"name": action.name, "stage": action.stage, "hit": decision.hit, "key": decision.key, "reason": decision.reason}))
+            print(
+                json.dumps(
+                    {
+                        "name": action.name,
+                        "stage": action.stage,
+                        "hit": decision.hit,
+                        "key": decision.key,
+                        "reason": decision.reason,
+                    }
+                )
+            )
         return ExitCode.OK
     print(f"{job.recipe.name}/{job.recipe.variant_name}")
     for decision in decisions:
@@ -25,5 +35,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         what = "reuse" if decision.hit else "run" if decision.key else "run?"
         print(f"  {action.stage:<9} {action.name:<10} {what:<6} {decision.reason}")
     misses = sum(not decision.hit for decision in decisions)
-    print(f"{len(decisions) - misses} of {len(decisions)} actions are in the cache" + ("; run? depends on what comes before" if misses else ""))
+    print(
+        f"{len(decisions) - misses} of {len(decisions)} actions are in the cache"
+        + ("; run? depends on what comes before" if misses else "")
+    )
     return ExitCode.OK

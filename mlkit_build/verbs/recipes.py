@@ -20,7 +20,17 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         facts = _facts(recipe)
         if as_json:
             shadows = [str(path) for path in recipe.shadows]
-            print(json.dumps({"name": recipe.name, "path": str(recipe.path), "builtin": recipe.builtin, "shadows": shadows, **facts}))
+            print(
+                json.dumps(
+                    {
+                        "name": recipe.name,
+                        "path": str(recipe.path),
+                        "builtin": recipe.builtin,
+                        "shadows": shadows,
+                        **facts,
+                    }
+                )
+            )
             continue
         where = "built in" if recipe.builtin else str(recipe.path)
         print(f"{recipe.name:<16} {facts['version']:<8} {facts['description']} ({where})")

@@ -102,7 +102,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train the MNIST classifier and write the recipe's files.")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="holds the four MNIST idx files")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="default: the recipe's folder")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="default: the recipe's folder"
+    )
     return parser.parse_args()
 
 
@@ -226,7 +228,9 @@ def read_idx(folder: Path, name: str) -> Bytes:
     elif gzipped.exists():
         content = gzip.decompress(gzipped.read_bytes())
     else:
-        raise SystemExit(f"neither {raw} nor {gzipped} exists; the docstring of {Path(__file__).name} says where MNIST comes from")
+        raise SystemExit(
+            f"neither {raw} nor {gzipped} exists; the docstring of {Path(__file__).name} says where MNIST comes from"
+        )
     if hashlib.sha256(content).hexdigest() != IDX_SHA256[name]:
         raise SystemExit(f"{name} in {folder} is not the file of MNIST: its SHA-256 differs from {IDX_SHA256[name]}")
     rank = content[3]
@@ -237,7 +241,9 @@ def read_idx(folder: Path, name: str) -> Bytes:
 def draw_calibration(training: Digits, test: Digits) -> Digits:
     """Returns training images, as many of each digit, in the order 0, 1, ... 9, 0, 1, ..., so that every prefix is balanced."""
     random = np.random.default_rng(SEED)
-    by_digit = [random.choice(np.flatnonzero(training.labels == digit), CALIBRATION_PER_DIGIT, replace=False) for digit in range(10)]
+    by_digit = [
+        random.choice(np.flatnonzero(training.labels == digit), CALIBRATION_PER_DIGIT, replace=False) for digit in range(10)
+    ]
     chosen = np.stack(by_digit, axis=1).ravel()
     calibration = Digits(training.images[chosen], training.labels[chosen])
     known = {image.tobytes() for image in test.images}
