@@ -75,6 +75,9 @@ class Screen(Listener, Protocol):
     def job_finished(self, report: JobReport) -> None:
         """A job is over, well or not."""
 
+    def sweep_finished(self, reports: Sequence[JobReport]) -> None:
+        """All jobs of a sweep are over."""
+
 
 def build(job: Composed, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> JobReport:
     """Build one job and publish its bundle.

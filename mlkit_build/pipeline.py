@@ -46,6 +46,8 @@ _KINDS = {
     "package": _Kind("package", "python", "mlkit_build.stages.package:package"),
 }
 
+Inputs = dict[str, Path | OutputOf]
+
 FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
 SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
@@ -119,7 +121,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
         inputs=recipe.signature.inputs,
         verdicts=verdicts,
     )
-    inputs: dict[str, Path | OutputOf] = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     outputs = ["model.tflite", "report.html"]
     if files.labels:
         inputs["labels"] = files.labels
@@ -151,7 +153,7 @@ def _contract(recipe: Recipe, files: Files) -> Action:
         normalized=tuple(name for name, spec in recipe.signature.inputs.items() if spec.mean is not None),
         output=recipe.validation.output,
     )
-    inputs: dict[str, Path | OutputOf] = {"signature.json": SIGNATURE}
+    inputs: Inputs = {"signature.json": SIGNATURE}
     if files.labels:
         inputs["labels"] = files.labels
     return _action("contract", params, inputs, ("contract.json",))
@@ -164,7 +166,7 @@ def _convert() -> Action:
 
 def _calibrate(recipe: Recipe, calibration: Npz, files: Files) -> Action:
     assert files.calibration is not None
-    inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
+    inputs: Inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
     params = CalibrateParams(_content(calibration), _normalization(recipe))
     return _action("calibrate", params, inputs, ("statistics.json",))
 
@@ -179,13 +181,13 @@ def _quantize(recipe: Recipe, static: bool) -> Action:
 
 def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
     assert files.dataset is not None
-    inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
+    inputs: Inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
     params = ReferenceParams(_content(dataset, labels=False), _normalization(recipe))
     return _action("reference", params, inputs, ("reference.bin",), after=("contract",))
 
 
 def _evaluate(recipe: Recipe, files: Files, static: bool) -> Action:
-    inputs: dict[str, Path | OutputOf] = {"model": model(recipe), "signature.json": SIGNATURE}
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
     if files.dataset:
         inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
         if static and files.calibration:

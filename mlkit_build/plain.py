@@ -96,7 +96,7 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     kinds = {_kind(member): member for member in members}
     kind = value.get("kind") if isinstance(value, Mapping) else None
     _expect(kind in kinds, f"a mapping whose `kind` is one of {sorted(kinds)}", value, where)
-    return _convert(kinds[kind], value, where)
+    return _convert(kinds[str(kind)], value, where)
 
 
 def _convert_dataclass(cls: type, value: Any, where: str) -> Any:

@@ -22,7 +22,7 @@ from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.engine.toolchain import toolchain
 from mlkit_build.engine.worker import RESULT_FILE
 from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
-from mlkit_build.store import BlobUnusable, Digest, FileDigests, LayeredStore, Record
+from mlkit_build.store import BlobUnusableError, Digest, FileDigests, LayeredStore, Record
 
 KEPT_LOGS = 50
 
@@ -124,7 +124,7 @@ class Engine:
         result = self._results[action]
         try:
             return self._store.blob(result.outputs[file])
-        except BlobUnusable as error:
+        except BlobUnusableError as error:
             with self._repairing:
                 self._listener.warning(f"cache: {file} of {action} {error.problem}; building it again")
                 self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), error.problem)
@@ -154,7 +154,6 @@ class Engine:
 
     def _run(self, action: Action, decision: Decision, reason: str) -> Result:
         self._listener.started(action, reason)
-        started = time.monotonic()
         inputs, own = self._inputs(action)
         with _work_folder() as work:
             (work / "out").mkdir()
@@ -175,7 +174,7 @@ class Engine:
                 raise SourceError(f"{changed}: changed while {action.name} was reading it", "run the build again")
             files = {name: work / "out" / name for name in action.outputs}
             outputs = {name: Digest.of_file(path) for name, path in files.items()}
-            seconds = time.monotonic() - started
+            seconds = ended.seconds
             self._keep(Record(decision.key, decision.document, outputs, seconds), files, action)
         result = Result(action, decision.key, outputs, False, seconds, reason)
         self._listener.finished(result)

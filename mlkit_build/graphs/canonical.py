@@ -27,7 +27,7 @@ def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphD
     result.node.extend(nodes[name] for name in needed_nodes(nodes, [output.node for output in outputs]))
     library = {function.signature.name: function for function in clean.library.function}
     used: set[str] = set()
-    waiting = [node for node in result.node]
+    waiting = list(result.node)
     while waiting:
         node = waiting.pop()
         names = [node.op] + [

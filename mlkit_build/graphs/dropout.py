@@ -7,6 +7,8 @@ floor of 1 plus it. Both have one possible result. TensorFlow's converter does n
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,13 @@ if TYPE_CHECKING:
 Range = tuple[float, float]
 """Every value of a tensor lies in [low, high); low == high is a constant."""
 
-_ARITHMETIC = {"Add", "AddV2", "Sub", "Mul", "RealDiv"}
+_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
+    "Add": operator.add,
+    "AddV2": operator.add,
+    "Sub": operator.sub,
+    "Mul": operator.mul,
+    "RealDiv": operator.truediv,
+}
 
 
 def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphDef:
@@ -69,7 +77,7 @@ def _range(node: NodeDef, ranges: dict[str, Range]) -> Range | None:
         return (0.0, 1.0)
     value = constant_value(node)
     if value is not None:
-        return (float(value), float(value)) if value.size == 1 and value.dtype.kind in "fiub" else None
+        return (float(value), float(value)) if value.ndim == 0 and value.dtype.kind in "fiub" else None
     inputs = _inputs(node)
     if not inputs or any(name not in ranges for name in inputs):
         return None
@@ -84,24 +92,19 @@ def _range(node: NodeDef, ranges: dict[str, Range]) -> Range | None:
 
 
 def _arithmetic(op: str, left: Range, right: Range) -> Range | None:
-    """Combine two ranges, at most one of them random; None where the excluded end would move to the other side."""
-    if left[0] != left[1] and right[0] != right[1]:
+    """Combine two ranges of which at most one is random, where the excluded end stays the upper one; else None."""
+    left_random, right_random = left[0] != left[1], right[0] != right[1]
+    if left_random and right_random:
         return None
-    if op == "Sub" and right[0] != right[1]:
+    if right_random and op in ("Sub", "RealDiv"):
         return None
-    if op in ("Mul", "RealDiv") and (right[0] <= 0 or (op == "Mul" and left[1] <= 0)) and left != right:
+    factor = right[0] if left_random else left[0]
+    if (left_random or right_random) and op in ("Mul", "RealDiv") and factor <= 0:
         return None
-    if op == "RealDiv" and right[0] != right[1]:
+    if op == "RealDiv" and right[0] == 0:
         return None
-    operation = {
-        "Add": lambda a, b: a + b,
-        "AddV2": lambda a, b: a + b,
-        "Sub": lambda a, b: a - b,
-        "Mul": lambda a, b: a * b,
-        "RealDiv": lambda a, b: a / b,
-    }[op]
-    ends = [operation(a, b) for a in left for b in right]
-    return (min(ends), max(ends))
+    operation = _ARITHMETIC[op]
+    return operation(left[0], right[0]), operation(left[1], right[1])
 
 
 def _outcome(node: NodeDef, ranges: dict[str, Range]) -> NDArray[Any] | None:
@@ -124,7 +127,7 @@ def _outcome(node: NodeDef, ranges: dict[str, Range]) -> NDArray[Any] | None:
 
 def _neutral(node: NodeDef, ranges: dict[str, Range]) -> str | None:
     """Return the input that the node passes on unchanged, or None."""
-    inputs = [item for item in node.input if not item.startswith("^")]
+    inputs = [str(item) for item in node.input if not item.startswith("^")]
     known = [ranges.get(TensorName.parse(item).node) for item in inputs]
     if node.op in ("Select", "SelectV2") and known[0] in ((1.0, 1.0), (0.0, 0.0)):
         return inputs[1] if known[0] == (1.0, 1.0) else inputs[2]

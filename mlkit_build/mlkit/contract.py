@@ -117,7 +117,8 @@ RULES = (
     ),
     Rule(
         "output-shape", _output_shape, "scores [1, classes]",
-        "Unexpected number of dimensions for output index 0: expected either 2D (BxN with B=1) or 4D (BxHxWxN with B=1, W=1, H=1).",
+        "Unexpected number of dimensions for output index 0: expected either 2D (BxN with B=1) or 4D (BxHxWxN with B=1, W=1, "
+        "H=1).",
         "name the class scores in signature.outputs; ML Kit runs classifiers only, detectors fail",
     ),
     Rule(

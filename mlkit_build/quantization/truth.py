@@ -152,7 +152,8 @@ def _check_full_integer(model: Any, truth: Truth) -> None:
     ]
     if left:
         raise StageError(
-            f"quantize: asked for int8, but {len(left)} of {sum(truth.operators.values())} operators stayed float: {_listed(left)}",
+            f"quantize: asked for int8, but {len(left)} of {sum(truth.operators.values())} operators stayed float: "
+            + _listed(left),
             "use quantization=dynamic_range or quantization=float16 for this model",
         )
     if not truth.integer_operators:

@@ -43,7 +43,7 @@ def difference(name: str, value: float) -> str:
 def size(size_bytes: int) -> str:
     """Return a number of bytes for people, in units of 1000."""
     amount, unit = float(size_bytes), "B"
-    for unit in ("B", "kB", "MB", "GB"):  # noqa: B007 - the last unit reached is the answer
+    for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000 or unit == "GB":
             break
         amount /= 1000

@@ -43,7 +43,7 @@ class Record:
     seconds: float
 
 
-class BlobUnusable(Exception):
+class BlobUnusableError(Exception):
     """A blob is missing, or its bytes are not those its name promises."""
 
     def __init__(self, digest: Digest, problem: str) -> None:
@@ -96,13 +96,13 @@ class DiskStore:
         A damaged blob is set aside, so that it is rebuilt.
 
         Raises:
-            BlobUnusable: It is missing or damaged.
+            BlobUnusableError: It is missing or damaged.
         """
         path = self._blob_path(digest.sha256)
         try:
             found = Digest.of_file(path)
         except OSError as error:
-            raise BlobUnusable(digest, "is missing") from error
+            raise BlobUnusableError(digest, "is missing") from error
         if found != digest:
             aside = self.root / "tmp" / f"damaged-{digest.sha256}"
             try:
@@ -110,7 +110,7 @@ class DiskStore:
                 path.replace(aside)
             except OSError:
                 path.unlink(missing_ok=True)
-            raise BlobUnusable(digest, f"is damaged (its bytes hash to {found.sha256[:12]}); set aside")
+            raise BlobUnusableError(digest, f"is damaged (its bytes hash to {found.sha256[:12]}); set aside")
         return path
 
     # Locks, size, cleaning

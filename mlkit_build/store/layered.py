@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.store.digest import Digest
-from mlkit_build.store.disk import BlobUnusable, DiskStore, Record
+from mlkit_build.store.disk import BlobUnusableError, DiskStore, Record
 
 ENVIRONMENT_VARIABLE = "MLKIT_BUILD_CACHE"
 
@@ -66,12 +66,12 @@ class LayeredStore:
             yield from store.recent(scope)
 
     def blob(self, digest: Digest) -> Path:
-        """Return the verified blob. Raises BlobUnusable."""
-        problem = BlobUnusable(digest, "is missing")
+        """Return the verified blob. Raises BlobUnusableError."""
+        problem = BlobUnusableError(digest, "is missing")
         for store in self._stores():
             try:
                 return store.blob(digest)
-            except BlobUnusable as error:
+            except BlobUnusableError as error:
                 problem = error if "damaged" in error.problem else problem
         raise problem
 

@@ -41,7 +41,7 @@ class Runner:
 
     def takes_pixels(self, name: str) -> bool:
         """Return whether the input is uint8, which an app fills with raw pixels."""
-        return self._inputs[name].dtype == np.uint8
+        return bool(self._inputs[name].dtype == np.uint8)
 
     def run(self, features: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Return the outputs in the signature's order, as real values.
@@ -71,9 +71,11 @@ class _Port:
             return values
         limits = np.iinfo(self.dtype)
         integers = np.rint(values / self._scale) + self._zero_point
-        return np.clip(integers, limits.min, limits.max).astype(self.dtype)
+        clipped: NDArray[Any] = np.clip(integers, limits.min, limits.max).astype(self.dtype)
+        return clipped
 
     def decode(self, values: NDArray[Any]) -> NDArray[Any]:
         if self._scale == 0:
             return values
-        return (values.astype(np.float32) - self._zero_point) * self._scale
+        real: NDArray[Any] = (values.astype(np.float32) - self._zero_point) * self._scale
+        return real
