@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mlkit_build.build import JobReport, build
-from mlkit_build.config import Composed, Roots, compose
+from mlkit_build.build import build
+from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import builtin
 from mlkit_build.engine.pool import Pool
+from mlkit_build.job import Job, JobReport
 from mlkit_build.report.screens import Quiet
 
 SHARED_MODELS = Path(os.environ.get("MLKIT_BUILD_TEST_MODELS", Path(__file__).parents[2] / "shared" / "models"))
@@ -61,7 +62,7 @@ class Workspace:
         OmegaConf.save(OmegaConf.create({"name": name, **recipe}), target / "recipe.yaml")
         return target
 
-    def compose(self, *overrides: str) -> Composed:
+    def compose(self, *overrides: str) -> Job:
         """Compose a job as the command line does. Raises ConfigError."""
         return compose(list(overrides), Roots.find())
 

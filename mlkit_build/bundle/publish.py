@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
+import re
+import secrets
 import shutil
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +22,7 @@ PROVENANCE = "provenance.json"
 CHECKSUMS = "SHA256SUMS"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_ABANDONED_SECONDS = 3600
 
 
 def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest]) -> bool:
@@ -34,8 +38,8 @@ def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest]) -> b
             return False
         if any(Digest.of_file(place / name) != digest for name, digest in files.items()):
             return False
-        return (place / CHECKSUMS).read_text(encoding="utf-8") == _checksums(place, sorted(expected - {CHECKSUMS}))
-    except (OSError, UnicodeDecodeError):
+        return (place / CHECKSUMS).read_bytes() == _checksums(place, sorted(expected - {CHECKSUMS}))
+    except OSError:
         return False
 
 
@@ -47,16 +51,16 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        _sweep(place)
+        staged = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+        staged.mkdir()
     except OSError as error:
         raise _refused(place, error) from error
     try:
-        staged.chmod(0o777 & ~_umask())
         write(staged)
         names = sorted(path.name for path in staged.iterdir())
-        (staged / CHECKSUMS).write_text(_checksums(staged, names), encoding="utf-8", newline="")
+        (staged / CHECKSUMS).write_bytes(_checksums(staged, names))
         for path in staged.iterdir():
-            path.chmod(0o666 & ~_umask())
             _sync(path)
         _sync(staged)
         _put(staged, place)
@@ -65,6 +69,15 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
         raise _refused(place, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what a publisher that was killed left beside `place`: folders of ours that are older than any build lasts."""
+    ours = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}")
+    for path in place.parent.iterdir():
+        with contextlib.suppress(OSError):
+            if ours.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _put(staged: Path, place: Path) -> None:
@@ -78,12 +91,14 @@ def _put(staged: Path, place: Path) -> None:
                 raise
     if place.is_dir() and not place.is_symlink() and _exchange(staged, place):
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", dir=place.parent)) / place.name
-    place.rename(aside)
+    aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}") / place.name
+    aside.parent.mkdir()
     try:
+        place.rename(aside)
         staged.rename(place)
-    except OSError:
-        aside.rename(place)
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(place):
+            aside.rename(place)
         raise
     finally:
         shutil.rmtree(aside.parent, ignore_errors=True)
@@ -100,8 +115,8 @@ def _exchange(first: Path, second: Path) -> bool:
     return bool(rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)
 
 
-def _checksums(folder: Path, names: list[str]) -> str:
-    return "".join(f"{Digest.of_file(folder / name).sha256}  {name}\n" for name in names)
+def _checksums(folder: Path, names: list[str]) -> bytes:
+    return "".join(f"{Digest.of_file(folder / name).sha256}  {name}\n" for name in names).encode()
 
 
 def _sync(path: Path) -> None:
@@ -110,12 +125,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _refused(place: Path, error: OSError) -> StoreError:

@@ -26,8 +26,8 @@ class Action:
         name: Unique within a build.
         stage: The stage it belongs to.
         version: Raised whenever the function's results change for equal inputs.
-        runtime: What its process imports, and so whose versions are in its key: `tensorflow`, `litert`, `quantizer` or
-            `python` (neither).
+        runtime: What its process imports, and so whose versions are in its key: `tensorflow`, `litert`, `quantizer`,
+            `jinja2`, or `python` (none of them).
         function: `module:function`, called as `function(params, inputs, outputs)` with the params as plain values, the
             inputs as paths by name, and the folder to write outputs to.
         params: Everything but files that decides the result, as plain values.

@@ -64,7 +64,8 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             else:
                 lines += differences(old[name], new[name], where)
         return lines
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
+    # By spelling, as the key sees it: 1, 1.0 and true are equal in Python and give different keys.
+    return [] if canonical(old) == canonical(new) else [f"{path}: {_short(old)} -> {_short(new)}"]
 
 
 def _why(document: Mapping[str, Any], key: str, earlier: Iterator[Record]) -> str:

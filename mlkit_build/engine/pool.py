@@ -7,14 +7,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from mlkit_build.engine.worker import PRELOADS, command_line
 from mlkit_build.errors import StageError
 
 _STRIPPED = ("TF_", "KERAS_", "XLA_", "TFLITE_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "PYTHON", "LC_", "LANG")
@@ -51,15 +50,15 @@ class Pool:
     def warm(self, preload: str) -> None:
         """Start the server for `preload`, without waiting for its imports."""
         with self._lock:
-            if preload not in self._servers or self._servers[preload].dead:
-                self._servers[preload] = _Server(preload)
+            self._server(preload)
 
     def submit(self, preload: str, request: Mapping[str, Any]) -> Future[Ended]:
         """Have an action run; the future ends with the child. An action that needs no preload takes any server there is."""
-        if preload == "python":
-            preload = next((name for name, server in self._servers.items() if server.ready), "python")
-        self.warm(preload)
-        return self._servers[preload].submit(request)
+        with self._lock:
+            if not PRELOADS[preload]:
+                preload = next((name for name, server in self._servers.items() if server.ready and not server.dead), "python")
+            server = self._server(preload)
+        return server.submit(request)
 
     def close(self) -> None:
         """Kill the servers and everything they forked."""
@@ -67,6 +66,14 @@ class Pool:
             for server in self._servers.values():
                 server.close()
             self._servers.clear()
+
+    def _server(self, preload: str) -> _Server:
+        server = self._servers.get(preload)
+        if server is None or server.dead:
+            if server is not None:
+                server.close()
+            server = self._servers[preload] = _Server(preload)
+        return server
 
 
 class _Server:
@@ -78,7 +85,7 @@ class _Server:
         self._next = 0
         self._failure = ""
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mlkit_build.engine.worker", preload],
+            command_line(preload),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -104,7 +111,7 @@ class _Server:
             with self._lock:
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed meanwhile
             self._fail()
         return future
 
@@ -147,7 +154,6 @@ class _Server:
 
 
 def _environment() -> dict[str, str]:
-    package_parent = str(Path(__file__).resolve().parents[2])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_STRIPPED)}
-    paths = [package_parent, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**kept, **_FIXED, "PYTHONPATH": os.pathsep.join(paths)}
+    own_path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    return {**kept, **_FIXED, **own_path}

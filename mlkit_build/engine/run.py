@@ -20,7 +20,8 @@ from mlkit_build.engine.action import Action, Decision, OutputOf, Result
 from mlkit_build.engine.decide import decide
 from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.engine.toolchain import toolchain
-from mlkit_build.engine.worker import RESULT_FILE
+from mlkit_build.engine.work import is_full, no_room, work_folder
+from mlkit_build.engine.worker import PRELOADS, RESULT_FILE
 from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
 from mlkit_build.store import BlobUnusableError, Digest, FileDigests, LayeredStore, Record
 
@@ -67,6 +68,7 @@ class Engine:
         self._files = FileDigests(store)
         self._results: dict[str, Result] = {}
         self._repairing = threading.RLock()
+        self._interrupted = threading.Event()
 
     def plan(self, actions: Sequence[Action]) -> list[Decision]:
         """Return the decision for every action, running none. What waits for a miss has no key yet."""
@@ -111,7 +113,12 @@ class Engine:
                         continue
                     self._results[result.action.name] = result
         except BaseException:
+            self._interrupted.set()
+            executor.shutdown(wait=False, cancel_futures=True)
             self._pool.close()
+            while wait([future for future in running if not future.done()], timeout=0.2).not_done:
+                # One that was about to start has started a new server.
+                self._pool.close()
             raise
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -121,14 +128,17 @@ class Engine:
 
     def output(self, action: str, file: str) -> Path:
         """Return a verified file that an action of this build produced; if the cache lost it, the action runs again."""
-        result = self._results[action]
         try:
-            return self._store.blob(result.outputs[file])
+            return self._store.blob(self._results[action].outputs[file])
         except BlobUnusableError as error:
-            with self._repairing:
-                self._listener.warning(f"cache: {file} of {action} {error.problem}; building it again")
-                self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), error.problem)
-                return self._store.blob(self._results[action].outputs[file])
+            problem = error.problem
+        with self._repairing:
+            result = self._results[action]
+            with contextlib.suppress(BlobUnusableError):  # another thread may have built it again meanwhile
+                return self._store.blob(result.outputs[file])
+            self._listener.warning(f"cache: {file} of {action} {problem}; building it again")
+            self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), problem)
+            return self._store.blob(self._results[action].outputs[file])
 
     def file_digest(self, path: Path) -> Digest:
         """Return the digest of a file of the user. Raises SourceError."""
@@ -155,7 +165,7 @@ class Engine:
     def _run(self, action: Action, decision: Decision, reason: str) -> Result:
         self._listener.started(action, reason)
         inputs, own = self._inputs(action)
-        with _work_folder() as work:
+        with work_folder() as work:
             (work / "out").mkdir()
             log = work / "log"
             ended = self._pool.submit(
@@ -194,12 +204,15 @@ class Engine:
         """Raise what the child reported, or what became of it."""
         log = work / "log"
         if ended.status < 0:
-            name = signal.Signals(-ended.status).name
+            known = -ended.status in {number.value for number in signal.Signals}
+            name = signal.Signals(-ended.status).name if known else str(-ended.status)
             out_of_memory = "; the system may have run out of memory" if name == "SIGKILL" else ""
             raise StageError(
                 f"{action.stage}: {action.name} was killed by signal {name}{out_of_memory}",
                 log=self._keep_log(action, log),
             )
+        if ended.status != 0 and is_full(work):
+            raise no_room(os.strerror(errno.ENOSPC))
         try:
             result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -215,7 +228,7 @@ class Engine:
             raise error_class(result["message"], result["hint"], log=kept)
         missing = [name for name in action.outputs if not (work / "out" / name).is_file()]
         if missing:
-            raise StageError(f"{action.stage}: {action.name} did not write {', '.join(missing)}")
+            raise StageError(f"{action.stage}: {action.name} did not write {', '.join(missing)}", log=self._keep_log(action, log))
 
     def _keep_log(self, action: Action, log: Path) -> str:
         name = f"{self._scope}-{action.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -230,13 +243,18 @@ class Engine:
 
     @contextlib.contextmanager
     def _single_flight(self, action: Action, key: str) -> Iterator[None]:
-        try:
-            with self._store.lock(key, timeout=0.05):
-                yield
-                return
-        except TimeoutError:
-            self._listener.waiting(action)
-        with self._store.lock(key):
+        with contextlib.ExitStack() as stack:
+            waiting = False
+            while True:
+                try:
+                    stack.enter_context(self._store.lock(key, timeout=0.2 if waiting else 0.05))
+                    break
+                except TimeoutError:
+                    if self._interrupted.is_set():
+                        raise StageError(f"{action.stage}: {action.name} was interrupted while it waited") from None
+                    if not waiting:
+                        self._listener.waiting(action)
+                    waiting = True
             yield
 
     def _inputs(self, action: Action) -> tuple[dict[str, Path], list[Path]]:
@@ -259,7 +277,7 @@ class Engine:
         return decide(action, digests, toolchain(action.runtime), self._store, self._history(action))
 
     def _outputs(self) -> dict[str, Mapping[str, Digest]]:
-        return {name: result.outputs for name, result in self._results.items()}
+        return {name: result.outputs for name, result in self._results.copy().items()}  # other threads add results meanwhile
 
     def _history(self, action: Action) -> str:
         return f"{self._scope}/{action.name}"
@@ -275,30 +293,7 @@ class Engine:
                 decision = self._decide(action, known)
                 if decision.record is not None:
                     known[action.name] = decision.record.outputs
-                elif action.runtime != "python":
+                elif PRELOADS[action.runtime]:
                     self._pool.warm(action.runtime)
             elif action.runtime in ("litert", "quantizer"):
                 self._pool.warm(action.runtime)
-
-
-@contextlib.contextmanager
-def _work_folder() -> Iterator[Path]:
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="mlkit-build-"))
-    except OSError as error:
-        raise _no_room(error) from error
-    try:
-        yield folder
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise _no_room(error) from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _no_room(error: OSError) -> StoreError:
-    return StoreError(
-        f"temporary folder {tempfile.gettempdir()}: {error.strerror}",
-        "free some space, or set TMPDIR to another folder",
-    )

@@ -11,7 +11,8 @@ _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "tensorflow": (("tensorflow", "tensorflow-cpu", "tensorflow-macos"), ("keras",), ("ai-edge-litert",), ("numpy",)),
     "litert": (("ai-edge-litert",), ("numpy",)),
     "quantizer": (("ai-edge-litert",), ("ai-edge-quantizer",), ("numpy",)),
-    "python": (("jinja2",),),
+    "jinja2": (("jinja2",),),
+    "python": (),
 }
 
 

@@ -29,9 +29,11 @@ PRELOADS = {
     "tensorflow": ("tensorflow", "mlkit_build.stages.freeze", "mlkit_build.stages.convert"),
     "litert": ("numpy", "ai_edge_litert.interpreter", "mlkit_build.stages.validate"),
     "quantizer": ("numpy", "ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "mlkit_build.stages.quantize"),
+    "jinja2": (),
     "python": (),
 }
 
+REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
 _PR_SET_PDEATHSIG = 1
 
@@ -43,7 +45,7 @@ def serve(preload: str, forks: bool) -> None:
         preload: A name from PRELOADS.
         forks: False spawns a fresh interpreter per action, for platforms where forking after an import is not safe.
     """
-    requests, answers = os.dup(0), os.dup(1)
+    requests, answers, server = os.dup(0), os.dup(1), os.getpid()
     null = os.open(os.devnull, os.O_RDWR)
     errors = os.dup(2)
     for descriptor in (0, 1, 2):
@@ -78,11 +80,11 @@ def serve(preload: str, forks: bool) -> None:
                 for line in lines:
                     request = json.loads(line)
                     started = time.monotonic()
-                    child = os.fork() if forks else _spawn(line)
+                    child = os.fork() if forks else _spawn(request)
                     if child == 0:
                         for descriptor in (requests, answers, wake_read, wake_write, errors):
                             os.close(descriptor)
-                        _child(request)
+                        _child(request, server)
                     running[child] = (request["id"], started)
             for child, status in _finished(running):
                 identifier, started = running.pop(child)
@@ -109,17 +111,36 @@ def perform(request: dict[str, Any]) -> int:
     return 0 if result["ok"] else 1
 
 
-def _spawn(request: bytes) -> int:
-    """Start a fresh interpreter for one request; return its process id."""
-    command = [sys.executable, "-P", "-m", "mlkit_build.engine.worker", "--request", request.decode()]
-    return os.posix_spawn(sys.executable, command, os.environ)
+def _spawn(request: dict[str, Any]) -> int:
+    """Start a fresh interpreter for one request, which a file hands over: arguments are short; return its process id."""
+    file = Path(request["work"], REQUEST_FILE)
+    file.write_text(json.dumps(request), encoding="utf-8")
+    return os.posix_spawn(sys.executable, command_line("--request", str(file), str(os.getpid())), os.environ)
 
 
-def _child(request: dict[str, Any]) -> None:
-    """Run one action in a forked child; never returns."""
+def command_line(*arguments: str) -> list[str]:
+    """Return the command that runs this module in a fresh interpreter.
+
+    `-P` keeps the current folder, which may hold anybody's `json.py`, out of the import path; the package's own folder comes
+    last, so that it hides nothing.
+    """
+    package_parent = str(Path(__file__).resolve().parents[2])
+    code = f"import sys; sys.path.append({package_parent!r}); from mlkit_build.engine.worker import main; main(sys.argv[1:])"
+    return [sys.executable, "-P", "-c", code, *arguments]
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the runtime named first, or perform the one request after `--request`."""
+    if arguments[0] == "--request":
+        _child(json.loads(Path(arguments[1]).read_bytes()), int(arguments[2]))
+    serve(arguments[0], forks=sys.platform == "linux" and "--spawn" not in arguments)
+
+
+def _child(request: dict[str, Any], server: int) -> None:
+    """Run one action in a child of the process `server`; never returns."""
     status = 1
     try:
-        _die_with_parent()
+        _die_with_parent(server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -152,11 +173,13 @@ def _kill(children: list[int]) -> None:
             os.kill(child, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
-    """On Linux, ask to be killed when the fork server dies, whatever kills it."""
+def _die_with_parent(server: int) -> None:
+    """On Linux, ask to be killed when the fork server dies, whatever kills it; end at once if it is dead already."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(1)
 
 
 def _send(descriptor: int, message: dict[str, Any]) -> None:
@@ -164,6 +187,4 @@ def _send(descriptor: int, message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--request":
-        _child(json.loads(sys.argv[2]))
-    serve(sys.argv[1], forks=sys.platform == "linux" and "--spawn" not in sys.argv)
+    main(sys.argv[1:])

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,14 @@ class DiskStore:
             try:
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(aside)
+                if Digest.of_file(aside) == digest:  # another build mended it between the look and the move
+                    aside.replace(path)
+                    return path
+            except FileNotFoundError:
+                pass  # another build was first
             except OSError:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise BlobUnusableError(digest, f"is damaged (its bytes hash to {found.sha256[:12]}); set aside")
         return path
 
@@ -156,7 +162,7 @@ class DiskStore:
         """Return the JSON value of a small file of the store, or None when it is missing or damaged."""
         try:
             return json.loads(self.root.joinpath(*parts).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def write_note(self, value: Any, *parts: str) -> None:
@@ -224,5 +230,5 @@ def read_record(path: Path, key: str) -> Record | None:
         if not all(_SHA256.fullmatch(digest.sha256) for digest in outputs.values()):
             return None
         return Record(key, value["document"], outputs, float(value["seconds"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None

@@ -1,7 +1,7 @@
 """Digests of the user's own files, without reading an unchanged file again.
 
-A digest is remembered with the file's size, modification time and inode. As in Git's index, a file modified within the
-clock's grain of the moment it was hashed is not believed: it could change again without showing.
+A digest is remembered with the file's size, times of modification and change, and inode. As in Git's index, a file modified
+within the clock's grain of the moment it was hashed is not believed: it could change again without showing.
 """
 
 from __future__ import annotations
@@ -32,39 +32,43 @@ class Notes(Protocol):
 class _Stamp:
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
     @classmethod
     def of(cls, path: Path) -> _Stamp:
         stat = path.stat()
-        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 class FileDigests:
-    """Digests of files by path, for one build."""
+    """Digests of files by path, for one build: what was seen first holds until its end, and `changed` tells when it is over."""
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._seen: dict[Path, tuple[_Stamp, Digest]] = {}
 
     def digest(self, path: Path) -> Digest:
-        """Return the digest of the file as it is now.
+        """Return the digest of the file as this build first saw it.
 
         Raises:
             OSError: It cannot be read.
         """
         path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symbolic links: the name is what the user wrote
+        if path in self._seen:
+            return self._seen[path][1]
+        now = time.time_ns()
         stamp = _Stamp.of(path)
         note = self._note(path)
         remembered = self._notes.read_note(*note)
-        if isinstance(remembered, list) and remembered[:4] == [str(path), stamp.size, stamp.mtime_ns, stamp.inode]:
-            digest = Digest(str(remembered[4]), stamp.size)
+        known = [str(path), stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode]
+        if isinstance(remembered, list) and len(remembered) == 6 and remembered[:5] == known:
+            digest = Digest(str(remembered[5]), stamp.size)
         else:
             digest = Digest.of_file(path)
-            if time.time_ns() - stamp.mtime_ns > GRAIN_NS and _Stamp.of(path) == stamp:
-                self._notes.write_note([str(path), stamp.size, stamp.mtime_ns, stamp.inode, digest.sha256], *note)
-        self._seen[path] = (stamp, digest)
-        return digest
+            if now - stamp.mtime_ns > GRAIN_NS and _Stamp.of(path) == stamp:
+                self._notes.write_note([*known, digest.sha256], *note)
+        return self._seen.setdefault(path, (stamp, digest))[1]
 
     def changed(self, paths: list[Path]) -> Path | None:
         """Return the first of `paths` that is no longer what `digest` saw, or None: nobody wrote them meanwhile."""

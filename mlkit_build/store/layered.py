@@ -6,6 +6,7 @@ A cache that is full, read-only or broken costs speed and one warning, never a b
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -45,6 +46,7 @@ class LayeredStore:
         self._warn = warn
         self._writable = cache is not None
         self._private: DiskStore | None = None
+        self._changing = threading.Lock()
 
     def find(self, key: str) -> Record | None:
         """Return the record of `key` from wherever it is."""
@@ -107,15 +109,17 @@ class LayeredStore:
         return [store for store in (self._cache, self._private) if store]
 
     def _private_store(self) -> DiskStore:
-        if self._private is None:
-            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mlkit-build-store-"))
-            self._private = DiskStore(Path(folder))
-        return self._private
+        with self._changing:
+            if self._private is None:
+                folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mlkit-build-store-"))
+                self._private = DiskStore(Path(folder))
+            return self._private
 
     def _give_up(self, error: OSError) -> None:
-        if self._writable:
-            assert self._cache is not None
-            self._writable = False
+        assert self._cache is not None
+        with self._changing:
+            first, self._writable = self._writable, False
+        if first:
             reason = error.strerror or str(error)
             self._warn(f"cache {self._cache.root.parent}: {reason}; building without it (set cache.dir= to use another)")
 

@@ -1,0 +1,61 @@
+"""One job of the command line: what to build, how to run, and what came of it. Data only; every room may hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlkit_build.engine.action import Result
+from mlkit_build.errors import ExitCode, MlkitBuildError
+from mlkit_build.gates import Verdict
+from mlkit_build.metrics import Measurement
+from mlkit_build.recipe import Recipe, Settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, ready to run.
+
+    Attributes:
+        recipe: What to build.
+        settings: How to run.
+        folder: The recipe's folder; its paths are relative to it.
+        warnings: What the user should know and nothing stops for.
+    """
+
+    recipe: Recipe
+    settings: Settings
+    folder: Path
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """What came of one job.
+
+    Attributes:
+        recipe: The recipe's name; empty when it could not even be composed.
+        variant: The variant's name.
+        status: `built`, `unchanged` (the bundle was already there), `gate_failed`, `failed`, or `config_error`.
+        exit_code: See ExitCode.
+        bundle: The published folder.
+        size_bytes: Of the model.
+        metrics: Measured values.
+        gates: Every limit, judged.
+        actions: What ran and what was reused.
+        seconds: How long the job took.
+        error: What went wrong.
+    """
+
+    recipe: str
+    variant: str
+    status: str
+    exit_code: ExitCode
+    bundle: Path | None = None
+    size_bytes: int | None = None
+    metrics: Mapping[str, Measurement] | None = None
+    gates: tuple[Verdict, ...] = ()
+    actions: tuple[Result, ...] = ()
+    seconds: float = 0.0
+    error: MlkitBuildError | None = None

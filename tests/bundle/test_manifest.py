@@ -1,0 +1,99 @@
+"""The manifest says what a bundle is and nothing about where or when it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, Manifest, entries, metric_entries, portable, portable_text
+from mlkit_build.gates import Verdict
+from mlkit_build.metrics import Measurement
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import FrozenGraph, Recipe
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.store import Digest
+
+
+def a_manifest() -> Manifest:
+    return Manifest(
+        schema=SCHEMA,
+        name="toy",
+        version="1.0.0",
+        variant="float32",
+        recipe=Recipe(name="toy", source=FrozenGraph(path="graph.pb")),
+        signature=FrozenSignature((TensorSpec("image", "image:0", (1, 4), "float32"),), ()),
+        inputs=entries([("graph.pb", Digest.of_bytes(b"graph"))]),
+        outputs=entries([("toy.tflite", Digest.of_bytes(b"model"))]),
+        actions=(ActionEntry("freeze", "0" * 64),),
+        metrics=metric_entries({"top1": Measurement(0.9, reference=0.95)}),
+        gates=(Verdict("top1", "min", 0.8, 0.9, True),),
+        quantization=None,
+        toolchain={"python": "3.11"},
+    )
+
+
+def test_equal_manifests_have_equal_bytes_that_end_in_a_newline() -> None:
+    data = a_manifest().to_bytes()
+    assert data == a_manifest().to_bytes()
+    assert data.endswith(b"}\n")
+
+
+def test_the_manifest_starts_with_what_it_is_and_keeps_its_order() -> None:
+    names = list(json.loads(a_manifest().to_bytes()))
+    assert names[:4] == ["schema", "name", "version", "variant"]
+
+
+def test_files_are_stated_by_path_digest_and_size() -> None:
+    (entry,) = json.loads(a_manifest().to_bytes())["inputs"]
+    # printf graph | sha256sum
+    assert entry == {"path": "graph.pb", "sha256": Digest.of_bytes(b"graph").sha256, "size_bytes": 5}
+
+
+def test_the_recipe_can_be_read_back_from_the_manifest() -> None:
+    manifest = a_manifest()
+    assert from_plain(Recipe, json.loads(manifest.to_bytes())["recipe"]) == manifest.recipe
+
+
+def test_metrics_state_the_value_the_reference_and_the_drop() -> None:
+    assert json.loads(a_manifest().to_bytes())["metrics"] == {"top1": {"value": 0.9, "reference": 0.95, "drop": 0.05}}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/ada/recipes/toy/model/graph.pb", "model/graph.pb"),
+        ("/home/ada/recipes/toy/../shared/labels.txt", "../shared/labels.txt"),
+        ("/data/imagenet/labels.txt", "labels.txt"),
+        ("/home/ada/recipes/toy2/labels.txt", "labels.txt"),
+    ],
+)
+def test_an_input_is_named_relative_to_the_recipe_or_by_its_bare_name(path: str, expected: str) -> None:
+    assert portable(Path(path), Path("/home/ada/recipes/toy")) == expected
+
+
+def test_a_relative_input_is_named_the_same_from_a_relative_recipe_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert portable(Path("recipes/toy/graph.pb"), tmp_path / "recipes" / "toy") == "graph.pb"
+    assert portable(tmp_path / "recipes/toy/graph.pb", Path("recipes/toy")) == "graph.pb"
+
+
+segments = st.text("abc.-_ é", min_size=1, max_size=6).filter(lambda text: text.strip(". ") != "")
+
+
+@settings(max_examples=50)
+@given(st.lists(segments, min_size=1, max_size=4), st.booleans())
+def test_portable_text_is_never_absolute_and_keeps_a_relative_path(parts: list[str], absolute: bool) -> None:
+    stated = "/" * absolute + "/".join(parts)
+    found = portable_text(stated)
+    assert not Path(found).is_absolute()
+    assert found == (parts[-1] if absolute else stated)
+
+
+def test_two_machines_write_the_same_text_for_the_same_data() -> None:
+    assert portable_text("/home/ada/data/test.npz") == portable_text("/mnt/grace/test.npz") == "test.npz"
