@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,49 +21,18 @@ from mlkit_build.bundle.manifest import (
     portable_text,
 )
 from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
-from mlkit_build.config import Composed
 from mlkit_build.engine import Action, Decision, Engine, Listener, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.toolchain import whole_toolchain
 from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
 from mlkit_build.gates import Verdict, judge
+from mlkit_build.job import Job, JobReport
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
-
-
-@dataclass(frozen=True)
-class JobReport:
-    """What came of one job.
-
-    Attributes:
-        recipe: The recipe's name; empty when it could not even be composed.
-        variant: The variant's name.
-        status: `built`, `unchanged` (the bundle was already there), `gate_failed`, `failed`, or `config_error`.
-        exit_code: See ExitCode.
-        bundle: The published folder.
-        size_bytes: Of the model.
-        metrics: Measured values.
-        gates: Every limit, judged.
-        actions: What ran and what was reused.
-        seconds: How long the job took.
-        error: What went wrong.
-    """
-
-    recipe: str
-    variant: str
-    status: str
-    exit_code: ExitCode
-    bundle: Path | None = None
-    size_bytes: int | None = None
-    metrics: Mapping[str, Measurement] | None = None
-    gates: tuple[Verdict, ...] = ()
-    actions: tuple[Result, ...] = ()
-    seconds: float = 0.0
-    error: MlkitBuildError | None = None
 
 
 class Screen(Listener, Protocol):
@@ -79,7 +48,7 @@ class Screen(Listener, Protocol):
         """All jobs of a sweep are over."""
 
 
-def build(job: Composed, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> JobReport:
+def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> JobReport:
     """Build one job and publish its bundle.
 
     Never raises for what a user can cause: the report says what happened.
@@ -104,7 +73,7 @@ def build(job: Composed, pool: Pool, screen: Screen, command: Sequence[str] = ()
     return report
 
 
-def plan(job: Composed, screen: Screen) -> list[Decision]:
+def plan(job: Job, screen: Screen) -> list[Decision]:
     """Return what `build` would do and why, doing nothing.
 
     Raises:
@@ -114,19 +83,19 @@ def plan(job: Composed, screen: Screen) -> list[Decision]:
         return _Run(job, store, Pool(), screen).plan()
 
 
-def cache_folder(job: Composed) -> Path:
+def cache_folder(job: Job) -> Path:
     """Return the folder of the build cache for this job."""
     return Path(job.settings.cache.dir).expanduser() if job.settings.cache.dir else default_folder()
 
 
-def _store(job: Composed, screen: Screen) -> AbstractContextManager[LayeredStore]:
+def _store(job: Job, screen: Screen) -> AbstractContextManager[LayeredStore]:
     return open_store(cache_folder(job) if job.settings.cache.enabled else None, screen.warning)
 
 
 class _Run:
     """One build in progress: what is known so far, for the report of a failure too."""
 
-    def __init__(self, job: Composed, store: LayeredStore, pool: Pool, screen: Screen) -> None:
+    def __init__(self, job: Job, store: LayeredStore, pool: Pool, screen: Screen) -> None:
         self._job = job
         self._recipe = job.recipe
         self._results: dict[str, Result] = {}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, did_you_mean
 
 if TYPE_CHECKING:
-    from mlkit_build.build import JobReport
     from mlkit_build.config import Roots
+    from mlkit_build.job import JobReport
 
 PYTHON_TOO_NEW = (3, 14)
 _SWEEP_FLAGS = ("-m", "--multirun")
@@ -40,6 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was left half-written", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
+    except SystemExit as error:  # a verb's argument parser has said what it had to say
+        return error.code if isinstance(error.code, int) else int(ExitCode.CONFIG)
     except BrokenPipeError:
         sys.stderr.close()
         return int(ExitCode.STAGE_FAILED)
@@ -61,12 +63,12 @@ def _dispatch(arguments: list[str]) -> ExitCode:
 
     roots = Roots.find(extra)
     first = arguments[0] if arguments else "--help"
-    if first in ("--help", "-h", "help"):
+    if first == "help" or ("=" in first and {"--help", "-h"} & set(arguments)) or first in ("--help", "-h"):
         from mlkit_build.help import page
 
         print(page(roots))
         return ExitCode.OK
-    if not first.startswith("-") and "=" not in first:
+    if not first.startswith(("-", "~")) and "=" not in first:
         return _verb(first, arguments[1:], roots)
     sweep = any(flag in arguments for flag in _SWEEP_FLAGS)
     rest = [argument for argument in arguments if argument not in _SWEEP_FLAGS]
@@ -139,7 +141,7 @@ def worst(reports: Sequence[JobReport]) -> ExitCode:
 
 
 def _report_of(error: MlkitBuildError, overrides: Sequence[str]) -> JobReport:
-    from mlkit_build.build import JobReport
+    from mlkit_build.job import JobReport
 
     values = dict(item.partition("=")[::2] for item in overrides)
     name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"

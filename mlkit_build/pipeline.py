@@ -43,7 +43,7 @@ _KINDS = {
     "quantize": _Kind("convert", "quantizer", "mlkit_build.stages.quantize:quantize"),
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
-    "package": _Kind("package", "python", "mlkit_build.stages.package:package"),
+    "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
 
 Inputs = dict[str, Path | OutputOf]
@@ -80,8 +80,15 @@ def load(recipe: Recipe, folder: Path) -> Files:
     """Find the recipe's files.
 
     Raises:
-        SourceError: One is missing; names the field and the path.
+        SourceError: One is missing, or cannot be looked at; names the field and the path.
     """
+    try:
+        return _load(recipe, folder)
+    except OSError as error:
+        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}", "check the paths in the recipe") from error
+
+
+def _load(recipe: Recipe, folder: Path) -> Files:
     static = recipe.quantization.mode in STATIC_MODES
     return Files(
         source=source(recipe.source.kind).files(recipe.source, folder),

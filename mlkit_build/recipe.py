@@ -6,12 +6,14 @@ objects. A field is documented once, in its class's `Attributes`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.plain import to_plain
 
 MANDATORY = "???"
 """OmegaConf's spelling of "this value must be given"."""
@@ -259,6 +261,7 @@ def check(recipe: Recipe) -> None:
         ConfigError: Names the field, what was found, and what was expected.
     """
     _check_names(recipe)
+    _check_finite("", to_plain(recipe))
     _check_signature(recipe.signature)
     _one_of("quantization.mode", recipe.quantization.mode, MODES)
     _one_of("quantization.io", recipe.quantization.io, IO_TYPES)
@@ -294,6 +297,18 @@ def _check_names(recipe: Recipe) -> None:
         )
 
 
+def _check_finite(where: str, value: Any) -> None:
+    """Refuse NaN and infinity anywhere: no file that states them is valid JSON, and no limit or mean can be either."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_finite(f"{where}.{key}" if where else key, item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_finite(f"{where}[{index}]", item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, found {value}")
+
+
 def _check_signature(signature: Signature) -> None:
     if not signature.inputs:
         raise ConfigError(
@@ -313,6 +328,12 @@ def _check_signature(signature: Signature) -> None:
                 "the converter needs static shapes; pin the batch to 1",
             )
         _check_normalization(where, spec)
+    for tensor, value in signature.constants.items():
+        if value is None:
+            raise ConfigError(
+                f"signature.constants.{tensor}: expected a value, found null",
+                "keep probabilities are 1.0 and is_training is false",
+            )
     for name in {*signature.inputs} & {*signature.outputs}:
         raise ConfigError(f"signature: {name!r} names an input and an output; expected different names")
 

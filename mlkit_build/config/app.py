@@ -17,7 +17,7 @@ from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mlkit_build.build import JobReport
+    from mlkit_build.job import JobReport
 
 
 def run_app(arguments: list[str], roots: Roots) -> list[JobReport]:
@@ -34,7 +34,7 @@ def run_app(arguments: list[str], roots: Roots) -> list[JobReport]:
     pool = Pool()
 
     def job(cfg: DictConfig) -> int:
-        composed = from_cfg(cfg, roots)
+        composed = from_cfg(cfg, roots, arguments)
         reports.append(build(composed, pool, screen(composed.settings.ui), [sys.argv[0], *arguments]))
         return int(reports[-1].exit_code)
 

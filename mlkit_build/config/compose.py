@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from mlkit_build.config.explain import explained
 from mlkit_build.config.roots import Roots
 from mlkit_build.config.schema import GROUPS, Root, register
 from mlkit_build.errors import ConfigError
+from mlkit_build.job import Job
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Settings
 
@@ -28,24 +28,7 @@ VERSION_BASE = "1.3"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Composed:
-    """One job, ready to run.
-
-    Attributes:
-        recipe: What to build.
-        settings: How to run.
-        folder: The recipe's folder; its paths are relative to it.
-        warnings: What the user should know and nothing stops for.
-    """
-
-    recipe: Recipe
-    settings: Settings
-    folder: Path
-    warnings: tuple[str, ...] = ()
-
-
-def compose(overrides: Sequence[str], roots: Roots) -> Composed:
+def compose(overrides: Sequence[str], roots: Roots) -> Job:
     """Compose one job from Hydra overrides, e.g. `["recipe=mnist", "quantization=int8"]`.
 
     Raises:
@@ -56,11 +39,16 @@ def compose(overrides: Sequence[str], roots: Roots) -> Composed:
             cfg = hydra_compose(CONFIG_NAME, overrides=list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise explained(error, overrides, roots) from error
-    return from_cfg(cfg, roots)
+    return from_cfg(cfg, roots, overrides)
 
 
-def from_cfg(cfg: DictConfig, roots: Roots) -> Composed:
+def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Job:
     """Turn a composed config into a job.
+
+    Args:
+        cfg: The config.
+        roots: Where it was found.
+        overrides: What the command line said, to blame the right place for a wrong value.
 
     Raises:
         ConfigError: No recipe was chosen, a mandatory value is missing, or values do not fit together.
@@ -69,13 +57,13 @@ def from_cfg(cfg: DictConfig, roots: Roots) -> Composed:
         raise no_recipe(roots)
     folder = Path(cfg.recipe_dir)
     file = folder / "recipe.yaml"
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
     try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        if missing:
+            raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise explained(error, (), roots) from error
+        raise explained(error, (), roots, str(file)) from error
     try:
         for group in GROUPS:
             _check_kind(group, cfg.get(group))
@@ -86,11 +74,11 @@ def from_cfg(cfg: DictConfig, roots: Roots) -> Composed:
         schema.check(recipe)
         schema.check_settings(settings)
     except ConfigError as error:
-        raise type(error)(f"{file}: {error.message}", error.hint) from error
+        raise type(error)(f"{_place(error.message, overrides) or file}: {error.message}", error.hint) from error
     found = roots.recipe(folder.name)
     shadowed = found.shadows if found and found.path == folder else ()
     warnings = tuple(f"recipe {folder.name!r} also exists in {path}; using {folder}" for path in shadowed)
-    return Composed(recipe, settings, folder, warnings)
+    return Job(recipe, settings, folder, warnings)
 
 
 def no_recipe(roots: Roots) -> ConfigError:
@@ -126,6 +114,16 @@ def _check_kind(group: str, node: Any) -> None:
             f"{group}.kind: expected {default!r}, found {node.kind!r}",
             f"choose another kind with `{group}={node.kind}`, which brings that kind's fields",
         )
+
+
+def _place(message: str, overrides: Sequence[str]) -> str:
+    """Return the override that set the field which `message` begins with, or an empty string."""
+    field = message.partition(":")[0]
+    for override in reversed(overrides):
+        key = override.lstrip("+").partition("=")[0]
+        if "=" in override and (field == key or field.startswith((f"{key}.", f"{key}["))):
+            return f"override {override!r}"
+    return ""
 
 
 def _part(cls: type[T], root: Root) -> T:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.schema import fields_at
+from mlkit_build.config.schema import CHOSEN, fields_at, fields_of
 from mlkit_build.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 _IN_FILE = re.compile(r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<problem>.*)", re.DOTALL)
 _FULL_KEY = re.compile(r"full_key: (\S+)")
 _UNKNOWN = re.compile(r"Key '([^']+)' (?:is )?not in")
-_NOT_FOUND = re.compile(r"Could not find '(?P<group>[^'/]+)(?:/(?P<name>[^']+))?'")
+_NOT_FOUND = re.compile(r"Could not find '(?P<group>[^']+?)(?:/(?P<name>[^'/]+))?'")
 
 
-def explained(error: Exception, overrides: Sequence[str], roots: Roots) -> ConfigError:
-    """Return `error` as a ConfigError."""
+_IN_DEFAULTS = re.compile(r"In '(?P<config>[^']+)': (?P<problem>.*)")
+_NOT_A_MAPPING = re.compile(r"\w+ is not a subclass of (?P<cls>\w+)\. value: (?P<value>.*)")
+
+_NOT_A_LIST = re.compile(r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.")
+
+
+def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: str = "configuration") -> ConfigError:
+    """Return `error` as a ConfigError; `place` is the file to name where the error names none."""
     if isinstance(error, ConfigError):
         return error
     if isinstance(error, MissingConfigException):
@@ -40,15 +46,42 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots) -> Confi
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         return _wrong_override(text, str(cause), cause.full_key or "", overrides)
     if isinstance(error, OmegaConfBaseException):
-        return _wrong_value("configuration", text)
-    return ConfigError(text.splitlines()[0] if text else type(error).__name__)
+        return _wrong_value(place, text)
+    return _wrong_choice(text or type(error).__name__, overrides, roots)
+
+
+def _wrong_choice(text: str, overrides: Sequence[str], roots: Roots) -> ConfigError:
+    """Explain what Hydra says of the defaults list in one line: the place is a file or an override."""
+    line = text.splitlines()[0]
+    in_defaults = _IN_DEFAULTS.match(line)
+    if in_defaults:
+        hint = "a choice that replaces another is written `- override /group: choice`"
+        return ConfigError(f"{_place(in_defaults['config'], roots)}: defaults: {in_defaults['problem']}", hint)
+    if line.startswith("Ambiguous value"):
+        return ConfigError(line, "to build each of them add -m; a list is written key=[a,b]")
+    groups = ("recipe", *CHOSEN)
+    unnamed = next((item for item in overrides if item.partition("=")[0] in groups and _reads_as_value(item)), None)
+    if unnamed and line.startswith("Config group override"):
+        group, _, value = unnamed.partition("=")
+        hint = f"""a choice whose name reads as a number is quoted twice: "{group}='{value}'" """.strip()
+        return ConfigError(f"override {unnamed!r}: expected the name of a choice, found {value}", hint)
+    return ConfigError(line)
+
+
+def _reads_as_value(override: str) -> bool:
+    """Return whether Hydra reads the override's value as a number, a truth value or null."""
+    value = override.partition("=")[2].lower()
+    try:
+        return value in ("null", "true", "false") or float(value) is not None
+    except ValueError:
+        return False
 
 
 def _missing_choice(error: MissingConfigException, roots: Roots) -> ConfigError:
     match = _NOT_FOUND.search(str(error))
     options = list(error.options or [])
     if match is None or match["name"] is None:
-        return ConfigError(str(error).splitlines()[0])
+        return _wrong_choice(str(error), (), roots)
     group, name = match["group"], match["name"]
     if group == "recipe":
         options = [recipe.name for recipe in roots.all_recipes()]
@@ -82,6 +115,11 @@ def _wrong_override(text: str, cause: str, key: str, overrides: Sequence[str]) -
 def _wrong_value(place: str, problem: str) -> ConfigError:
     full_key = _FULL_KEY.search(problem)
     key = full_key[1] if full_key else ""
+    flat = _NOT_A_MAPPING.search(problem)
+    if flat:
+        field, names = fields_of(flat["cls"], key)
+        hint = f"to choose from conf/{field}, write `defaults: [override /{field}: {flat['value']}]`" if field in CHOSEN else ""
+        return ConfigError(f"{place}: {field}: expected a mapping of {', '.join(names)}, found {flat['value']}", hint)
     unknown = _UNKNOWN.search(problem)
     if unknown:
         path = re.sub(r"\[.*?\]", "", key).split(".")
@@ -99,7 +137,7 @@ def _place(config: str, roots: Roots) -> str:
 
 
 def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0]
+    line = _NOT_A_LIST.sub("expected a list", text.strip().splitlines()[0])
     return line.replace("could not be converted to Integer", "is not an integer").replace(
         "could not be converted to Float", "is not a number"
     )

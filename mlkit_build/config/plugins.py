@@ -15,7 +15,8 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS
@@ -106,13 +107,24 @@ def read_recipe(file: Path) -> DictConfig:
     config = _load_yaml(file)
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{file}: expected a mapping of recipe fields at the top level", "see `name:`, `source:`, `signature:`")
-    defaults: list[Any] = list(config.get("defaults") or [])
+    try:
+        return _with_choices(config, file)
+    except OmegaConfBaseException as error:
+        where = f"{file}: {error.full_key}" if error.full_key else str(file)
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _with_choices(config: DictConfig, file: Path) -> DictConfig:
+    defaults = _defaults(config, file)
     for group in GROUPS:
         node = config.get(group)
-        if not isinstance(node, DictConfig):
+        if node is None:
             continue
+        known = f"known kinds: {', '.join(choices(group))}"
+        if not isinstance(node, DictConfig):
+            raise ConfigError(f"{file}: {group}: expected a mapping with `kind`, found {node!r}", known)
         if "kind" not in node:
-            raise ConfigError(f"{file}: {group}.kind: missing", f"known kinds: {', '.join(choices(group))}")
+            raise ConfigError(f"{file}: {group}.kind: missing", known)
         kind = node.pop("kind")
         if not isinstance(kind, str) or kind not in choices(group):
             from mlkit_build.errors import did_you_mean
@@ -125,6 +137,26 @@ def read_recipe(file: Path) -> DictConfig:
     config["defaults"] = defaults
     config["recipe_dir"] = str(file.parent.absolute())
     return config
+
+
+def _defaults(config: DictConfig, file: Path) -> list[Any]:
+    """Return the recipe's defaults list: texts and mappings with one entry, as Hydra wants them."""
+    defaults = config.get("defaults")
+    if defaults is None:
+        return []
+    plain = OmegaConf.to_container(defaults) if isinstance(defaults, ListConfig) else defaults
+    if not isinstance(plain, list) or not all(_is_choice(item) for item in plain):
+        raise ConfigError(
+            f"{file}: defaults: expected a list of choices, found {plain!r}",
+            "write `defaults:` and below it lines like `- override /quantization: int8`",
+        )
+    return plain
+
+
+def _is_choice(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return isinstance(item, str)
+    return len(item) == 1 and all(isinstance(text, str) for entry in item.items() for text in entry)
 
 
 def choices(group: str) -> list[str]:

@@ -55,11 +55,15 @@ class Roots:
             extra: Folders given on the command line, before those of the environment variable.
 
         Raises:
-            ConfigError: A folder that was named does not exist or holds neither `recipes/` nor `conf/`.
+            ConfigError: A folder that was named does not exist or holds neither `recipes/` nor `conf/`, or one cannot be read.
         """
+        try:
+            current = Path.cwd()
+        except OSError as error:
+            raise ConfigError(f"the current folder cannot be used: {error.strerror}", "change to another one") from error
         named = [("--root", value) for value in extra]
         named += [(ENVIRONMENT_VARIABLE, value) for value in os.environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if value]
-        roots = [Path.cwd()]
+        roots = [current]
         for origin, value in named:
             root = Path(value).expanduser().absolute()
             if not (root / "recipes").is_dir() and not (root / "conf").is_dir():
@@ -71,18 +75,27 @@ class Roots:
         recipes = [root / "recipes" for root in roots] + [builtin("recipes")]
         conf = [root / "conf" for root in roots]
         builtin_conf = builtin("conf").resolve()
-        return cls(
+        found = cls(
             recipes=_distinct(path for path in recipes if path.is_dir()),
             conf=_distinct(path for path in conf if path.is_dir() and path.resolve() != builtin_conf),
         )
+        found.all_recipes()
+        return found
 
     def all_recipes(self) -> tuple[RecipeFolder, ...]:
-        """Return every recipe once, by name; a name found twice lists what it shadows."""
+        """Return every recipe once, by name; a name found twice lists what it shadows.
+
+        Raises:
+            ConfigError: A folder cannot be read.
+        """
         found: dict[str, list[Path]] = {}
-        for root in self.recipes:
-            for folder in sorted(root.iterdir()):
-                if (folder / RECIPE_FILE).is_file():
-                    found.setdefault(folder.name, []).append(folder)
+        try:
+            for root in self.recipes:
+                for folder in sorted(root.iterdir()):
+                    if (folder / RECIPE_FILE).is_file():
+                        found.setdefault(folder.name, []).append(folder)
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
         own = builtin("recipes").resolve()
         return tuple(
             RecipeFolder(name, paths[0], paths[0].resolve().parent == own, tuple(paths[1:]))

@@ -22,6 +22,9 @@ GROUPS: dict[str, tuple[type, ...]] = {
 }
 """Configuration group -> the kinds it offers. In a recipe, `kind:` makes the choice."""
 
+CHOSEN = (*GROUPS, "quantization", "target")
+"""Every group that a defaults list can choose from."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Root(Recipe, Settings):
@@ -88,6 +91,26 @@ def fields_at(path: list[str], kinds: Mapping[str, str]) -> list[str]:
             return []
         cls = typing.get_type_hints(cls).get(key)
     return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+
+
+def fields_of(name: str, key: str) -> tuple[str, list[str]]:
+    """Return the dotted key of the dataclass called `name` (`key`, or where it stands in Root), and its field names."""
+    hints = typing.get_type_hints(Root)
+    known = {getattr(cls, "__name__", ""): (field, cls) for field, cls in hints.items() if dataclasses.is_dataclass(cls)}
+    if not key and name in known:
+        key = known[name][0]
+    cls = _nested(Root, name)
+    return key or name, [field.name for field in dataclasses.fields(cls)] if cls else []
+
+
+def _nested(annotation: Any, name: str) -> Any:
+    """Return the dataclass called `name` that `annotation` is, or is made of; else None."""
+    if not dataclasses.is_dataclass(annotation):
+        return next((found for item in typing.get_args(annotation) if (found := _nested(item, name))), None)
+    if getattr(annotation, "__name__", "") == name:
+        return annotation
+    hints = typing.get_type_hints(annotation)
+    return next((found for item in hints.values() if (found := _nested(item, name))), None)
 
 
 def _translate(annotation: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mlkit_build.metrics import Measurement
@@ -39,4 +39,10 @@ def render(params: PackageParams, signature: FrozenSignature, metrics: Mapping[s
         rows=rows,
         labels=labels,
         size=summary.size(int(metrics["size_bytes"].value)),
+        numbers=_numbers,
     )
+
+
+def _numbers(values: Iterable[float]) -> str:
+    """Return numbers as a recipe states them: `0, 255`, not `0.0, 255.0`."""
+    return ", ".join(f"{value:g}" for value in values)

@@ -12,7 +12,8 @@ from mlkit_build.engine.action import Action, Result
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
-    from mlkit_build.build import JobReport, Screen
+    from mlkit_build.build import Screen
+    from mlkit_build.job import JobReport
 
 
 def screen(ui: str) -> Screen:
@@ -147,7 +148,9 @@ class Rich(Quiet):
         from rich.table import Table
 
         header, *rows = summary.sweep_rows(reports)
-        table = Table(*header)
+        table = Table()
+        for index, title in enumerate(header):
+            table.add_column(title, no_wrap=index < 3, justify="left" if index < 2 else "right")
         for row, report in zip(rows, reports, strict=True):
             table.add_row(*row, style=None if report.exit_code == 0 else "red")
         self._out.print(table)

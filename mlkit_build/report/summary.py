@@ -12,7 +12,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.plain import to_plain
 
 if TYPE_CHECKING:
-    from mlkit_build.build import JobReport
+    from mlkit_build.job import JobReport
 
 SHARES = {"top1", "top1_agreement"}
 """Values that are shares of samples and read best as percentages."""
@@ -32,7 +32,7 @@ def number(name: str, value: float) -> str:
         return f"{100 * value:.2f}%"
     if name == "size_bytes":
         return size(int(value))
-    return f"{value:.4g}"
+    return f"{value:.6f}" if name == "cosine" else f"{value:.4g}"
 
 
 def difference(name: str, value: float) -> str:

@@ -19,7 +19,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     parser.add_argument("action", choices=("info", "clear"))
     parser.add_argument("overrides", nargs="*", metavar="cache.dir=DIR", help="another cache than the default one")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     folder = default_folder()
     for override in parsed.overrides:
         key, _, value = override.partition("=")

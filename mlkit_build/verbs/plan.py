@@ -8,10 +8,14 @@ from mlkit_build.build import plan
 from mlkit_build.config import Roots, compose
 from mlkit_build.errors import ExitCode
 from mlkit_build.report.screens import Quiet
+from mlkit_build.verbs import VERBS
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:
     """Print one line per action: whether it would be reused, and why not."""
+    if {"--help", "-h"} & set(arguments):
+        print(f"usage: mlkit-build {VERBS['plan'].usage}\n\n{VERBS['plan'].summary}")
+        return ExitCode.OK
     job = compose(arguments, roots)
     decisions = plan(job, Quiet())
     if job.settings.ui == "json":

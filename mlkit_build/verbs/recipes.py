@@ -43,10 +43,12 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
 
 def _facts(recipe: RecipeFolder) -> dict[str, Any]:
     """Return version and description as the file states them, without composing."""
+    from omegaconf.errors import OmegaConfBaseException
+
     from mlkit_build.config.plugins import read_recipe
 
     try:
         config = read_recipe(recipe.path / "recipe.yaml")
-    except ConfigError as error:
-        return {"version": "?", "description": f"cannot be read: {error.message}"}
-    return {"version": str(config.get("version", "")), "description": str(config.get("description", ""))}
+        return {"version": str(config.get("version", "")), "description": str(config.get("description", ""))}
+    except (ConfigError, OmegaConfBaseException) as error:
+        return {"version": "?", "description": f"cannot be read: {str(error).splitlines()[0]}"}

@@ -1,0 +1,76 @@
+"""The structured configs are the recipe's dataclasses, field for field, and the way back gives equal objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from mlkit_build.config.schema import CHOSEN, GROUPS, Root, fields_at, fields_of, kind_of, structured
+from mlkit_build.plain import from_plain, to_plain
+from mlkit_build.recipe import Recipe, Settings
+from tests.conftest import Workspace
+
+KINDS = [(group, kind) for group, kinds in GROUPS.items() for kind in kinds]
+
+
+def names(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+@pytest.mark.parametrize("cls", [Root, *dict.fromkeys(kind for _, kind in KINDS)], ids=lambda cls: cls.__name__)
+def test_a_twin_has_the_same_fields_in_the_same_order(cls: type) -> None:
+    assert names(structured(cls)) == names(cls)
+
+
+def test_root_is_the_recipe_and_the_settings() -> None:
+    assert set(names(Root)) == {*names(Recipe), *names(Settings), "recipe_dir"}
+
+
+@pytest.mark.parametrize(("group", "kind"), KINDS, ids=lambda item: item if isinstance(item, str) else kind_of(item))
+def test_every_kind_survives_the_way_through_omegaconf(group: str, kind: type) -> None:
+    node = OmegaConf.structured(structured(kind))
+    node.path = "some/where"
+    back: Any = from_plain(kind, OmegaConf.to_container(node))
+    assert back == kind(path="some/where")
+    assert back.kind == kind_of(kind)
+    assert from_plain(kind, to_plain(back)) == back
+
+
+@pytest.mark.parametrize(("group", "kind"), KINDS, ids=lambda item: item if isinstance(item, str) else kind_of(item))
+def test_every_kind_is_a_choice_of_its_group(workspace: Workspace, group: str, kind: type) -> None:
+    features = ["dataset.features.x=x"] if group == "dataset" else [f"+{group}.features.x=x"] if group == "calibration" else []
+    recipe = workspace.compose("recipe=add_one", f"{group}={kind_of(kind)}", f"{group}.path=other", *features).recipe
+    assert type(getattr(recipe, group)) is kind
+    assert getattr(recipe, group).path == "other"
+
+
+def test_kinds_have_different_names_within_a_group() -> None:
+    for kinds in GROUPS.values():
+        assert len({kind_of(kind) for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (["source"], {"kind", "path"}),
+        (["signature", "inputs", "anything"], {"tensor", "shape", "mean", "std"}),
+        (["validation", "gates", "top1"], {"min", "max", "max_drop"}),
+        (["cache"], {"dir", "enabled"}),
+        (["nothing"], set()),
+        (["name", "deeper"], set()),
+    ],
+)
+def test_the_fields_at_a_path_are_known(path: list[str], expected: set[str]) -> None:
+    assert set(fields_at(path, {})) == expected
+
+
+def test_the_fields_of_a_class_come_with_where_it_stands() -> None:
+    assert fields_of("Quantization", "") == ("quantization", ["mode", "io"])
+    assert fields_of("Gate", "validation.gates.top1") == ("validation.gates.top1", ["min", "max", "max_drop"])
+
+
+def test_every_group_with_choices_is_a_field_of_the_recipe() -> None:
+    assert set(CHOSEN) <= set(names(Recipe))

@@ -1,0 +1,117 @@
+"""What people read: values with units, a headline for every outcome, a row for every job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlkit_build.errors import ConfigError, ExitCode
+from mlkit_build.gates import Verdict
+from mlkit_build.job import JobReport
+from mlkit_build.metrics import ALWAYS, METRICS, Measurement, values_of
+from mlkit_build.recipe import UI_MODES
+from mlkit_build.report import summary
+from mlkit_build.report.screens import Json, Plain, Quiet, Rich, screen
+
+STATUSES = {
+    "built": ExitCode.OK,
+    "unchanged": ExitCode.OK,
+    "gate_failed": ExitCode.GATE,
+    "failed": ExitCode.STAGE_FAILED,
+    "config_error": ExitCode.CONFIG,
+}
+
+METRICS_OF_A_JOB = {"size_bytes": Measurement(72400.0), "top1": Measurement(0.9947, 0.9949)}
+VERDICTS = (Verdict("top1", "min", 0.999, 0.9947, False), Verdict("top1", "max_drop", 0.003, 0.0002, True))
+
+
+def report(status: str = "built") -> JobReport:
+    error = None if STATUSES[status] == 0 else ConfigError("labels: file [x]: wrong", "mend [it]")
+    return JobReport(
+        "mnist", "int8", status, STATUSES[status], Path("dist/mnist/int8"), 72400, METRICS_OF_A_JOB, VERDICTS, error=error
+    )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (72400, "72.4 kB"),
+        (1_000_000, "1.0 MB"),
+        (2**31, "2.1 GB"),
+        (10**13, "10000.0 GB"),
+    ],
+)
+def test_sizes_are_in_units_of_1000(size_bytes: int, text: str) -> None:
+    assert summary.size(size_bytes) == text
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_a_greater_size_never_reads_as_a_smaller_one(one: int, other: int) -> None:
+    units = ["B", "kB", "MB", "GB"]
+
+    def rank(size_bytes: int) -> tuple[int, float]:
+        amount, unit = summary.size(size_bytes).split()
+        return units.index(unit), float(amount)
+
+    assert (rank(one) <= rank(other)) or one >= other
+
+
+@pytest.mark.parametrize("name", ["size_bytes", *values_of((*ALWAYS, *METRICS))])
+def test_every_measured_value_has_a_title(name: str) -> None:
+    assert name in summary.TITLES
+
+
+def test_accuracies_are_percentages_and_their_drops_are_points() -> None:
+    text = summary.metric_text("top1", METRICS_OF_A_JOB["top1"], VERDICTS)
+    assert text == "99.47% (TensorFlow 99.49%, drop 0.02 points) [at least 99.90% FAILED, drop at most 0.30 points ok]"
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_has_a_headline_that_names_the_job(status: str) -> None:
+    assert summary.headline(report(status)).startswith("mnist/int8: ")
+
+
+def test_statuses_read_differently() -> None:
+    assert len({summary.headline(report(status)) for status in STATUSES}) == len(STATUSES)
+
+
+def test_a_sweeps_table_has_a_cell_for_every_job_and_value() -> None:
+    reports = [report(), JobReport("", "default", "config_error", ExitCode.CONFIG)]
+    header, *rows = summary.sweep_rows(reports)
+    assert header == ("job", "status", "size", "top-1 accuracy")
+    assert rows == [("mnist/int8", "built", "72.4 kB", "99.47%"), ("(no recipe)", "config_error", "", "")]
+
+
+def test_json_has_every_field_of_the_report() -> None:
+    found = json.loads(json.dumps(summary.as_json(report("config_error"))))
+    assert set(found) == {field.name for field in fields(JobReport)}
+    assert found["error"] == {"kind": "ConfigError", "message": "labels: file [x]: wrong", "hint": "mend [it]", "log": ""}
+    assert found["gates"][0]["passed"] is False
+
+
+@pytest.mark.parametrize("ui", UI_MODES)
+def test_every_ui_mode_has_a_screen(ui: str) -> None:
+    assert isinstance(screen(ui), {"plain": Plain, "json": Json, "rich": Rich, "quiet": Quiet, "auto": Plain}[ui])
+
+
+@pytest.mark.parametrize("ui", ["plain", "rich", "quiet"])
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_screen_shows_error_and_hint_word_for_word(ui: str, status: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = screen(ui)
+    shown.job_started("mnist", "int8")
+    shown.warning("careful [there]")
+    shown.job_finished(report(status))
+    shown.sweep_finished([report(status)])
+    out, err = capsys.readouterr()
+    assert "careful [there]" in err
+    assert ("error: labels: file [x]: wrong" in err) == (STATUSES[status] != 0)
+    assert ("hint: mend [it]" in err) == (STATUSES[status] != 0)
+    assert ("mnist/int8" in out) == (ui != "quiet")
