@@ -5,7 +5,8 @@ Datasets stream: a batch at a time, with the memory of a batch. A sample's ident
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlkit_build.recipe import Npz
 
-__all__ = ["DATASETS", "Batch", "Dataset", "open_dataset"]
+__all__ = ["DATASETS", "Batch", "Dataset", "identities", "open_dataset"]
 
 DATASETS = {"npz": "mlkit_build.datasets.npz"}
 
@@ -61,6 +62,18 @@ class Dataset(Protocol):
 
     def identities(self) -> list[bytes]:
         """Return the identity of every chosen sample, in order."""
+
+
+def identities(features: Sequence[NDArray[Any]]) -> list[bytes]:
+    """Return the identity of each sample: the SHA-256 of its bytes, feature after feature.
+
+    Args:
+        features: `[n, ...]` values as the file holds them, one array per feature, in the dataset's order.
+    """
+    count = len(features[0])
+    parts = [(array.tobytes(), array.nbytes // count) for array in features if count]
+    rows = (b"".join([data[row * size : (row + 1) * size] for data, size in parts]) for row in range(count))
+    return [hashlib.sha256(row).digest() for row in rows]
 
 
 def open_dataset(spec: Npz, path: Path, where: str) -> Dataset:

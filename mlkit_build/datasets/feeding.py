@@ -31,6 +31,7 @@ class Feed:
         self.is_image = stated.mean is not None
         self._mean = np.array(stated.mean or (0.0,), np.float32)
         self._std = np.array(stated.std or (1.0,), np.float32)
+        self._check_channels()
         self._repeat = self._check_shape(dataset.sample_shape(spec.name))
 
     def values(self, raw: NDArray[Any], first: int) -> NDArray[Any]:
@@ -39,10 +40,11 @@ class Feed:
         Raises:
             ConfigError: A sample has values that the input cannot mean; names it.
         """
-        shaped = self._shaped(raw, first)
         if self._spec.dtype != "float32" or not self.is_image:
-            return self._cast(shaped)
-        normalized: NDArray[Any] = (shaped.astype(np.float32) - self._mean) / self._std
+            return self._cast(self._shaped(raw, first))
+        if self._repeat > 1:
+            return self._normalized_grey(raw, first)
+        normalized: NDArray[Any] = (self._shaped(raw, first).astype(np.float32) - self._mean) / self._std
         return normalized
 
     def pixels(self, raw: NDArray[Any], first: int) -> NDArray[np.uint8]:
@@ -56,8 +58,23 @@ class Feed:
         ends = np.array([(0 - self._mean) / self._std, (255 - self._mean) / self._std])
         return float(ends.min()), float(ends.max())
 
+    def _check_channels(self) -> None:
+        channels = self._spec.shape[-1] if self._spec.shape else 1
+        for key, values in (("mean", self._mean), ("std", self._std)):
+            if len(values) not in (1, channels):
+                raise ConfigError(
+                    f"signature.inputs.{self._spec.name}.{key}: expected 1 value, or one for each of the {channels} channels, "
+                    f"found {len(values)}"
+                )
+
     def _check_shape(self, found: tuple[int, ...]) -> int:
         """Return how often the channel must be repeated: a grey image has three equal channels where RGB is wanted."""
+        if self._spec.shape and self._spec.shape[0] != 1:
+            raise ConfigError(
+                f"signature.inputs.{self._spec.name}.shape: expected a batch of 1, since samples are fed one by one, found "
+                f"{list(self._spec.shape)}",
+                "pin the batch to 1, or leave dataset and calibration out",
+            )
         wanted = self._spec.shape[1:] if self._spec.shape else ()
         if found == wanted or (*found, 1) == wanted:
             return 1
@@ -69,15 +86,31 @@ class Feed:
         )
 
     def _shaped(self, raw: NDArray[Any], first: int) -> NDArray[Any]:
-        if raw.dtype.kind == "f":
-            self._refuse(~np.isfinite(raw), raw, first, "a finite number")
-        if self.is_image:
-            self._refuse((raw < 0) | (raw > 255), raw, first, "a pixel in 0..255")
+        self._check_values(raw, first)
         wanted = self._spec.shape[1:] if self._spec.shape else ()
         if self._repeat == 3:
             grey = raw if raw.ndim == len(wanted) + 1 else raw[..., np.newaxis]
             return np.repeat(grey, 3, axis=-1)
         return raw.reshape(len(raw), *wanted)
+
+    def _check_values(self, raw: NDArray[Any], first: int) -> None:
+        if raw.dtype == np.uint8:
+            return  # every value is a finite number and a pixel
+        if raw.dtype.kind == "f":
+            self._refuse(~np.isfinite(raw), raw, first, "a finite number")
+        if self.is_image:
+            self._refuse((raw < 0) | (raw > 255), raw, first, "a pixel in 0..255")
+
+    def _normalized_grey(self, raw: NDArray[Any], first: int) -> NDArray[np.float32]:
+        """Return grey pixels, normalized, in three channels: normalizing before repeating is a third of the work."""
+        self._check_values(raw, first)
+        wanted = self._spec.shape[1:] if self._spec.shape else ()
+        grey = raw.reshape(len(raw), *wanted[:-1]).astype(np.float32)
+        planes = [(grey - mean) / std for mean, std in zip(*np.broadcast_arrays(self._mean, self._std), strict=True)]
+        normalized = np.empty((len(raw), *wanted), np.float32)
+        for channel in range(self._repeat):
+            normalized[..., channel] = planes[channel % len(planes)]
+        return normalized
 
     def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str) -> None:
         if bad.any():

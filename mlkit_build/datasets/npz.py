@@ -14,11 +14,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch
+from mlkit_build.datasets import Batch, identities
 from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.recipe import Npz
 
 _READ_BYTES = 1 << 22
+"""The most that is decoded at once."""
+_READ_AHEAD = 4
+"""The most batches that are decoded at once: the first is soon there, and a reader of one batch does not pay for thousands."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class NpzDataset:
     def __init__(self, spec: Npz, path: Path, where: str) -> None:
         self.origin = f"{where}.path: {path}"
         self._path = path
-        self._features = {feature: self._array(name, f"{where}.features.{feature}") for feature, name in spec.features.items()}
+        stated = sorted(spec.features.items())  # a sample's identity may not depend on the order in the recipe
+        self._features = {feature: self._array(name, f"{where}.features.{feature}") for feature, name in stated}
         counts = {array.name: array.count for array in self._features.values()}
         self._labels = self._read_labels(spec.label, f"{where}.label") if spec.label is not None else None
         if self._labels is not None and spec.label is not None:
@@ -78,14 +82,7 @@ class NpzDataset:
 
     def _hashes(self, chosen: NDArray[np.int64] | None) -> list[bytes]:
         streams = [self._rows(array, 256, chosen) for array in self._features.values()]
-        hashes = []
-        for parts in zip(*streams, strict=True):
-            for row in range(len(parts[0])):
-                sha256 = hashlib.sha256()
-                for part in parts:
-                    sha256.update(np.ascontiguousarray(part[row]).data)
-                hashes.append(sha256.digest())
-        return hashes
+        return [identity for parts in zip(*streams, strict=True) for identity in identities(parts)]
 
     def _choose(self, samples: int, seed: int) -> NDArray[np.int64]:
         """Choose by hash: the same samples whatever their order in the file."""
@@ -97,7 +94,7 @@ class NpzDataset:
         """Yield the chosen rows of an array, `size` at a time, reading the archive's stream once."""
         wanted = self._chosen if chosen is ... else chosen
         row_bytes = array.dtype.itemsize * int(np.prod(array.sample, dtype=np.int64))
-        step = max(1, min(array.count, _READ_BYTES // max(1, row_bytes)))
+        step = max(1, min(array.count, _READ_BYTES // max(1, row_bytes), _READ_AHEAD * size))
         held: list[NDArray[Any]] = []
         held_rows = 0
         with self._open(array.name) as stream:
@@ -179,4 +176,7 @@ def open_dataset(spec: Npz, path: Path, where: str) -> NpzDataset:
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = npy.read_magic(stream)
-    return npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
+    shape, fortran, dtype = npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
+    if any(size < 0 for size in shape):  # NumPy lets it pass
+        raise ValueError(f"the shape {shape} has a negative dimension")
+    return shape, fortran, dtype

@@ -1,5 +1,6 @@
 """Surgery on GraphDefs: names, pruning, constants, canonical form. No session, no variables, no files."""
 
+from mlkit_build.graphs.branches import take_known_branches
 from mlkit_build.graphs.canonical import canonical_form
 from mlkit_build.graphs.dropout import switch_off_dropout
 from mlkit_build.graphs.surgery import (
@@ -21,5 +22,6 @@ __all__ = [
     "needed_nodes",
     "placeholder_node",
     "switch_off_dropout",
+    "take_known_branches",
     "without_training_marks",
 ]

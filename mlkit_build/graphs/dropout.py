@@ -6,9 +6,6 @@ floor of 1 plus it. Both have one possible result. TensorFlow's converter does n
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,16 +17,16 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-Range = tuple[float, float]
-"""Every value of a tensor lies in [low, high); low == high is a constant."""
+Range = tuple[Any, Any]
+"""Every value of a tensor lies in [low, high], two NumPy scalars of the tensor's own type; equal ends are a constant.
 
-_ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "Add": operator.add,
-    "AddV2": operator.add,
-    "Sub": operator.sub,
-    "Mul": operator.mul,
-    "RealDiv": operator.truediv,
-}
+Every step is computed in the tensor's type: each operator below is monotone in each input, and so is rounding, so the ends
+are exact bounds of what a kernel computes. In wider arithmetic they would not be: 0.9 + 0.1 u reaches 1 in float32.
+"""
+
+_DRAWN = ("float16", "float32", "float64")
+_ARITHMETIC = {"Add": np.add, "AddV2": np.add, "Sub": np.subtract, "Mul": np.multiply}
+_DIVISION = ("RealDiv", "Div")
 
 
 def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphDef:
@@ -42,12 +39,13 @@ def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphD
         return graph_def
     ranges: dict[str, Range] = {}
     decided: set[str] = set()
+    kept = {output.node for output in outputs}
     for name in order:
-        outcome = _outcome(nodes[name], ranges)
+        outcome = None if name in kept else _outcome(nodes[name], ranges)
         if outcome is not None:
             nodes[name] = constant_node(name, outcome)
             decided.add(name)
-            ranges[name] = (float(outcome), float(outcome))
+            ranges[name] = (outcome[()], outcome[()])
             continue
         found = _range(nodes[name], ranges)
         if found is not None:
@@ -74,10 +72,13 @@ def _inputs(node: NodeDef) -> list[str]:
 
 def _range(node: NodeDef, ranges: dict[str, Range]) -> Range | None:
     if node.op == "RandomUniform":
-        return (0.0, 1.0)
+        # TensorFlow draws k * eps for whole k, so that the greatest value is 1 - eps (`random_distributions.h`).
+        dtype = _type(node, "dtype")
+        return (dtype.type(0), dtype.type(1 - np.finfo(dtype).eps)) if dtype.name in _DRAWN else None
     value = constant_value(node)
     if value is not None:
-        return (float(value), float(value)) if value.ndim == 0 and value.dtype.kind in "fiub" else None
+        known = value.size == 1 and value.dtype.kind in "fiub" and bool(np.isfinite(value).all())
+        return (value.ravel()[0], value.ravel()[0]) if known else None
     inputs = _inputs(node)
     if not inputs or any(name not in ranges for name in inputs):
         return None
@@ -85,26 +86,29 @@ def _range(node: NodeDef, ranges: dict[str, Range]) -> Range | None:
         return ranges[inputs[0]]
     if node.op == "Cast":
         low, high = ranges[inputs[0]]
-        return (low, high) if low == high else None
+        dtype = _type(node, "DstT")
+        return (low.astype(dtype), high.astype(dtype)) if low == high and dtype.kind in "fiub" else None
     if node.op in _ARITHMETIC:
-        return _arithmetic(node.op, ranges[inputs[0]], ranges[inputs[1]])
+        return _arithmetic(_ARITHMETIC[node.op], ranges[inputs[0]], ranges[inputs[1]])
+    if node.op in _DIVISION and all(low == high for low, high in (ranges[name] for name in inputs)):
+        return _arithmetic(np.divide, ranges[inputs[0]], ranges[inputs[1]])
     return None
 
 
-def _arithmetic(op: str, left: Range, right: Range) -> Range | None:
-    """Combine two ranges of which at most one is random, where the excluded end stays the upper one; else None."""
-    left_random, right_random = left[0] != left[1], right[0] != right[1]
-    if left_random and right_random:
+def _type(node: NodeDef, attribute: str) -> np.dtype[Any]:
+    from tensorflow import as_dtype
+
+    dtype: np.dtype[Any] = np.dtype(as_dtype(node.attr[attribute].type).as_numpy_dtype)
+    return dtype
+
+
+def _arithmetic(operation: Any, left: Range, right: Range) -> Range | None:
+    """Combine two ranges; None where the type overflows."""
+    with np.errstate(all="ignore"):
+        ends = [operation(a, b) for a in left for b in right]
+    if any(end.dtype.kind != "f" or not np.isfinite(end) for end in ends):
         return None
-    if right_random and op in ("Sub", "RealDiv"):
-        return None
-    factor = right[0] if left_random else left[0]
-    if (left_random or right_random) and op in ("Mul", "RealDiv") and factor <= 0:
-        return None
-    if op == "RealDiv" and right[0] == 0:
-        return None
-    operation = _ARITHMETIC[op]
-    return operation(left[0], right[0]), operation(left[1], right[1])
+    return min(ends), max(ends)
 
 
 def _outcome(node: NodeDef, ranges: dict[str, Range]) -> NDArray[Any] | None:
@@ -112,16 +116,13 @@ def _outcome(node: NodeDef, ranges: dict[str, Range]) -> NDArray[Any] | None:
     inputs = _inputs(node)
     if node.op in ("GreaterEqual", "Less") and all(name in ranges for name in inputs):
         (low, high), (limit_low, limit_high) = (ranges[name] for name in inputs)
-        always, never = low >= limit_high, high <= limit_low and low < limit_low
+        always, never = low >= limit_high, high < limit_low
         if always or never:
-            return np.array(always if node.op == "GreaterEqual" else never)
+            return np.array(bool(always) == (node.op == "GreaterEqual"))
     if node.op == "Floor" and inputs[0] in ranges:
         low, high = ranges[inputs[0]]
-        last = high if low == high else math.nextafter(high, -math.inf)
-        if math.floor(low) == math.floor(last):
-            from tensorflow import as_dtype
-
-            return np.array(math.floor(low), dtype=as_dtype(node.attr["T"].type).as_numpy_dtype)
+        if np.floor(low) == np.floor(high):
+            return np.asarray(np.floor(low))
     return None
 
 
@@ -133,7 +134,7 @@ def _neutral(node: NodeDef, ranges: dict[str, Range]) -> str | None:
         return inputs[1] if known[0] == (1.0, 1.0) else inputs[2]
     if node.op == "Mul" and (1.0, 1.0) in known and None in known:
         return inputs[known.index(None)]
-    if node.op == "RealDiv" and known[1] == (1.0, 1.0):
+    if node.op in _DIVISION and known[1] == (1.0, 1.0) and known[0] is None:
         return inputs[0]
     return None
 

@@ -83,10 +83,12 @@ def find_tensor(text: str, nodes: Mapping[str, NodeDef], where: str, origin: str
     raise ConfigError(f"{where}: no tensor {text!r} in {origin} ({len(nodes)} nodes)", hint)
 
 
-def needed_nodes(nodes: Mapping[str, NodeDef], roots: Iterable[str], stops: Collection[str] = ()) -> list[str]:
+def needed_nodes(
+    nodes: Mapping[str, NodeDef], roots: Iterable[str], stops: Collection[str] = (), *, control: bool = True
+) -> list[str]:
     """Return the names of all nodes that the roots depend on, inputs before their users, without entering `stops`.
 
-    The order depends on the graph's edges alone, not on how its file lists them.
+    The order depends on the graph's edges alone, not on how its file lists them. Without `control`, only data count.
     """
     order: list[str] = []
     seen: set[str] = set()
@@ -102,7 +104,8 @@ def needed_nodes(nodes: Mapping[str, NodeDef], roots: Iterable[str], stops: Coll
             seen.add(name)
             stack.append((name, True))
             if name not in stops:
-                stack += [(TensorName.parse(item).node, False) for item in reversed(nodes[name].input)]
+                entries = [item for item in nodes[name].input if control or not item.startswith("^")]
+                stack += [(TensorName.parse(item).node, False) for item in reversed(entries)]
     return order
 
 

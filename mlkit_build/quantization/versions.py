@@ -11,27 +11,42 @@ from typing import Any
 
 from mlkit_build.tflite.model import add_operator_code, operator_name, schema, type_name
 
-_HYBRID = {"FULLY_CONNECTED": (3, 12), "CONV_2D": (2, 5), "DEPTHWISE_CONV_2D": (4, 6)}
-"""float activations with int8 weights: (version per tensor, version per channel)."""
+_HYBRID = {
+    "FULLY_CONNECTED": (1, 3, 12),
+    "CONV_2D": (1, 2, 5),
+    "DEPTHWISE_CONV_2D": (1, 4, 6),
+    "TRANSPOSE_CONV": (1, 2, 2),
+    "BATCH_MATMUL": (1, 4, 4),
+}
+"""float results from int8 weights: (which input is the weights, version per tensor, version per channel)."""
+
+_DEQUANTIZE = {"int8": 2, "float16": 3}
 
 
 def raise_versions(model: Any) -> None:
-    """Give every hybrid operator the version that its weights need, in place."""
+    """Give every operator with float results from smaller weights the version that they need, in place."""
     for graph in model.subgraphs:
         for operator in graph.operators:
             code = model.operatorCodes[operator.opcodeIndex]
             name = operator_name(code)
-            if name not in _HYBRID or len(operator.inputs) < 2:
-                continue
-            activations, weights = (graph.tensors[index] for index in operator.inputs[:2])
-            if type_name(activations) != "float32" or type_name(weights) != "int8":
-                continue
-            scales = weights.quantization.scale if weights.quantization is not None else None
-            needed = _HYBRID[name][1 if scales is not None and len(scales) > 1 else 0]
+            needed = _needed(name, operator, graph)
             if code.version < needed:
                 builtin = getattr(schema().BuiltinOperator, name)
                 operator.opcodeIndex = add_operator_code(model, builtin, needed)
     _drop_unused_codes(model)
+
+
+def _needed(name: str, operator: Any, graph: Any) -> int:
+    if name == "DEQUANTIZE":
+        return _DEQUANTIZE.get(type_name(graph.tensors[operator.inputs[0]]), 1)
+    if name not in _HYBRID or type_name(graph.tensors[operator.outputs[0]]) != "float32":
+        return 1
+    position, per_tensor, per_channel = _HYBRID[name]
+    weights = graph.tensors[operator.inputs[position]]
+    if type_name(weights) != "int8":
+        return 1
+    scales = weights.quantization.scale if weights.quantization is not None else None
+    return per_channel if scales is not None and len(scales) > 1 else per_tensor
 
 
 def _drop_unused_codes(model: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,15 +31,19 @@ def files(source: Tf1Checkpoint, folder: Path) -> dict[str, Path]:
     Raises:
         SourceError: A part is missing; names it.
     """
-    prefix = folder / _SUFFIX.sub("", source.path)
-    if prefix.is_dir():
-        found = sorted({_SUFFIX.sub("", path.name) for path in prefix.iterdir() if _SUFFIX.search(path.name)})
+    stem = _SUFFIX.sub("", source.path)
+    unnamed = stem != source.path and (not stem or stem.endswith("/"))
+    prefix = folder / stem
+    if prefix.is_dir() and not unnamed:
+        # A saver given "folder/" writes `folder/.meta` and so on: a prefix that is empty, and named here by its .meta file.
+        found = sorted({_SUFFIX.sub("", path.name) or ".meta" for path in prefix.iterdir() if _SUFFIX.search(path.name)})
         raise SourceError(
             f"source.path: expected a checkpoint's prefix, found the folder {prefix}",
             f"name one of: {', '.join(f'{source.path}/{name}' for name in found)}" if found else "it holds no checkpoint",
         )
-    meta, index = _with(prefix, ".meta"), _with(prefix, ".index")
-    shards = sorted(path for path in _siblings(prefix) if _SHARD.search(path.name))
+    part = partial(_part, prefix, "") if unnamed else partial(_part, prefix.parent, prefix.name)
+    meta, index = part(".meta"), part(".index")
+    shards = sorted(path for path in _siblings(part(".data-")) if _SHARD.search(path.name))
     if not (meta.exists() or index.exists() or shards or prefix.exists()):
         elsewhere = Path(source.path + ".index").absolute()
         hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
@@ -54,12 +59,12 @@ def files(source: Tf1Checkpoint, folder: Path) -> dict[str, Path]:
         raise SourceError(f"source.path: checkpoint part missing: {index}", "copy all files of the checkpoint")
     if not shards:
         raise SourceError(
-            f"source.path: checkpoint part missing: {_with(prefix, '.data-00000-of-00001')}",
+            f"source.path: checkpoint part missing: {part('.data-00000-of-00001')}",
             "copy all files of the checkpoint",
         )
     count = int(_SHARD.search(shards[0].name)[2])  # type: ignore[index]
     for number in range(count):
-        shard = _with(prefix, f".data-{number:05d}-of-{count:05d}")
+        shard = part(f".data-{number:05d}-of-{count:05d}")
         if shard not in shards:
             raise SourceError(f"source.path: checkpoint part missing: {shard}", "copy all files of the checkpoint")
     return {"meta": meta, "index": index} | {f"data-{n:05d}-of-{count:05d}": shards[n] for n in range(count)}
@@ -87,11 +92,11 @@ def load(files: Mapping[str, Path]) -> LoadedGraph:
     graph_def = meta_graph.graph_def
     if not graph_def.node:
         raise SourceError(f"source.path: {files['meta']} holds no graph", "it may be truncated; copy it again")
-    prefix = files["v1"] if "v1" in files else files["index"].with_name(files["index"].name.removesuffix(".index"))
+    prefix = str(files["v1"]) if "v1" in files else str(files["index"]).removesuffix(".index")
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         shapes = reader.get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise _damaged(prefix, error) from error
     saved_as = _saved_names(graph_def)
 
@@ -104,24 +109,24 @@ def load(files: Mapping[str, Path]) -> LoadedGraph:
             )
         try:
             whole = np.asarray(reader.get_tensor(key))
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
             raise _damaged(prefix, error) from error
         return whole[_slices(cut)] if cut else whole
 
     return LoadedGraph(graph_def, value, str(files["meta"]))
 
 
-def _with(prefix: Path, suffix: str) -> Path:
-    return Path(f"{prefix}{suffix}")
+def _part(folder: Path, name: str, suffix: str) -> Path:
+    return folder / f"{name}{suffix}"
 
 
-def _siblings(prefix: Path) -> list[Path]:
-    if not prefix.parent.is_dir():
+def _siblings(start: Path) -> list[Path]:
+    if not start.parent.is_dir():
         return []
-    return [path for path in prefix.parent.iterdir() if path.name.startswith(prefix.name + ".data-")]
+    return [path for path in start.parent.iterdir() if path.name.startswith(start.name)]
 
 
-def _damaged(prefix: Path, error: Exception) -> SourceError:
+def _damaged(prefix: str, error: Exception) -> SourceError:
     text = str(error).strip().splitlines()
     return SourceError(
         f"source.path: the checkpoint {prefix} cannot be read: {text[0] if text else type(error).__name__}",

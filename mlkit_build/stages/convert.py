@@ -10,7 +10,8 @@ from typing import Any
 from mlkit_build.errors import StageError
 from mlkit_build.signature import FrozenSignature
 
-_UNSUPPORTED = re.compile(r"tf\.(\w+) ?\(?|'tf\.(\w+)' op")
+_UNSUPPORTED = re.compile(r"tf\.([A-Z]\w*)")
+"""Operators in the converter's messages; MLIR's own attributes, such as `tf.entry_function`, begin with a small letter."""
 
 
 def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -49,7 +50,7 @@ def _explained(error: Exception) -> StageError:
 
     traceback.print_exc()
     text = str(error)
-    operators = sorted({name for match in _UNSUPPORTED.findall(text) for name in match if name})
+    operators = sorted(set(_UNSUPPORTED.findall(text)))
     if operators:
         return StageError(
             f"convert: these operators have no LiteRT counterpart: {', '.join(operators)}",

@@ -6,6 +6,7 @@ Everything after this stage is one code path, and its bytes depend on the comput
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,11 @@ from mlkit_build.graphs import (
     needed_nodes,
     placeholder_node,
     switch_off_dropout,
+    take_known_branches,
     without_training_marks,
 )
 from mlkit_build.graphs.dropout import random_nodes
-from mlkit_build.graphs.surgery import PLACEHOLDERS, VARIABLES
+from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES
 from mlkit_build.plain import from_plain
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's limit for one message; a GraphDef with constants beyond it cannot be written."""
+
+_SCALAR_MEANS_UNKNOWN = 21
+"""Up to this producer version a placeholder's empty shape stands for an unknown one (`array_ops.cc`, Placeholder)."""
 
 
 def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -75,10 +80,10 @@ def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
     }
     specs = [_input_spec(name, tensor, request.inputs[name].shape, graph_def, nodes) for name, tensor in inputs.items()]
     _put_constants(request.constants, nodes, loaded.origin)
-    for spec in specs:
-        node = TensorName.parse(spec.tensor).node
-        nodes[node] = placeholder_node(node, spec.dtype, spec.shape)
-    needed = needed_nodes(nodes, [tensor.node for tensor in outputs.values()], {tensor.node for tensor in inputs.values()})
+    specs = _put_inputs(specs, nodes)
+    cut = [TensorName.parse(spec.tensor).node for spec in specs]
+    needed = _needed(nodes, [tensor.node for tensor in outputs.values()], cut)
+    inputs = {spec.name: TensorName.parse(spec.tensor) for spec in specs}
     _check_reachable(needed, nodes, inputs, outputs)
     _put_variables(needed, nodes, loaded)
     graph_def = _with_nodes(graph_def, [nodes[name] for name in needed])
@@ -128,6 +133,8 @@ def _type_of(
     if node.op in (*PLACEHOLDERS, "PlaceholderWithDefault"):
         shape = node.attr["shape"].shape
         known = None if shape.unknown_rank or (node.op != "PlaceholderWithDefault" and "shape" not in node.attr) else shape
+        if graph_def.versions.producer <= _SCALAR_MEANS_UNKNOWN and not shape.dim:
+            known = None
         sizes = None if known is None else tuple(None if dim.size < 0 else int(dim.size) for dim in known.dim)
         return tf.as_dtype(node.attr["dtype"].type).name, sizes
     part = _with_nodes(graph_def, [nodes[name] for name in needed_nodes(nodes, [tensor.node])])
@@ -150,10 +157,56 @@ def _put_constants(constants: Mapping[str, Any], nodes: dict[str, NodeDef], orig
             raise ConfigError(f"{where}: expected a placeholder, found an operator {node.op}")
         dtype = tf.as_dtype(node.attr["dtype"].type)
         try:
+            if isinstance(value, str) and dtype != tf.string:
+                raise ValueError("NumPy reads the text 'false' as true")
             array = np.array(value).astype(dtype.as_numpy_dtype, casting="same_kind" if isinstance(value, float) else "unsafe")
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}") from error
         nodes[tensor.node] = constant_node(tensor.node, array)
+
+
+def _put_inputs(specs: list[TensorSpec], nodes: dict[str, NodeDef]) -> list[TensorSpec]:
+    """Put a placeholder in place of every input; return the inputs under the placeholders' names.
+
+    Where a tensor is one of several that its node gives, the node may still be needed for the others: the placeholder then
+    has a name of its own. A default that nothing overrides is a constant.
+    """
+    several = {name for node in nodes.values() for name in map(TensorName.parse, node.input) if name.index > 0}
+    several_nodes = {name.node for name in several} | {tensor.node for tensor in _tensors(specs) if tensor.index > 0}
+    placed, renamed = [], {}
+    for spec, tensor in zip(specs, _tensors(specs), strict=True):
+        name = tensor.node
+        if name in several_nodes:
+            name = f"{tensor.node}/output_{tensor.index}"
+            renamed[str(tensor)] = name
+        nodes[name] = placeholder_node(name, spec.dtype, spec.shape)
+        placed.append(replace(spec, tensor=f"{name}:0"))
+    for node in nodes.values() if renamed else ():
+        entries = [item if item.startswith("^") else renamed.get(str(TensorName.parse(item)), item) for item in node.input]
+        if entries != list(node.input):
+            del node.input[:]
+            node.input.extend(entries)
+    for name, node in nodes.items():
+        if node.op == "PlaceholderWithDefault":
+            nodes[name] = _reader("Identity", node, "dtype", node)
+    return placed
+
+
+def _tensors(specs: list[TensorSpec]) -> list[TensorName]:
+    return [TensorName.parse(spec.tensor) for spec in specs]
+
+
+def _needed(nodes: dict[str, NodeDef], roots: list[str], cut: list[str]) -> list[str]:
+    """Return the nodes between `cut` and `roots`; where no control flow v1 is left among them, nothing controls them."""
+    take_known_branches(nodes, roots, cut)
+    needed = needed_nodes(nodes, roots, cut, control=False)
+    if any(nodes[name].op in CONTROL_FLOW_V1 for name in needed):
+        return needed_nodes(nodes, roots, cut)
+    for name in needed:
+        data = [item for item in nodes[name].input if not item.startswith("^")]
+        del nodes[name].input[:]
+        nodes[name].input.extend(data)
+    return needed
 
 
 def _check_reachable(
@@ -185,7 +238,7 @@ def _put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedG
             if node.op == "VarHandleOp":
                 handles.add(name)
             nodes[name] = constant_node(name, loaded.variable(name))
-    for name in needed if handles else ():
+    for name in list(needed) if handles else ():
         node = nodes[name]
         read = [TensorName.parse(item).node for item in node.input]
         if not handles.intersection(read):
@@ -203,6 +256,7 @@ def _put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedG
             gather.attr["Tparams"].type = gather.attr.pop("T").type
             gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
             gather.attr["Taxis"].type = nodes[axis].attr["dtype"].type
+            gather.attr["batch_dims"].i = node.attr["batch_dims"].i
             nodes[name] = gather
             needed.insert(needed.index(name), axis)
         else:

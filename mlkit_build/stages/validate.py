@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch, Dataset, open_dataset
+from mlkit_build.datasets import Batch, Dataset, identities, open_dataset
 from mlkit_build.datasets.feeding import Feed
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, create
@@ -28,6 +28,8 @@ BATCH = 64
 """Samples per inference where the model allows; a constant, so that no result depends on the machine."""
 BATCH_BYTES = 1 << 22
 """A batch's inputs stay within 4 MB: batching pays for small models, whose Python call is the larger part."""
+TASK = 256
+"""Samples that a thread is given at once where they are as small: each task costs Python's time, which threads share."""
 PROBED = 3
 """Samples on which batched and single inference are compared before batches are trusted."""
 
@@ -66,14 +68,20 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     measured = {"size_bytes": Measurement(model.stat().st_size)}
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset")
+        overlap = None
         if request.calibration is not None:
-            _refuse_overlap(open_dataset(request.calibration, inputs["calibration"], "calibration"), dataset)
-        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"])
+            overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration"), dataset)
+        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap)
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 
 def _measure(
-    request: EvaluateParams, signature: FrozenSignature, dataset: Dataset, model: Path, reference_path: Path
+    request: EvaluateParams,
+    signature: FrozenSignature,
+    dataset: Dataset,
+    model: Path,
+    reference_path: Path,
+    overlap: _Overlap | None,
 ) -> dict[str, Measurement]:
     tables = _Reference(reference_path, signature, len(dataset), "r")
     judged = next((i for i, spec in enumerate(signature.outputs) if spec.name == request.output), 0)
@@ -81,6 +89,8 @@ def _measure(
     always: list[dict[str, Metric]] = [{name: create(name) for name in ALWAYS} for _ in signature.outputs]
     classes = signature.outputs[judged].size
     for batch, results in _inferences(dataset, signature, request.inputs, model):
+        if overlap is not None:
+            overlap.look(batch)
         rows = slice(batch.first, batch.first + len(batch))
         labels = batch.labels
         if labels is not None and any(METRICS[name].needs_labels for name in metrics):
@@ -93,6 +103,8 @@ def _measure(
             if index == judged:
                 for metric in metrics.values():
                     metric.update(found, expected, labels)
+    if overlap is not None:
+        overlap.refuse()
     measured: dict[str, Measurement] = {}
     for metric in metrics.values():
         measured |= metric.result()
@@ -121,12 +133,16 @@ def _inferences(
     models = _Models(model, signature, feeds)
     models.probe(next(dataset.batches(PROBED)))
     with ThreadPoolExecutor(workers) as executor:
-        batches = dataset.batches(BATCH)
+        batches = dataset.batches(max(BATCH, min(TASK, BATCH_BYTES // _sample_bytes(signature))))
         pending = [(batch, executor.submit(models.run, batch)) for batch in islice(batches, 2 * workers)]
         while pending:
             batch, future = pending.pop(0)
             yield batch, future.result()
             pending += [(following, executor.submit(models.run, following)) for following in islice(batches, 1)]
+
+
+def _sample_bytes(signature: FrozenSignature) -> int:
+    return max(1, sum(4 * spec.size for spec in (*signature.inputs, *signature.outputs)))
 
 
 class _Models:
@@ -141,14 +157,15 @@ class _Models:
         self._batch = 1
         self._local = threading.local()
         try:
-            self._single().run(self._zeros(1))
+            single = self._single()
+            single.run(self._zeros(1))
+            self._pixels = {name for name, feed in feeds.items() if feed.is_image and single.takes_pixels(name)}
         except (ValueError, RuntimeError) as error:
             raise StageError(f"evaluate: LiteRT cannot run the model: {str(error).splitlines()[0]}") from error
 
     def probe(self, batch: Batch) -> None:
         """Use batches if a few samples, padded to a full batch, come out bit for bit as they do one by one."""
-        sample_bytes = sum(4 * spec.size for spec in (*self._signature.inputs, *self._signature.outputs))
-        size = min(BATCH, BATCH_BYTES // max(1, sample_bytes))
+        size = min(BATCH, BATCH_BYTES // _sample_bytes(self._signature))
         batchable = all(spec.shape and spec.shape[0] == 1 for spec in (*self._signature.inputs, *self._signature.outputs))
         if size < 2 or not batchable:
             return
@@ -166,7 +183,7 @@ class _Models:
     def run(self, batch: Batch) -> list[NDArray[Any]]:
         """Return each output of the batch's samples, `[n, values]`."""
         values = {
-            name: (feed.pixels if self._takes_pixels(name, feed) else feed.values)(batch.features[name], batch.first)
+            name: (feed.pixels if name in self._pixels else feed.values)(batch.features[name], batch.first)
             for name, feed in self._feeds.items()
         }
         parts: list[list[NDArray[Any]]] = []
@@ -185,9 +202,6 @@ class _Models:
         results = (self._batched() if self._batch > 1 else self._single()).run(part)
         rows = max(1, self._batch)
         return [result.reshape(rows, -1)[:count].astype(np.float32) for result in results]
-
-    def _takes_pixels(self, name: str, feed: Feed) -> bool:
-        return feed.is_image and self._single().takes_pixels(name)
 
     def _single(self) -> Runner:
         return self._runner("single", 1)
@@ -313,13 +327,29 @@ def _check_labels(labels: NDArray[np.int64], classes: int, first: int, dataset: 
         )
 
 
-def _refuse_overlap(calibration: Dataset, dataset: Dataset) -> None:
-    """A model measured on what it was calibrated on looks better than it is."""
-    measured = set(dataset.identities())
-    shared = [index for index, identity in enumerate(calibration.identities()) if identity in measured]
-    if shared:
-        raise ConfigError(
-            f"calibration: {len(shared)} of its {len(calibration)} samples are also in the validation dataset "
-            f"(the first is sample {shared[0]} of those chosen); {calibration.origin}; {dataset.origin}",
-            "calibrate on samples of the training set",
-        )
+class _Overlap:
+    """Looks for calibration samples among the batches that pass by, so that the dataset is decoded once.
+
+    A model measured on what it was calibrated on looks better than it is.
+    """
+
+    def __init__(self, calibration: Dataset, dataset: Dataset) -> None:
+        self._calibration = calibration
+        self._dataset = dataset
+        self._order = calibration.identities()
+        self._known = set(self._order)
+        self._shared: set[bytes] = set()
+
+    def look(self, batch: Batch) -> None:
+        """Remember which samples of the batch were seen in calibration."""
+        self._shared.update(self._known.intersection(identities(list(batch.features.values()))))
+
+    def refuse(self) -> None:
+        """Raise ConfigError if there were any."""
+        shared = [index for index, identity in enumerate(self._order) if identity in self._shared]
+        if shared:
+            raise ConfigError(
+                f"calibration: {len(shared)} of its {len(self._order)} samples are also in the validation dataset "
+                f"(the first is sample {shared[0]} of those chosen); {self._calibration.origin}; {self._dataset.origin}",
+                "calibrate on samples of the training set",
+            )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers
+import numpy as np
 
 IDENTIFIER = b"TFL3"
 
@@ -20,8 +21,18 @@ def schema() -> Any:
 
 
 def read(path: Path) -> Any:
-    """Return the file as a `ModelT`."""
-    return schema().ModelT.InitFromPackedBuf(bytearray(path.read_bytes()), 0)
+    """Return the file as a `ModelT`, with every buffer's data in it.
+
+    ai-edge-quantizer appends large buffers to the flatbuffer and states where (schema.fbs, Buffer: `offset` and `size` count
+    when `offset` is above 1); written back as objects, such a model would have lost them.
+    """
+    data = path.read_bytes()
+    model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
+    for buffer in model.buffers or []:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def write(model: Any, path: Path) -> None:

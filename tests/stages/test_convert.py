@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlkit_build.errors import StageError
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.tflite import model as flatbuffer
+from tests.sources.tf1 import digits, request, run_graph
+from tests.stages.built import TWO, converted, frozen, interpreted, pictures, two_inputs
+from tests.stages.conftest import Built
+
+
+def tensorflow_answers(files: Any, feeds: dict[str, Any]) -> dict[str, Any]:
+    """Run the frozen graph in a plain session, sample by sample."""
+    import tensorflow as tf
+
+    signature = FrozenSignature.read(files["signature.json"])
+    graph_def = tf.compat.v1.GraphDef.FromString(files["frozen_graph.pb"].read_bytes())
+    rows = []
+    for index in range(len(next(iter(feeds.values())))):
+        feed = {spec.tensor: feeds[spec.name][index : index + 1] for spec in signature.inputs}
+        rows.append(run_graph(graph_def, feed, [spec.tensor for spec in signature.outputs]))
+    return {spec.name: np.concatenate(column) for spec, column in zip(signature.outputs, zip(*rows, strict=True), strict=True)}
+
+
+def test_the_float_model_answers_as_tensorflow_does(built: Built) -> None:
+    feeds = {"picture": pictures(8).astype(np.float32) / 255}
+    found = interpreted(built.files["float.tflite"], feeds)
+    np.testing.assert_allclose(found["classes"], tensorflow_answers(built.files, feeds)["classes"], atol=1e-5)
+
+
+def test_the_model_is_called_by_the_recipes_names(built: Built) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    for path in built.models.values():
+        found = Interpreter(model_path=str(path)).get_signature_list()
+        assert found == {"serving_default": {"inputs": ["picture"], "outputs": ["classes"]}}
+
+
+def test_several_inputs_and_outputs_answer_under_their_own_names(tmp_path: Path) -> None:
+    files = converted(frozen(two_inputs, TWO, tmp_path), tmp_path)
+    feeds = {"left": digits(4, [8]), "right": digits(4, [6], seed=9)}
+    found, expected = interpreted(files["float.tflite"], feeds), tensorflow_answers(files, feeds)
+    assert set(found) == {"wide", "narrow"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+
+
+def test_inputs_of_equal_shape_are_not_mixed_up(tmp_path: Path) -> None:
+    def difference(tf1: Any) -> None:
+        a, b = tf1.placeholder("float32", [1, 3], name="a"), tf1.placeholder("float32", [1, 3], name="b")
+        tf1.subtract(a, b, name="minus")
+        tf1.subtract(b * 2.0, a, name="plus")
+
+    asked = request({"second": "b:0", "first": "a:0"}, {"plus": "plus:0", "minus": "minus:0"})
+    files = converted(frozen(difference, asked, tmp_path), tmp_path)
+    one, two = np.full((1, 3), 5, np.float32), np.full((1, 3), 3, np.float32)
+    found = interpreted(files["float.tflite"], {"first": one, "second": two})
+    np.testing.assert_array_equal(found["minus"], [[2, 2, 2]])
+    np.testing.assert_array_equal(found["plus"], [[1, 1, 1]])
+
+
+def test_an_output_that_is_an_input_of_another_operator_is_kept(tmp_path: Path) -> None:
+    def chain(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [1, 3], name="x")
+        tf1.add(tf1.multiply(x, 2.0, name="inner"), 1.0, name="outer")
+
+    asked = request({"x": "x:0"}, {"outer": "outer:0", "inner": "inner:0"})
+    files = converted(frozen(chain, asked, tmp_path), tmp_path)
+    found = interpreted(files["float.tflite"], {"x": np.array([[1, 2, 3]], np.float32)})
+    np.testing.assert_array_equal(found["inner"], [[2, 4, 6]])
+    np.testing.assert_array_equal(found["outer"], [[3, 5, 7]])
+
+
+def test_converting_twice_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    again = converted(built.files, tmp_path)["float.tflite"]
+    assert again.read_bytes() == built.files["float.tflite"].read_bytes()
+
+
+def test_an_operator_without_a_counterpart_is_named_with_what_to_do(tmp_path: Path) -> None:
+    def special(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [1, 3], name="x")
+        tf1.identity(tf1.digamma(x) + tf1.linalg.inv(tf1.linalg.diag(x)), name="y")
+
+    with pytest.raises(StageError) as caught:
+        converted(frozen(special, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
+    assert caught.value.message == "convert: these operators have no LiteRT counterpart: Digamma, MatrixInverse"
+    assert "signature.outputs" in caught.value.hint
+
+
+def test_the_float_model_has_builtin_operators_of_float_type_only(built: Built) -> None:
+    model = flatbuffer.read(built.files["float.tflite"])
+    types = {flatbuffer.type_name(tensor) for tensor in model.subgraphs[0].tensors}
+    assert types <= {"float32", "int32"}

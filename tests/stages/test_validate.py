@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlkit_build.errors import ConfigError, StageError
+from mlkit_build.plain import to_plain
+from mlkit_build.recipe import Input, Npz
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
+from mlkit_build.stages.validate import BATCH, _inferences, evaluate, reference
+from tests.sources.tf1 import digits, request, run_graph
+from tests.stages.built import (
+    IMAGE,
+    PLAIN,
+    TWO,
+    converted,
+    frozen,
+    interpreted,
+    pictures,
+    signature_of,
+    two_inputs,
+    weights,
+)
+from tests.stages.conftest import Built
+
+PICTURES = Npz(path="", features={"picture": "images"})
+
+
+def referred(files: Mapping[str, Path], npz: Path, spec: Npz, inputs: Mapping[str, Input], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    read = {name: files[name] for name in ("frozen_graph.pb", "signature.json")}
+    reference(to_plain(ReferenceParams(spec, inputs)), {**read, "dataset": npz}, folder)
+    return folder / "reference.bin"
+
+
+def evaluated(
+    files: Mapping[str, Path],
+    model: Path,
+    npz: Path,
+    spec: Npz,
+    inputs: Mapping[str, Input],
+    folder: Path,
+    *,
+    metrics: tuple[str, ...] = (),
+    calibration: Path | None = None,
+    output: str | None = None,
+) -> dict[str, Any]:
+    """Run reference and evaluate; return the metrics."""
+    read = {"model": model, "signature.json": files["signature.json"], "dataset": npz}
+    read["reference.bin"] = referred(files, npz, spec, inputs, folder)
+    if calibration:
+        read["calibration"] = calibration
+    params = EvaluateParams(spec, spec if calibration else None, inputs, metrics, output)
+    evaluate(to_plain(params), read, folder)
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_bytes())
+    return found
+
+
+def outputs_of(files: Mapping[str, Path], model: Path, npz: Path, spec: Npz, inputs: Mapping[str, Input]) -> list[Any]:
+    """Return every output of every sample as evaluate computes them."""
+    from mlkit_build.datasets import open_dataset
+
+    dataset = open_dataset(spec, npz, "dataset")
+    rows = [results for _, results in _inferences(dataset, signature_of(files), inputs, model)]
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
+
+def archive(folder: Path, **arrays: Any) -> Path:
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
+
+
+def test_outputs_equal_a_plain_interpreter_loop_bit_for_bit(built: Built, tmp_path: Path) -> None:
+    raw = pictures(2 * BATCH + 7, seed=4)
+    npz = archive(tmp_path, images=raw)
+    expected = interpreted(built.files["float.tflite"], {"picture": raw.astype(np.float32) / np.float32(255)})["classes"]
+    found = outputs_of(built.files, built.files["float.tflite"], npz, PICTURES, {"picture": IMAGE})
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_a_uint8_models_outputs_equal_a_plain_loop_over_raw_pixels(built: Built, tmp_path: Path) -> None:
+    raw = pictures(BATCH + 3, seed=4)
+    npz = archive(tmp_path, images=raw)
+    expected = interpreted(built.models["int8", "uint8"], {"picture": raw})["classes"].astype(np.float32) / 256
+    found = outputs_of(built.files, built.models["int8", "uint8"], npz, PICTURES, {"picture": IMAGE})
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_the_reference_is_what_a_plain_session_gives(built: Built, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    raw = pictures(BATCH + 9, seed=4)
+    path = referred(built.files, archive(tmp_path, images=raw), PICTURES, {"picture": IMAGE}, tmp_path)
+    signature = signature_of(built.files)
+    graph_def = tf.compat.v1.GraphDef.FromString(built.files["frozen_graph.pb"].read_bytes())
+    values = raw.astype(np.float32) / 255
+    tensors = [signature.outputs[0].tensor]
+    expected = [run_graph(graph_def, {signature.inputs[0].tensor: values[i : i + 1]}, tensors)[0][0] for i in range(0, 73, 8)]
+    found = np.fromfile(path, np.float32).reshape(BATCH + 9, 4)[::8]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_float_model_is_measured_as_equal_to_tensorflow(built: Built, tmp_path: Path) -> None:
+    npz = archive(tmp_path, images=pictures(20))
+    found = evaluated(built.files, built.files["float.tflite"], npz, PICTURES, {"picture": IMAGE}, tmp_path)
+    assert found["max_abs_error"]["value"] < 1e-5
+    assert found["top1_agreement"]["value"] == 1
+    assert found["size_bytes"]["value"] == built.files["float.tflite"].stat().st_size
+
+
+def test_top1_counts_right_answers_of_the_model_and_of_tensorflow(built: Built, tmp_path: Path) -> None:
+    raw = pictures(40, seed=8)
+    winners = interpreted(built.files["float.tflite"], {"picture": raw.astype(np.float32) / 255})["classes"].argmax(1)
+    labels = winners.copy()
+    labels[:10] = (labels[:10] + 1) % 4
+    npz = archive(tmp_path, images=raw, labels=labels)
+    spec = Npz(path="", features={"picture": "images"}, label="labels")
+    found = evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
+    assert found["top1"] == {"value": 0.75, "reference": 0.75}
+
+
+def through_stages(build: Callable[[Any], Any], asked: FreezeParams, folder: Path) -> dict[str, Path]:
+    return converted(frozen(build, asked, folder), folder)
+
+
+def sample_by_sample(tf1: Any) -> None:
+    """Build [1, 6] -> [1, 6] with a batch of 1 in the middle: TensorFlow's import bakes it into a Reshape."""
+    x = tf1.placeholder("float32", [1, 6], name="x")
+    h = tf1.reshape(tf1.matmul(x, tf1.constant(weights(6, 6))), [1, 2, 3])
+    tf1.reshape(tf1.nn.relu(h) + 1.0, [1, 6], name="y")
+
+
+def mixes_the_batch(tf1: Any) -> None:
+    """Build a net whose answer for a sample depends on the others in the batch."""
+    x = tf1.placeholder("float32", [1, 6], name="x")
+    tf1.subtract(x, tf1.reduce_mean(x, axis=0, keepdims=True) * 0.5, name="y")
+
+
+@pytest.mark.parametrize("build", [sample_by_sample, mixes_the_batch])
+def test_a_model_that_cannot_be_batched_is_measured_one_by_one(tmp_path: Path, build: Callable[[Any], Any]) -> None:
+    files = through_stages(build, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    values = digits(30, [6])
+    npz, spec = archive(tmp_path, x=values), Npz(path="", features={"x": "x"})
+    expected = interpreted(files["float.tflite"], {"x": values})["y"]
+    np.testing.assert_array_equal(outputs_of(files, files["float.tflite"], npz, spec, {"x": PLAIN})[0], expected)
+    found = evaluated(files, files["float.tflite"], npz, spec, {"x": PLAIN}, tmp_path)
+    assert found["max_abs_error"]["value"] < 1e-5
+
+
+def test_a_model_with_a_pinned_batch_above_1_is_refused_in_words(tmp_path: Path) -> None:
+    def double(tf1: Any) -> None:
+        tf1.multiply(tf1.placeholder("float32", [None, 3], name="x"), 2.0, name="y")
+
+    files = through_stages(double, request({"x": ("x:0", (4, 3))}, {"y": "y:0"}), tmp_path)
+    spec = Npz(path="", features={"x": "x"})
+    with pytest.raises(ConfigError, match=r"signature\.inputs\.x\.shape: expected a batch of 1, .* found \[4, 3\]"):
+        referred(files, archive(tmp_path, x=digits(8, [3])), spec, {"x": PLAIN}, tmp_path)
+
+
+def test_the_worst_output_is_the_one_that_is_reported(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    npz = archive(tmp_path, a=digits(70, [8]), b=digits(70, [6], seed=4))
+    spec, inputs = Npz(path="", features={"left": "a", "right": "b"}), {"left": PLAIN, "right": PLAIN}
+    good = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path)
+    assert good["max_abs_error"]["value"] < 1e-5
+    path = tmp_path / "reference.bin"
+    table = np.fromfile(path, np.float32)
+    # Outputs lie one after the other: 70 samples of "wide" (5), then 70 of "narrow" (3). Spoil one value of the second.
+    table[70 * 5 + 3 * 20] += 7
+    table.tofile(path)
+    read = {"model": files["float.tflite"], "signature.json": files["signature.json"], "dataset": npz, "reference.bin": path}
+    evaluate(to_plain(EvaluateParams(spec, None, inputs, (), None)), read, tmp_path)
+    spoiled = json.loads((tmp_path / "metrics.json").read_bytes())
+    assert spoiled["max_abs_error"]["value"] == pytest.approx(7, abs=1e-4)
+    assert spoiled["cosine"]["value"] < good["cosine"]["value"]
+
+
+def test_the_output_that_the_recipe_names_is_the_one_that_is_judged(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    feeds = {"left": digits(30, [8]), "right": digits(30, [6], seed=4)}
+    answers = interpreted(files["float.tflite"], feeds)
+    npz = archive(tmp_path, a=feeds["left"], b=feeds["right"], labels=answers["narrow"].argmax(1))
+    spec = Npz(path="", features={"left": "a", "right": "b"}, label="labels")
+    inputs = {"left": PLAIN, "right": PLAIN}
+    judged = {
+        output: evaluated(
+            files, files["float.tflite"], npz, spec, inputs, tmp_path / str(output), metrics=("top1",), output=output
+        )["top1"]["value"]
+        for output in ("narrow", "wide", None)
+    }
+    expected = float(np.mean(answers["wide"].argmax(1) == answers["narrow"].argmax(1)))
+    assert judged["narrow"] == 1
+    assert judged["wide"] == judged[None] == pytest.approx(expected, rel=1e-5)
+    assert expected < 1
+
+
+def logarithm(tf1: Any) -> None:
+    tf1.identity(tf1.log(tf1.placeholder("float32", [1, 2], name="x")), name="y")
+
+
+def test_an_output_that_is_no_number_in_tensorflow_is_named_with_its_sample(tmp_path: Path) -> None:
+    files = through_stages(logarithm, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    values = np.ones((80, 2), np.float32)
+    values[71, 1] = -1
+    spec = Npz(path="", features={"x": "x"})
+    with pytest.raises(StageError, match=r"reference: TensorFlow's output 'y' is not finite for sample 71"):
+        referred(files, archive(tmp_path, x=values), spec, {"x": PLAIN}, tmp_path)
+
+
+def test_an_output_that_is_no_number_in_the_model_is_named_with_its_sample(tmp_path: Path) -> None:
+    files = through_stages(logarithm, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    values = np.ones((80, 2), np.float32)
+    values[71, 1] = -1
+    np.zeros(160, np.float32).tofile(tmp_path / "reference.bin")
+    read = {
+        "model": files["float.tflite"],
+        "signature.json": files["signature.json"],
+        "dataset": archive(tmp_path, x=values),
+        "reference.bin": tmp_path / "reference.bin",
+    }
+    params = EvaluateParams(Npz(path="", features={"x": "x"}), None, {"x": PLAIN}, (), None)
+    with pytest.raises(StageError, match=r"evaluate: the model's output 'y' is not finite for sample 71"):
+        evaluate(to_plain(params), read, tmp_path)
+
+
+@pytest.mark.parametrize("label", [4, -1])
+def test_a_label_outside_the_classes_is_refused_with_its_sample(built: Built, tmp_path: Path, label: int) -> None:
+    labels = np.zeros(70, np.int64)
+    labels[66] = label
+    npz = archive(tmp_path, images=pictures(70), labels=labels)
+    spec = Npz(path="", features={"picture": "images"}, label="labels")
+    with pytest.raises(ConfigError, match=rf"sample 66: expected a label in 0\.\.3, the model's classes, found {label}"):
+        evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
+
+
+def test_a_calibration_sample_in_the_validation_set_is_refused(built: Built, tmp_path: Path) -> None:
+    raw = pictures(20)
+    npz = archive(tmp_path, images=raw)
+    other = pictures(6, seed=99)
+    other[4] = raw[13]
+    np.savez(tmp_path / "calibration.npz", images=other)
+    model = built.models["int8", "float32"]
+    with pytest.raises(ConfigError, match=r"calibration: 1 of its 6 samples are also in .* \(the first is sample 4 of"):
+        evaluated(built.files, model, npz, PICTURES, {"picture": IMAGE}, tmp_path, calibration=tmp_path / "calibration.npz")
+
+
+def test_other_calibration_samples_are_let_through(built: Built, tmp_path: Path) -> None:
+    npz = archive(tmp_path, images=pictures(20))
+    np.savez(tmp_path / "calibration.npz", images=pictures(6, seed=99))
+    model = built.models["int8", "float32"]
+    found = evaluated(built.files, model, npz, PICTURES, {"picture": IMAGE}, tmp_path, calibration=tmp_path / "calibration.npz")
+    assert found["cosine"]["value"] > 0.99
+
+
+def test_a_model_that_litert_cannot_run_is_a_stage_error(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "broken.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    npz = archive(tmp_path, images=pictures(4))
+    with pytest.raises(StageError, match="evaluate: LiteRT cannot run the model"):
+        evaluated(built.files, tmp_path / "broken.tflite", npz, PICTURES, {"picture": IMAGE}, tmp_path)
+
+
+def test_a_truncated_reference_is_found(built: Built, tmp_path: Path) -> None:
+    npz = archive(tmp_path, images=pictures(4))
+    (tmp_path / "reference.bin").write_bytes(bytes(60))
+    read = {
+        "model": built.files["float.tflite"],
+        "signature.json": built.files["signature.json"],
+        "dataset": npz,
+        "reference.bin": tmp_path / "reference.bin",
+    }
+    with pytest.raises(StageError, match="the reference outputs have 60 bytes, expected 64"):
+        evaluate(to_plain(EvaluateParams(PICTURES, None, {"picture": IMAGE}, (), None)), read, tmp_path)
+
+
+def test_without_a_dataset_the_file_alone_is_measured(built: Built, tmp_path: Path) -> None:
+    read = {"model": built.files["float.tflite"], "signature.json": built.files["signature.json"]}
+    evaluate(to_plain(EvaluateParams(None, None, {"picture": IMAGE}, (), None)), read, tmp_path)
+    assert set(json.loads((tmp_path / "metrics.json").read_bytes())) == {"size_bytes"}
+
+
+def test_measuring_twice_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    npz = archive(tmp_path, images=pictures(150))
+    for name in ("one", "two"):
+        model = built.models["dynamic_range", "float32"]
+        evaluated(built.files, model, npz, PICTURES, {"picture": IMAGE}, tmp_path / name)
+    assert (tmp_path / "one" / "metrics.json").read_bytes() == (tmp_path / "two" / "metrics.json").read_bytes()
+    signature = FrozenSignature.read(built.files["signature.json"])
+    assert (tmp_path / "one" / "reference.bin").stat().st_size == 150 * signature.outputs[0].size * 4
