@@ -1,0 +1,158 @@
+"""Validation: 10,000 MNIST images through our evaluate action, against the loop that every tutorial shows.
+
+The loop (see `plain_loop`) sets one image, invokes, and reads one result, with one interpreter and LiteRT's default number of
+threads. Both sides run in this process on the same files and are timed whole: opening and decoding the dataset, creating
+interpreters, normalizing, inference, and the accuracy. Importing LiteRT is outside of both. The loop's images are normalized
+all at once before it starts, which is faster than one by one, as most tutorials do it. Our side does more: it checks that no
+calibration image is among the images, and compares every output with TensorFlow's.
+
+The promise, for the int8 and the float32 model: at least 3 times the loop's samples per second, with the same accuracy. What
+two threads can gain is bounded by the number of cores; the script prints that bound too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from pairing import Paired, judge, machine, paired, report
+
+from mlkit_build.build import build
+from mlkit_build.config import Roots, compose
+from mlkit_build.config.roots import builtin
+from mlkit_build.engine import OutputOf
+from mlkit_build.engine.pool import Pool
+from mlkit_build.report.screens import Quiet
+from mlkit_build.stages.validate import evaluate
+from mlkit_build.store.disk import DiskStore
+
+PROMISE = 1 / 3
+DATASET = builtin("recipes") / "mnist" / "data" / "mnist_test.npz"
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the evaluate action of a finished build was given."""
+
+    params: dict[str, Any]
+    inputs: dict[str, Path]
+
+
+def main() -> int:
+    """Run the benchmark; return 1 where the promise does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=9)
+    options = parser.parse_args()
+    print(machine("mlkit-build", "ai-edge-litert", "numpy"))
+    worst = 0
+    with tempfile.TemporaryDirectory(prefix="mlkit-build-validation-") as name:
+        os.chdir(name)
+        for mode in ("int8", "float32"):
+            built = build_mnist(mode, Path(name))
+            result, accuracy = compared(built, Path(name), options.pairs)
+            assert accuracy["ours"] == accuracy["loop"], f"{mode}: not the same accuracy: {accuracy}"
+            report(f"validation, {mode}, top-1 {accuracy['ours']:.4f} on both sides", ("evaluate", "plain loop"), result)
+            speed = [len(np.load(DATASET)["labels"]) / median(seconds) for seconds in (result.ours, result.theirs)]
+            best = min(result.theirs) / min(result.ours)
+            print(f"  samples per second: {speed[0]:,.0f} and {speed[1]:,.0f}")
+            print(f"  times faster: {1 / result.ratio:.1f}; fastest run against fastest run: {best:.1f}")
+            bound = min(result.theirs) / invoke_alone(built.inputs["model"]) * (os.cpu_count() or 1)
+            print(f"  the model's arithmetic alone, spread over every core, would be {bound:.1f} times faster")
+            worst = max(worst, judge(result.ratio, PROMISE))
+        os.chdir(Path(name).anchor)
+    return worst
+
+
+def compared(built: Built, folder: Path, pairs: int) -> tuple[Paired, dict[str, float]]:
+    """Time both sides in pairs; return the times, and the accuracy that each side found."""
+    accuracy: dict[str, float] = {}
+    result = paired(
+        clocked(lambda: accuracy.update(ours=our_evaluate(built, folder))),
+        clocked(lambda: accuracy.update(loop=plain_loop(built.inputs["model"]))),
+        pairs,
+    )
+    return result, accuracy
+
+
+def clocked(work: Callable[[], None]) -> Callable[[], float]:
+    """Return a function that does the work and returns its seconds."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+def build_mnist(mode: str, folder: Path) -> Built:
+    """Build the mnist recipe and return what its evaluate action ran on."""
+    pool, cache = Pool(), folder / "cache"
+    try:
+        report = build(compose(["recipe=mnist", f"quantization={mode}", f"cache.dir={cache}"], Roots.find()), pool, Quiet())
+    finally:
+        pool.close()
+    if report.error:
+        raise report.error
+    results = {result.action.name: result for result in report.actions}
+    action = results["evaluate"].action
+    store = DiskStore(cache)
+    inputs = {
+        name: store.blob(results[item.action].outputs[item.file]) if isinstance(item, OutputOf) else item
+        for name, item in action.inputs.items()
+    }
+    return Built(dict(action.params), inputs)
+
+
+def our_evaluate(built: Built, folder: Path) -> float:
+    """Run the evaluate action and return the accuracy it wrote."""
+    evaluate(built.params, built.inputs, folder)
+    return float(json.loads((folder / "metrics.json").read_bytes())["top1"]["value"])
+
+
+def plain_loop(model: Path) -> float:
+    """Return the accuracy of the model: set_tensor, invoke, get_tensor, image by image.
+
+    The loop's body is that of TensorFlow's tutorial on integer quantization after training.
+    """
+    data = np.load(DATASET)
+    images, labels = data["images"], data["labels"]
+    images = np.repeat(images.reshape(-1, 28, 28, 1), 3, axis=-1).astype(np.float32) / 255
+    interpreter = Interpreter(model_path=str(model))
+    interpreter.allocate_tensors()
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert taken["dtype"] == np.float32, taken["dtype"]
+    correct = 0
+    for image, label in zip(images, labels, strict=True):
+        interpreter.set_tensor(taken["index"], np.expand_dims(image, axis=0).astype(taken["dtype"]))
+        interpreter.invoke()
+        correct += int(np.argmax(interpreter.get_tensor(given["index"])[0]) == label)
+    return correct / len(labels)
+
+
+def invoke_alone(model: Path) -> float:
+    """Return the least seconds that one thread needs for as many bare invocations as the dataset has images."""
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    images = len(np.load(DATASET)["labels"])
+
+    def invocations() -> None:
+        for _ in range(images):
+            interpreter.invoke()
+
+    return min(clocked(invocations)() for _ in range(5))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
