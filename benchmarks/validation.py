@@ -2,9 +2,9 @@
 
 The loop (see `plain_loop`) sets one image, invokes, and reads one result, with one interpreter and LiteRT's default number of
 threads. Both sides run in this process on the same files and are timed whole: opening and decoding the dataset, creating
-interpreters, normalizing, inference, and the accuracy. Importing LiteRT is outside of both. The loop's images are normalized
-all at once before it starts, which is faster than one by one, as most tutorials do it. Our side does more: it checks that no
-calibration image is among the images, and compares every output with TensorFlow's.
+interpreters, normalizing, inference, and the accuracy. Importing LiteRT is outside of both. The loop turns each grey image into
+the normalized RGB that the model takes just before it sets it, which measured faster than doing so for all of them beforehand.
+Our side does more: it checks that no calibration image is among the images, and compares every output with TensorFlow's.
 
 The promise, for the int8 and the float32 model: at least 3 times the loop's samples per second, with the same accuracy. What
 two threads can gain is bounded by the number of cores; the script prints that bound too.
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in every action
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -128,14 +130,14 @@ def plain_loop(model: Path) -> float:
     """
     data = np.load(DATASET)
     images, labels = data["images"], data["labels"]
-    images = np.repeat(images.reshape(-1, 28, 28, 1), 3, axis=-1).astype(np.float32) / 255
     interpreter = Interpreter(model_path=str(model))
     interpreter.allocate_tensors()
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     assert taken["dtype"] == np.float32, taken["dtype"]
     correct = 0
     for image, label in zip(images, labels, strict=True):
-        interpreter.set_tensor(taken["index"], np.expand_dims(image, axis=0).astype(taken["dtype"]))
+        pixels = np.repeat(image[:, :, np.newaxis], 3, axis=-1).astype(taken["dtype"]) / 255
+        interpreter.set_tensor(taken["index"], np.expand_dims(pixels, axis=0))
         interpreter.invoke()
         correct += int(np.argmax(interpreter.get_tensor(given["index"])[0]) == label)
     return correct / len(labels)

@@ -114,6 +114,7 @@ def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
     from mlkit_build.config import compose
     from mlkit_build.config.sweep import jobs
     from mlkit_build.engine.pool import Pool
+    from mlkit_build.job import refused
     from mlkit_build.report.screens import screen
 
     ui = next((item.removeprefix("ui=") for item in reversed(overrides) if item.startswith("ui=")), "auto")
@@ -125,7 +126,7 @@ def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
             try:
                 reports.append(build(compose(job_overrides, roots), pool, shown, sys.argv))
             except MlkitBuildError as error:
-                reports.append(_report_of(error, job_overrides))
+                reports.append(refused(error, job_overrides))
                 shown.job_finished(reports[-1])
     finally:
         pool.close()
@@ -140,18 +141,11 @@ def worst(reports: Sequence[JobReport]) -> ExitCode:
     return next((code for code in order if code in found), ExitCode.OK)
 
 
-def _report_of(error: MlkitBuildError, overrides: Sequence[str]) -> JobReport:
-    from mlkit_build.job import JobReport
-
-    values = dict(item.partition("=")[::2] for item in overrides)
-    name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
-    return JobReport(name, variant, "config_error", error.exit_code, error=error)
-
-
 def _refused_job(error: MlkitBuildError) -> JobReport:
+    from mlkit_build.job import refused
     from mlkit_build.report.screens import Json
 
-    report = _report_of(error, sys.argv[1:])
+    report = refused(error, sys.argv[1:])
     Json().job_finished(report)
     return report
 

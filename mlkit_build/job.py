@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,3 +59,10 @@ class JobReport:
     actions: tuple[Result, ...] = ()
     seconds: float = 0.0
     error: MlkitBuildError | None = None
+
+
+def refused(error: MlkitBuildError, overrides: Sequence[str]) -> JobReport:
+    """Return the report of a job that could not even be composed from `overrides`."""
+    values = dict(item.partition("=")[::2] for item in overrides)
+    name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
+    return JobReport(name, variant, "config_error", error.exit_code, error=error)

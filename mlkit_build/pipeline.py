@@ -130,6 +130,8 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     outputs = ["model.tflite", "report.html"]
+    if recipe.quantization.mode != "float32":
+        inputs["quantization.json"] = OutputOf("quantize", "quantization.json")
     if files.labels:
         inputs["labels"] = files.labels
         outputs.append("labels.txt")

@@ -50,7 +50,7 @@ class Workspace:
         for key, value in changes.items():
             if value is None:
                 parent, _, last = key.rpartition(".")
-                del (OmegaConf.select(config, parent) if parent else config)[last]
+                (OmegaConf.select(config, parent) if parent else config).pop(last, None)
             else:
                 OmegaConf.update(config, key, value, merge=False, force_add=True)
         OmegaConf.save(config, file)

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build import recipe as schema
 from mlkit_build.config.schema import GROUPS
 from mlkit_build.errors import ConfigError
 from mlkit_build.recipe import (
@@ -36,6 +35,7 @@ from mlkit_build.recipe import (
     Validation,
     check,
     check_settings,
+    schema,
 )
 
 CLASSES = [

@@ -63,7 +63,8 @@ def replace_input(model: FrozenModel, old: TensorSpec, shape: tuple[int, ...], b
         tf.graph_util.import_graph_def(model.graph_def, input_map={old.tensor: inner}, name="")
     new = replace(old, tensor=placeholder.name, shape=shape)
     inputs = tuple(new if spec is old else spec for spec in model.signature.inputs)
-    return FrozenModel(graph.as_graph_def(), replace(model.signature, inputs=inputs))
+    outputs = tuple(replace(spec, tensor=inner.name) if spec.tensor == old.tensor else spec for spec in model.signature.outputs)
+    return FrozenModel(graph.as_graph_def(), FrozenSignature(inputs, outputs))
 
 
 def replace_output(model: FrozenModel, old: TensorSpec, build: Callable[[Any], Any]) -> FrozenModel:

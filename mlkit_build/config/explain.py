@@ -133,7 +133,8 @@ def _wrong_value(place: str, problem: str) -> ConfigError:
 def _place(config: str, roots: Roots) -> str:
     group, _, name = config.partition("/")
     recipe = roots.recipe(name) if group == "recipe" else None
-    return str(recipe.path / "recipe.yaml") if recipe else config
+    files = [recipe.path / "recipe.yaml"] if recipe else [folder / f"{config}.yaml" for folder in roots.conf]
+    return next((str(file) for file in files if file.is_file()), config)
 
 
 def _first_line(text: str) -> str:

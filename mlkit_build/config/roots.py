@@ -102,6 +102,16 @@ class Roots:
             for name, paths in sorted(found.items())
         )
 
+    def hidden_choices(self) -> tuple[tuple[Path, str], ...]:
+        """Return (file, group=choice) for every file of a user's `conf/` that hides a built-in choice of the same name."""
+        own = builtin("conf")
+        found = []
+        for folder in self.conf:
+            for file in sorted(folder.glob("*/*.yaml")):
+                if (own / file.relative_to(folder)).is_file():
+                    found.append((file, f"{file.parent.name}={file.stem}"))
+        return tuple(found)
+
     def recipe(self, name: str) -> RecipeFolder | None:
         """Return the recipe called `name`, or None."""
         return next((recipe for recipe in self.all_recipes() if recipe.name == name), None)

@@ -40,12 +40,25 @@ class Feed:
         Raises:
             ConfigError: A sample has values that the input cannot mean; names it.
         """
+        values = np.empty((len(raw), *self._spec.shape[1:]), self._spec.dtype)
+        self.write(raw, first, values)
+        return values
+
+    def write(self, raw: NDArray[Any], first: int, out: NDArray[Any]) -> None:
+        """Write what `values` returns into `out`, so that an interpreter's memory is filled without a copy in between."""
         if self._spec.dtype != "float32" or not self.is_image:
-            return self._cast(self._shaped(raw, first))
-        if self._repeat > 1:
-            return self._normalized_grey(raw, first)
-        normalized: NDArray[Any] = (self._shaped(raw, first).astype(np.float32) - self._mean) / self._std
-        return normalized
+            out[...] = self._cast(self._shaped(raw, first))
+            return
+        self._check_values(raw, first)
+        pixels = raw if raw.dtype == np.uint8 else raw.astype(np.float32)
+        if self._repeat == 1:
+            np.subtract(pixels.reshape(out.shape), self._mean, out=out)
+            np.divide(out, self._std, out=out)
+            return
+        grey, out = pixels.reshape(-1), out.reshape(-1, self._repeat)
+        planes = [(grey - mean) / std for mean, std in zip(*np.broadcast_arrays(self._mean, self._std), strict=True)]
+        for channel in range(self._repeat):  # normalizing before repeating is a third of the work
+            out[:, channel] = planes[channel % len(planes)]
 
     def pixels(self, raw: NDArray[Any], first: int) -> NDArray[np.uint8]:
         """Return `[n, height, width, channels]` uint8 pixels, as an app feeds a uint8 model."""
@@ -100,17 +113,6 @@ class Feed:
             self._refuse(~np.isfinite(raw), raw, first, "a finite number")
         if self.is_image:
             self._refuse((raw < 0) | (raw > 255), raw, first, "a pixel in 0..255")
-
-    def _normalized_grey(self, raw: NDArray[Any], first: int) -> NDArray[np.float32]:
-        """Return grey pixels, normalized, in three channels: normalizing before repeating is a third of the work."""
-        self._check_values(raw, first)
-        wanted = self._spec.shape[1:] if self._spec.shape else ()
-        grey = raw.reshape(len(raw), *wanted[:-1]).astype(np.float32)
-        planes = [(grey - mean) / std for mean, std in zip(*np.broadcast_arrays(self._mean, self._std), strict=True)]
-        normalized = np.empty((len(raw), *wanted), np.float32)
-        for channel in range(self._repeat):
-            normalized[..., channel] = planes[channel % len(planes)]
-        return normalized
 
     def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str) -> None:
         if bad.any():

@@ -20,8 +20,8 @@ from mlkit_build.recipe import Npz
 
 _READ_BYTES = 1 << 22
 """The most that is decoded at once."""
-_READ_AHEAD = 4
-"""The most batches that are decoded at once: the first is soon there, and a reader of one batch does not pay for thousands."""
+_PIECE_BYTES = 1 << 18
+"""The most that is asked of a compressed stream at once: it copies what it has with every step it decodes."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NpzDataset:
         """Yield the chosen rows of an array, `size` at a time, reading the archive's stream once."""
         wanted = self._chosen if chosen is ... else chosen
         row_bytes = array.dtype.itemsize * int(np.prod(array.sample, dtype=np.int64))
-        step = max(1, min(array.count, _READ_BYTES // max(1, row_bytes), _READ_AHEAD * size))
+        step = max(1, min(array.count, _READ_BYTES // max(1, row_bytes), size))
         held: list[NDArray[Any]] = []
         held_rows = 0
         with self._open(array.name) as stream:
@@ -158,15 +158,17 @@ class NpzDataset:
             ) from error
 
     def _read(self, stream: IO[bytes], size: int) -> bytes:
+        pieces: list[bytes] = []
+        left = size
         try:
-            data = stream.read(size)
+            while left and (piece := stream.read(min(left, _PIECE_BYTES))):
+                pieces.append(piece)
+                left -= len(piece)
         except (OSError, zlib.error, zipfile.BadZipFile, EOFError) as error:
             raise SourceError(f"{self.origin}: damaged: {error}", "write the archive again") from error
-        if len(data) != size:
-            raise SourceError(
-                f"{self.origin}: truncated: an array ends {size - len(data)} bytes early", "write the archive again"
-            )
-        return data
+        if left:
+            raise SourceError(f"{self.origin}: truncated: an array ends {left} bytes early", "write the archive again")
+        return b"".join(pieces)
 
 
 def open_dataset(spec: Npz, path: Path, where: str) -> NpzDataset:

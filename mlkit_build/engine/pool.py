@@ -27,6 +27,8 @@ _FIXED = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_CPP_MIN_LOG_LEVEL": "1",
     "TF_ENABLE_ONEDNN_OPTS": "0",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
     "KERAS_BACKEND": "tensorflow",
 }
 """The environment of every action, stated here and so part of what an action's version means."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -56,6 +57,8 @@ def serve(preload: str, forks: bool) -> None:
     except BaseException as error:
         _send(answers, {"id": None, "error": f"{type(error).__name__}: {error}"})
         raise
+    gc.collect()
+    gc.freeze()  # children share what was imported instead of walking it again and again
     os.dup2(errors, 2)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build.metrics import Measurement
 from mlkit_build.report import summary
@@ -13,8 +13,22 @@ if TYPE_CHECKING:
     from mlkit_build.stages.params import PackageParams
 
 
-def render(params: PackageParams, signature: FrozenSignature, metrics: Mapping[str, Measurement], labels: tuple[str, ...]) -> str:
-    """Return the page."""
+def render(
+    params: PackageParams,
+    signature: FrozenSignature,
+    metrics: Mapping[str, Measurement],
+    labels: tuple[str, ...],
+    quantization: Mapping[str, Any] | None,
+) -> str:
+    """Return the page.
+
+    Args:
+        params: What the recipe says.
+        signature: Inputs and outputs.
+        metrics: What was measured.
+        labels: The classes' names; none hides the section.
+        quantization: What the truth check found in a quantized model, as in the manifest.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -38,6 +52,7 @@ def render(params: PackageParams, signature: FrozenSignature, metrics: Mapping[s
         signature=signature,
         rows=rows,
         labels=labels,
+        quantization=quantization,
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
     )

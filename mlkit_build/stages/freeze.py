@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlkit_build.adapters import FrozenModel, adapt
 from mlkit_build.errors import ConfigError, SourceError, StageError
@@ -79,7 +80,7 @@ def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
         for name, spec in request.outputs.items()
     }
     specs = [_input_spec(name, tensor, request.inputs[name].shape, graph_def, nodes) for name, tensor in inputs.items()]
-    _put_constants(request.constants, nodes, loaded.origin)
+    _put_constants(request.constants, graph_def, nodes, loaded.origin)
     specs = _put_inputs(specs, nodes)
     cut = [TensorName.parse(spec.tensor).node for spec in specs]
     needed = _needed(nodes, [tensor.node for tensor in outputs.values()], cut)
@@ -146,7 +147,7 @@ def _type_of(
     return found.dtype.base_dtype.name, None if found.shape.rank is None else tuple(found.shape.as_list())
 
 
-def _put_constants(constants: Mapping[str, Any], nodes: dict[str, NodeDef], origin: str) -> None:
+def _put_constants(constants: Mapping[str, Any], graph_def: GraphDef, nodes: dict[str, NodeDef], origin: str) -> None:
     import tensorflow as tf
 
     for text, value in constants.items():
@@ -156,13 +157,27 @@ def _put_constants(constants: Mapping[str, Any], nodes: dict[str, NodeDef], orig
         if node.op not in (*PLACEHOLDERS, "PlaceholderWithDefault"):
             raise ConfigError(f"{where}: expected a placeholder, found an operator {node.op}")
         dtype = tf.as_dtype(node.attr["dtype"].type)
-        try:
-            if isinstance(value, str) and dtype != tf.string:
-                raise ValueError("NumPy reads the text 'false' as true")
-            array = np.array(value).astype(dtype.as_numpy_dtype, casting="same_kind" if isinstance(value, float) else "unsafe")
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}") from error
+        array = _typed(value, dtype.as_numpy_dtype)
+        if array is None:
+            raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}")
+        _, shape = _type_of(tensor, graph_def, nodes, where)
+        if shape is not None and not tf.TensorShape(shape).is_compatible_with(array.shape):
+            shown = str([size if size is not None else "?" for size in shape]).replace("'", "")
+            raise ConfigError(f"{where}: expected the shape {shown} as in the graph, found {list(array.shape)}")
         nodes[tensor.node] = constant_node(tensor.node, array)
+
+
+def _typed(value: Any, dtype: Any) -> NDArray[Any] | None:
+    """Return `value` as an array of `dtype`, or None where that type cannot hold it: NumPy reads 'false' and 2 as true."""
+    try:
+        given = np.array(value)
+        if (given.dtype.kind in "US") != (np.dtype(dtype).kind in "OSU"):
+            return None
+        array: NDArray[Any] = given.astype(dtype)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    exact = array.dtype.kind == "f" or given.dtype.kind in "US" or np.array_equal(array, given)
+    return array if exact else None
 
 
 def _put_inputs(specs: list[TensorSpec], nodes: dict[str, NodeDef]) -> list[TensorSpec]:

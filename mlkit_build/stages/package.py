@@ -43,4 +43,6 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         (outputs / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
     metrics = {name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()}
     signature = FrozenSignature.read(inputs["signature.json"])
-    (outputs / "report.html").write_text(render(request, signature, metrics, labels), encoding="utf-8", newline="")
+    quantization = json.loads(inputs["quantization.json"].read_bytes()) if "quantization.json" in inputs else None
+    page = render(request, signature, metrics, labels, quantization)
+    (outputs / "report.html").write_text(page, encoding="utf-8", newline="")

@@ -9,8 +9,8 @@ from typing import Any
 from mlkit_build.datasets import Dataset, open_dataset
 from mlkit_build.datasets.feeding import Feed
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.plain import from_plain, pretty
-from mlkit_build.quantization import statistics
+from mlkit_build.plain import from_plain, pretty, to_plain
+from mlkit_build.quantization.statistics import Calibrated, Statistics
 from mlkit_build.recipe import STATIC_MODES
 from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature
 from mlkit_build.stages.params import CalibrateParams, QuantizeParams
@@ -20,7 +20,7 @@ LARGEST = 1e30
 
 
 def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Write `statistics.json`: the range of every tensor over the calibration samples.
+    """Write `statistics.json`: the range of every tensor over the calibration samples, and which samples they were.
 
     The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
     its input scale must be exactly that of the normalization.
@@ -51,11 +51,12 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
         if name in feeds and feeds[name].is_image and tensor in ranges:
             for end, value in zip(("min", "max"), feeds[name].range, strict=True):
                 ranges[tensor][end] = ranges[tensor][end] * 0 + value
-    statistics.write(ranges, outputs / "statistics.json")
+    samples = tuple(identity.hex() for identity in dataset.identities())
+    Statistics(ranges, samples).write(outputs / "statistics.json")
 
 
 def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Write `model.tflite` and `quantization.json`, the summary of the truth check.
+    """Write `model.tflite` and `quantization.json`: what the truth check found, and on what the model was calibrated.
 
     Raises:
         StageError: ai-edge-quantizer fails, or the result is not what was asked.
@@ -70,8 +71,9 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
 
     request = from_plain(QuantizeParams, params)
     quantizer = Quantizer(str(inputs["float.tflite"]), recipe_for(request.mode, request.io))
-    ranges = statistics.read(inputs["statistics.json"]) if request.mode in STATIC_MODES else None
+    statistics = Statistics.read(inputs["statistics.json"]) if request.mode in STATIC_MODES else None
     try:
+        ranges = {tensor: dict(ends) for tensor, ends in statistics.ranges.items()} if statistics else None
         data = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except Exception as error:
         import traceback
@@ -91,7 +93,8 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     before = truth.read_truth(flatbuffer.read(inputs["float.tflite"]))
     summary = truth.check(model, request.mode, request.io, before.inputs, before.outputs)
     flatbuffer.write(model, quantized)
-    (outputs / "quantization.json").write_bytes(pretty(summary))
+    calibrated = Calibrated.on(statistics.samples) if statistics else None
+    (outputs / "quantization.json").write_bytes(pretty({**to_plain(summary), "calibration": to_plain(calibrated)}))
 
 
 class _Samples:

@@ -37,22 +37,18 @@ class Runner:
             for spec in signature.inputs:
                 self._interpreter.resize_tensor_input(self._inputs[spec.name].index, [batch, *spec.shape[1:]], strict=False)
         self._interpreter.allocate_tensors()
-        self._shapes = {spec.name: spec.shape for spec in signature.inputs}
 
-    def takes_pixels(self, name: str) -> bool:
-        """Return whether the input is uint8, which an app fills with raw pixels."""
-        return bool(self._inputs[name].dtype == np.uint8)
+    def buffer(self, name: str) -> NDArray[Any]:
+        """Return the interpreter's own memory of an input, `[batch, ...]`, to be written and let go before `invoke`."""
+        memory: NDArray[Any] = self._interpreter.tensor(self._inputs[name].index)()
+        return memory
 
-    def run(self, features: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return the outputs in the signature's order, as real values.
+    def encode(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Return real values in the type of the input: rounded and clipped to its integers, where it is quantized."""
+        return self._inputs[name].encode(values)
 
-        Args:
-            features: Input name -> `[batch, ...]` real values, or uint8 pixels for an input that takes them.
-        """
-        for name, values in features.items():
-            port = self._inputs[name]
-            shape = self._shapes[name] if self.batch == 1 else values.shape
-            self._interpreter.set_tensor(port.index, port.encode(values).reshape(shape))
+    def invoke(self) -> list[NDArray[Any]]:
+        """Return the outputs for what is in the buffers, in the signature's order, as real values."""
         self._interpreter.invoke()
         return [port.decode(self._interpreter.get_tensor(port.index)) for _, port in self._outputs]
 

@@ -17,6 +17,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         print(f"usage: mlkit-build {VERBS['plan'].usage}\n\n{VERBS['plan'].summary}")
         return ExitCode.OK
     job = compose(arguments, roots)
+    for warning in job.warnings:
+        Quiet().warning(warning)
     decisions = plan(job, Quiet())
     if job.settings.ui == "json":
         for decision in decisions:

@@ -106,3 +106,48 @@ def test_an_adapter_refuses_a_model_in_which_it_cannot_tell_which_tensor_is_mean
     model = freeze_graph(loaded(constants_only(build)[0]), asked)
     with pytest.raises(ConfigError, match=f"adapters: {name} needs a model with one (input|output), found "):
         adapt(model, name)
+
+
+def convolutional(**options: Any) -> Any:
+    """A model whose image goes into two convolutions, and where `also` says so, elsewhere too."""
+
+    def build(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [1, 6, 6, 1], name="x")
+        first = tf1.nn.conv2d(x, tf1.constant(digits(3, [3, 1, 4])), strides=2, padding="SAME")
+        kernel = tf1.identity(tf1.constant(digits(5, [5, 1, 4])))
+        second = tf1.nn.conv2d(x, kernel, strides=2, padding="SAME", dilations=1)
+        total = first - second
+        if options.get("also"):
+            total += tf1.reduce_mean(x)
+        tf1.identity(total, name="y")
+
+    return freeze_graph(loaded(constants_only(build)[0]), request({"image": "x:0"}, {"scores": "y:0"}))
+
+
+@pytest.mark.parametrize(("also", "added"), [(False, 0), (True, 1)])
+def test_luma_goes_into_the_kernels_where_only_convolutions_read_the_image(also: bool, added: int) -> None:
+    model = convolutional(also=also)
+    rgb = digits(1, [6, 6, 3])
+    grey = (rgb.astype(np.float64) * LUMA).sum(-1, keepdims=True).astype(np.float32)
+    adapted = adapt(model, "rgb_to_grayscale")
+    (expected,) = run_frozen(model, {"image": grey})
+    np.testing.assert_allclose(run_frozen(adapted, {"image": rgb})[0], expected, atol=1e-5)
+
+    def convolutions(found: Any) -> int:
+        from mlkit_build.graphs import TensorName, canonical_form
+
+        outputs = [TensorName.parse(spec.tensor) for spec in found.signature.outputs]
+        return sum(node.op == "Conv2D" for node in canonical_form(found.graph_def, outputs).node)
+
+    assert convolutions(adapted) == convolutions(model) + added
+
+
+def test_an_image_that_is_an_output_too_keeps_its_shape() -> None:
+    def build(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [1, 6, 6, 1], name="x")
+        tf1.nn.conv2d(x, tf1.constant(digits(3, [3, 1, 4])), strides=1, padding="SAME", name="y")
+
+    model = freeze_graph(loaded(constants_only(build)[0]), request({"image": "x:0"}, {"y": "y:0", "same": "x:0"}))
+    adapted = adapt(model, "rgb_to_grayscale")
+    results = run_frozen(adapted, {"image": digits(1, [6, 6, 3])})
+    assert [list(result.shape) for result in results] == [[1, 6, 6, 4], [1, 6, 6, 1]]

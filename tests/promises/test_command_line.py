@@ -126,10 +126,26 @@ def test_plan_as_json_says_what_the_build_then_does(workspace: Workspace, comman
 
 
 def test_plan_of_a_recipe_without_its_files_is_refused(workspace: Workspace, command: Command) -> None:
-    (workspace.copy("add_one") / "model/graph.pb").unlink()
-    code, out, err = command("plan", "recipe=add_one")
+    (workspace.copy("add_one", "mine") / "model/graph.pb").unlink()
+    code, out, err = command("plan", "recipe=mine")
     assert (code, out) == (2, "")
     assert err.startswith("error: source.path: expected a GraphDef file at ")
+
+
+def test_plan_says_which_recipe_it_takes_where_two_have_the_name(workspace: Workspace, command: Command) -> None:
+    workspace.copy("add_one")
+    code, _, err = command("plan", "recipe=add_one")
+    assert code == 0
+    assert err.startswith("warning: recipe 'add_one' also exists in ")
+
+
+def test_a_choice_of_the_users_that_hides_a_built_in_one_is_named(workspace: Workspace, command: Command) -> None:
+    own = workspace.folder / "conf" / "quantization" / "int8.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("mode: int8\nio: uint8\n")
+    code, _, err = command("plan", "recipe=add_one")
+    assert code == 0
+    assert err == f"warning: {own} hides the built-in choice quantization=int8\n"
 
 
 def test_cache_info_and_clear_count_what_is_there(workspace: Workspace, command: Command) -> None:
@@ -602,3 +618,12 @@ def test_an_interrupted_build_leaves_nothing_behind(
     assert [path for path in (workspace.cache / "v1/tmp").rglob("*") if path.is_file()] == []
     if moment == "reference":
         assert "freeze" not in workspace.ran(workspace.build("recipe=mnist", "quantization=float32"))
+
+
+def test_a_refused_job_does_not_end_a_sweep_with_a_launcher_of_hydra(workspace: Workspace) -> None:
+    modes = "quantization=int8,float32"
+    done = workspace.cli("-m", "recipe=add_one", modes, "hydra/launcher=basic", "ui=json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["variant"], row["exit_code"]) for row in rows] == [("int8", 2), ("float32", 0)]
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build.quantization import statistics
+from mlkit_build.quantization.statistics import Calibrated, Statistics
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 RANGES = st.dictionaries(
@@ -24,8 +24,8 @@ def test_ranges_survive_the_file_bit_for_bit(ranges: dict[str, tuple[list[float]
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "statistics.json"
-        statistics.write(made, path)
-        found = statistics.read(path)
+        Statistics(made, ()).write(path)
+        found = Statistics.read(path).ranges
     assert found.keys() == made.keys()
     for tensor, values in made.items():
         for end in ("min", "max"):
@@ -33,14 +33,21 @@ def test_ranges_survive_the_file_bit_for_bit(ranges: dict[str, tuple[list[float]
             assert found[tensor][end].tobytes() == values[end].tobytes()
 
 
-def test_equal_ranges_give_equal_bytes_whatever_their_order(tmp_path: Path) -> None:
+def test_equal_statistics_give_equal_bytes_whatever_their_order(tmp_path: Path) -> None:
     a, b = {"min": np.float32(-1), "max": np.float32(0.1)}, {"max": np.float32(3), "min": np.float32(2)}
-    statistics.write({"a": a, "b": b}, tmp_path / "one")
-    statistics.write({"b": dict(reversed(b.items())), "a": a}, tmp_path / "two")
+    Statistics({"a": a, "b": b}, ("11", "22")).write(tmp_path / "one")
+    Statistics({"b": dict(reversed(b.items())), "a": a}, ("22", "11")).write(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_range_that_is_no_number_cannot_be_written(tmp_path: Path, value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        statistics.write({"a": {"min": np.float32(value)}}, tmp_path / "statistics.json")
+        Statistics({"a": {"min": np.float32(value)}}, ()).write(tmp_path / "statistics.json")
+
+
+def test_the_summary_of_samples_changes_with_any_of_them_and_not_with_their_order() -> None:
+    summary = Calibrated.on(("11", "22"))
+    assert summary.samples == 2
+    assert summary == Calibrated.on(("22", "11"))
+    assert summary != Calibrated.on(("11", "23"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.quantization import statistics
+from mlkit_build.quantization.statistics import Statistics
 from mlkit_build.recipe import Input, Npz
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.signatures import signed_tensors
@@ -176,7 +176,7 @@ def test_a_range_holds_every_value_that_the_samples_produce(tmp_path: Path) -> N
     path = calibrated(files, tmp_path / "c.npz", spec, {"left": PLAIN, "right": PLAIN}, tmp_path)
     wide = interpreted(files["float.tflite"], {"left": a, "right": b})["wide"]
     names = {name: tensor for tensor, name in signed_tensors(flatbuffer.read(files["float.tflite"])).items()}
-    found = statistics.read(path)[names["wide"]]
+    found = Statistics.read(path).ranges[names["wide"]]
     assert (found["min"].item(), found["max"].item()) == (wide.min(), wide.max())
 
 

@@ -12,8 +12,9 @@ from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Npz
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, feeds, in_order
 from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
-from mlkit_build.stages.validate import BATCH, _inferences, evaluate, reference
+from mlkit_build.stages.validate import evaluate, reference
 from tests.sources.tf1 import digits, request, run_graph
 from tests.stages.built import (
     IMAGE,
@@ -67,7 +68,9 @@ def outputs_of(files: Mapping[str, Path], model: Path, npz: Path, spec: Npz, inp
     from mlkit_build.datasets import open_dataset
 
     dataset = open_dataset(spec, npz, "dataset")
-    rows = [results for _, results in _inferences(dataset, signature_of(files), inputs, model)]
+    signature = signature_of(files)
+    shipped = LiteRtModel(model, signature, feeds(dataset, signature, inputs), next(dataset.batches(PROBED)))
+    rows = [results for _, results in in_order(dataset, signature, shipped.run)]
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
@@ -101,7 +104,9 @@ def test_the_reference_is_what_a_plain_session_gives(built: Built, tmp_path: Pat
     graph_def = tf.compat.v1.GraphDef.FromString(built.files["frozen_graph.pb"].read_bytes())
     values = raw.astype(np.float32) / 255
     tensors = [signature.outputs[0].tensor]
-    expected = [run_graph(graph_def, {signature.inputs[0].tensor: values[i : i + 1]}, tensors)[0][0] for i in range(0, 73, 8)]
+    expected = [
+        run_graph(graph_def, {signature.inputs[0].tensor: values[i : i + 1]}, tensors)[0][0] for i in range(0, BATCH + 9, 8)
+    ]
     found = np.fromfile(path, np.float32).reshape(BATCH + 9, 4)[::8]
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -1,0 +1,246 @@
+"""What one export is, as frozen dataclasses.
+
+`mlkit_build.config` turns these classes into Hydra's structured configs; everything after composing receives the frozen
+objects. A field is documented once, in its class's `Attributes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MANDATORY = "???"
+"""OmegaConf's spelling of "this value must be given"."""
+
+MODES = ("float32", "float16", "dynamic_range", "int8")
+STATIC_MODES = ("int8",)
+IO_TYPES = ("float32", "uint8", "int8")
+ML_KIT_TARGETS = ("image_labeling", "object_detection")
+TARGETS = (*ML_KIT_TARGETS, "custom")
+UI_MODES = ("auto", "plain", "rich", "json", "quiet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One named input of the model.
+
+    Attributes:
+        tensor: The graph tensor it stands for, `name:0` or `name`.
+        shape: The static shape, batch first, e.g. `[1, 224, 224, 3]`. Left out, the graph's own shape is taken, with an
+            unknown batch pinned to 1.
+        mean: Per channel, or one for all: the model wants `(pixel - mean) / std` of pixels in 0..255. Stated together
+            with `std`, it says that this input is an image.
+        std: See `mean`.
+    """
+
+    tensor: str = MANDATORY
+    shape: tuple[int, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One named output of the model.
+
+    Attributes:
+        tensor: The graph tensor it stands for, `name:0` or `name`.
+    """
+
+    tensor: str = MANDATORY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """The named inputs and outputs, and the graph tensors they stand for.
+
+    Attributes:
+        inputs: Name -> input, in the order the model takes them.
+        outputs: Name -> output, in the order the model returns them.
+        constants: Placeholder tensor -> the value it gets for good, e.g. `{"keep_prob:0": 1.0, "is_training:0": false}`.
+    """
+
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tf1Checkpoint:
+    """A TensorFlow 1 checkpoint with its graph.
+
+    Attributes:
+        kind: `tf1_checkpoint`.
+        path: The checkpoint's prefix (`model/mnist.ckpt`) or its `.meta` file, relative to the recipe's folder.
+    """
+
+    kind: str = "tf1_checkpoint"
+    path: str = MANDATORY
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenGraph:
+    """A GraphDef whose variables are constants already.
+
+    Attributes:
+        kind: `frozen_graph`.
+        path: The binary `.pb` file, relative to the recipe's folder.
+    """
+
+    kind: str = "frozen_graph"
+    path: str = MANDATORY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Npz:
+    """Samples in a NumPy archive, one array per feature, sample first.
+
+    Attributes:
+        kind: `npz`.
+        path: The `.npz` file, relative to the recipe's folder.
+        features: Model input -> array of the archive. Images are pixels in 0..255, before `mean` and `std`.
+        label: The array of class indices, one integer per sample; without it only parity can be measured.
+        samples: How many samples to use; all when left out. The choice is by content hash, so the order in the file
+            does not matter.
+        seed: Makes another choice of the same size.
+    """
+
+    kind: str = "npz"
+    path: str = MANDATORY
+    features: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
+    samples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How weights and activations are stored and computed.
+
+    Attributes:
+        mode: `float32`; `float16` (half-size weights, float compute); `dynamic_range` (int8 weights, activations
+            quantized as the model runs); `int8` (full integer, needs calibration samples).
+        io: Type of the model's inputs and outputs: `float32`, `uint8` or `int8`. Only int8 models take the integer types.
+    """
+
+    mode: str = "float32"
+    io: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What the package must satisfy.
+
+    Attributes:
+        task: `image_labeling` or `object_detection` (ML Kit's custom-model tasks), or `custom` (any LiteRT interpreter).
+    """
+
+    task: str = "custom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Limits of one measured value.
+
+    Attributes:
+        min: The value may not be below this.
+        max: The value may not be above this.
+        max_drop: The value may be at most this much below TensorFlow's on the same samples.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What is measured on the dataset, and how good it must be.
+
+    Attributes:
+        metrics: Names from the table of metrics; parity with TensorFlow is always measured.
+        gates: Measured value -> its limits.
+        output: The output that classification metrics read; the first one when left out.
+    """
+
+    metrics: tuple[str, ...] = ()
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    output: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One export.
+
+    Attributes:
+        name: The recipe's name: letters, digits, `_`, `-`, `.`; names the bundle and the model file.
+        version: The export's own version, e.g. `1.0.0`.
+        description: One line on what the model is.
+        author: Who answers for the model.
+        license: SPDX identifier of the model's licence.
+        source: Where the trained model comes from.
+        signature: The named inputs and outputs.
+        adapters: Graph edits made at freeze, in order.
+        labels: The labels file, one class per line, relative to the recipe's folder.
+        dataset: What the model is measured on.
+        calibration: What static quantization observes; shares no sample with `dataset`.
+        quantization: How the model is quantized.
+        target: What the package must satisfy.
+        validation: Metrics and gates.
+        variant: The bundle's folder under the recipe's name; the quantization names it when left out.
+    """
+
+    name: str = MANDATORY
+    version: str = "0.0.0"
+    description: str = ""
+    author: str = ""
+    license: str = ""
+    source: Tf1Checkpoint | FrozenGraph
+    signature: Signature = field(default_factory=Signature)
+    adapters: tuple[str, ...] = ()
+    labels: str | None = None
+    dataset: Npz | None = None
+    calibration: Npz | None = None
+    quantization: Quantization = field(default_factory=Quantization)
+    target: Target = field(default_factory=Target)
+    validation: Validation = field(default_factory=Validation)
+    variant: str | None = None
+
+    @property
+    def variant_name(self) -> str:
+        """The bundle's folder: `variant`, else the mode and, where it is not float32, the I/O type: `int8_uint8`."""
+        if self.variant:
+            return self.variant
+        quantization = self.quantization
+        return quantization.mode if quantization.io == "float32" else f"{quantization.mode}_{quantization.io}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """The build cache.
+
+    Attributes:
+        dir: Its folder; the platform's cache folder when left out (`MLKIT_BUILD_CACHE` overrides that).
+        enabled: False builds everything and keeps nothing.
+    """
+
+    dir: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run a build. Nothing here can change what is built.
+
+    Attributes:
+        output_dir: Where bundles are published, as `<output_dir>/<recipe>/<variant>`.
+        cache: The build cache.
+        ui: `auto` (rich on a terminal, plain lines elsewhere), `plain`, `rich`, `json` (one object per job), `quiet`.
+        jobs: How many actions may run at once; one per core when left out.
+    """
+
+    output_dir: str = "dist"
+    cache: Cache = field(default_factory=Cache)
+    ui: str = "auto"
+    jobs: int | None = None
