@@ -53,7 +53,7 @@ def run_app(arguments: list[str], roots: Roots) -> list[JobReport]:
     try:
         with searching(roots):
             hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(job)()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
         raise explained(error, arguments, roots) from error
     except SystemExit as error:
         if error.code not in (None, 0):

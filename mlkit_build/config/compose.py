@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,7 +40,7 @@ def compose(overrides: Sequence[str], roots: Roots) -> Job:
     try:
         with searching(roots), initialize(version_base=VERSION_BASE, config_path=None):
             cfg = hydra_compose(CONFIG_NAME, overrides=[*overrides, *UNUSED])
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
         raise explained(error, overrides, roots) from error
     return from_cfg(cfg, roots, overrides)
 
@@ -79,9 +80,9 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
         raise type(error)(f"{_place(error.message, overrides) or file}: {error.message}", error.hint) from error
     found = roots.recipe(folder.name)
     shadowed = found.shadows if found and found.path == folder else ()
-    warnings = [f"recipe {folder.name!r} also exists in {path}; using {folder}" for path in shadowed]
-    warnings += [f"{file} hides the built-in choice {choice}" for file, choice in roots.hidden_choices()]
-    return Job(recipe, settings, folder, tuple(warnings))
+    notes = [f"recipe {folder.name!r} also exists in {path}; using {folder}" for path in shadowed]
+    notes += [f"{file} hides the built-in choice {choice}" for file, choice in roots.hidden_choices()]
+    return Job(recipe, settings, folder, tuple(notes))
 
 
 def no_recipe(roots: Roots) -> ConfigError:
@@ -91,17 +92,24 @@ def no_recipe(roots: Roots) -> ConfigError:
 
 
 class searching:  # noqa: N801 - reads as a word: `with searching(roots)`
-    """Let Hydra see our schema, recipes and groups inside the block, and put things back as they were afterwards."""
+    """Let Hydra see our schema, recipes and groups inside the block, and put things back as they were afterwards.
+
+    A folder of `hydra.searchpath` that does not exist is only warned about by Hydra; here it raises that UserWarning.
+    """
 
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
+        self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> None:
+        self._warnings.__enter__()
+        warnings.filterwarnings("error", r".*path=.* is not available\.", UserWarning)
         register()
         plugins.activate(self._roots)
 
     def __exit__(self, *_: object) -> None:
         plugins.activate(None)
+        self._warnings.__exit__(None, None, None)
 
 
 def _check_kind(group: str, node: Any) -> None:

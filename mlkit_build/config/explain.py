@@ -31,6 +31,8 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     """Return `error` as a ConfigError; `place` is the file to name where the error names none."""
     if isinstance(error, ConfigError):
         return error
+    if isinstance(error, UserWarning):
+        return ConfigError(f"hydra.searchpath: {error}", "name folders that exist, as file://DIR or pkg://PACKAGE")
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, roots)
     if isinstance(error, OverrideParseException):

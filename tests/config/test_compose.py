@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import builtin
-from mlkit_build.errors import MlkitBuildError
+from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.job import Job
 from mlkit_build.recipe import FrozenGraph, Input, Npz, Tf1Checkpoint
 from tests.conftest import Workspace
@@ -169,3 +169,8 @@ def test_any_override_composes_or_is_explained(workspace: Workspace, key: str, s
 @given(text=st.text(st.sampled_from("abc=,.:/{}[]()'\"\\$~+@- \n0é"), max_size=20))
 def test_any_text_as_an_override_composes_or_is_explained(workspace: Workspace, text: str) -> None:
     compose_or_explain("recipe=mnist", text)
+
+
+def test_a_folder_of_the_search_path_that_does_not_exist_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.searchpath: .*path=/nowhere is not available"):
+        workspace.compose("recipe=add_one", "hydra.searchpath=[file:///nowhere]")
