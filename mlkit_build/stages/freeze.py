@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.adapters import FrozenModel, adapt
-from mlkit_build.errors import ConfigError, SourceError, StageError
+from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.graphs import (
     LoadedGraph,
     TensorName,
@@ -28,7 +28,8 @@ from mlkit_build.graphs import (
     without_training_marks,
 )
 from mlkit_build.graphs.dropout import random_nodes
-from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES
+from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS
+from mlkit_build.graphs.variables import put_variables, reader_node
 from mlkit_build.plain import from_plain
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
@@ -86,7 +87,7 @@ def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
     needed = _needed(nodes, [tensor.node for tensor in outputs.values()], cut)
     inputs = {spec.name: TensorName.parse(spec.tensor) for spec in specs}
     _check_reachable(needed, nodes, inputs, outputs)
-    _put_variables(needed, nodes, loaded)
+    put_variables(needed, nodes, loaded)
     graph_def = _with_nodes(graph_def, [nodes[name] for name in needed])
     graph_def = switch_off_dropout(graph_def, list(outputs.values()))
     graph_def = canonical_form(graph_def, outputs.values())
@@ -203,7 +204,7 @@ def _put_inputs(specs: list[TensorSpec], nodes: dict[str, NodeDef]) -> list[Tens
             node.input.extend(entries)
     for name, node in nodes.items():
         if node.op == "PlaceholderWithDefault":
-            nodes[name] = _reader("Identity", node, "dtype", node)
+            nodes[name] = reader_node("Identity", node, "dtype", node)
     return placed
 
 
@@ -242,52 +243,6 @@ def _check_reachable(
             f"signature: the outputs also depend on the placeholder {starving[0]}:0, which is neither input nor constant",
             f"give it a value: `constants: {{{stated}}}`; keep probabilities are 1.0 and is_training is false",
         )
-
-
-def _put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGraph) -> None:
-    """Replace variables by their values, and what reads them by what reads a constant."""
-    handles = set()
-    for name in needed:
-        node = nodes[name]
-        if node.op in VARIABLES:
-            if node.op == "VarHandleOp":
-                handles.add(name)
-            nodes[name] = constant_node(name, loaded.variable(name))
-    for name in list(needed) if handles else ():
-        node = nodes[name]
-        read = [TensorName.parse(item).node for item in node.input]
-        if not handles.intersection(read):
-            continue
-        if node.op in ("ReadVariableOp", "Identity"):
-            if node.op == "Identity":
-                handles.add(name)
-            nodes[name] = _reader("Identity", node, "dtype" if node.op == "ReadVariableOp" else "T", nodes[read[0]])
-        elif node.op == "ResourceGather":
-            axis = f"{name}/axis"
-            gather = _reader("GatherV2", node, "dtype", nodes[read[0]])
-            nodes[axis] = constant_node(axis, np.array(0, np.int32))
-            del gather.input[:]
-            gather.input.extend([*node.input, axis])
-            gather.attr["Tparams"].type = gather.attr.pop("T").type
-            gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
-            gather.attr["Taxis"].type = nodes[axis].attr["dtype"].type
-            gather.attr["batch_dims"].i = node.attr["batch_dims"].i
-            nodes[name] = gather
-            needed.insert(needed.index(name), axis)
-        else:
-            raise SourceError(
-                f"source.path: {loaded.origin}: the operator {node.op} ({name}) uses the variable {read[0]!r} in a way that "
-                "cannot be frozen from a checkpoint",
-                "export the model's inference graph, without training operators and functions over variables",
-            )
-
-
-def _reader(op: str, node: NodeDef, attribute: str, value: NodeDef) -> NodeDef:
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
-
-    reader = NodeDef(name=node.name, op=op, input=node.input[:1])
-    reader.attr["T"].CopyFrom(node.attr[attribute] if attribute == "dtype" else value.attr["dtype"])
-    return reader
 
 
 def _with_nodes(graph_def: GraphDef, nodes: list[NodeDef]) -> GraphDef:
