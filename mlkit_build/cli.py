@@ -45,6 +45,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return int(ExitCode.STAGE_FAILED)
+    except OSError as error:  # for instance a full disk behind a redirected output
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return int(ExitCode.STAGE_FAILED)
 
 
 def _dispatch(arguments: list[str]) -> ExitCode:
@@ -120,11 +123,21 @@ def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
     ui = next((item.removeprefix("ui=") for item in reversed(overrides) if item.startswith("ui=")), "auto")
     shown = screen(ui if ui in ("plain", "rich", "json", "quiet") else "auto")
     reports: list[JobReport] = []
+    places: dict[tuple[str, str, str], list[str]] = {}
     pool = Pool()
     try:
         for job_overrides in jobs(overrides, roots):
             try:
-                reports.append(build(compose(job_overrides, roots), pool, shown, sys.argv))
+                job = compose(job_overrides, roots)
+                place = (job.settings.output_dir, job.recipe.name, job.recipe.variant_name)
+                if place in places:
+                    raise ConfigError(
+                        f"variant: this job ({' '.join(job_overrides)}) would replace {'/'.join(place)} of another job of the "
+                        f"sweep ({' '.join(places[place])})",
+                        "give each a name of its own with variant=",
+                    )
+                places[place] = job_overrides
+                reports.append(build(job, pool, shown, sys.argv))
             except MlkitBuildError as error:
                 reports.append(refused(error, job_overrides))
                 shown.job_finished(reports[-1])

@@ -49,6 +49,7 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
     Raises:
         StoreError: The output folder cannot be written; what was at `place` is untouched.
     """
+    _refuse_strangers(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place)
@@ -69,6 +70,18 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
         raise _refused(place, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _refuse_strangers(place: Path) -> None:
+    """Only a bundle, or an empty folder, is replaced: whatever else is there is somebody's work."""
+    if not os.path.lexists(place) or (place / MANIFEST).is_file():
+        return
+    if place.is_dir() and not any(place.iterdir()):
+        return
+    raise StoreError(
+        f"output_dir: {place}: expected a bundle or nothing there, found something without {MANIFEST}",
+        "move it away, or set output_dir= or variant= to another place",
+    )
 
 
 def _sweep(place: Path) -> None:

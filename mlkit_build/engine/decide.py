@@ -10,6 +10,7 @@ from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, Record
 
 KEY_SCHEMA = 1
+_COMPARED_ITEMS = 32
 
 
 class Records(Protocol):
@@ -64,6 +65,8 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             else:
                 lines += differences(old[name], new[name], where)
         return lines
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) <= _COMPARED_ITEMS:
+        return [line for index, pair in enumerate(zip(old, new, strict=True)) for line in differences(*pair, f"{path}[{index}]")]
     # By spelling, as the key sees it: 1, 1.0 and true are equal in Python and give different keys.
     return [] if canonical(old) == canonical(new) else [f"{path}: {_short(old)} -> {_short(new)}"]
 

@@ -146,33 +146,41 @@ def test_replacing_works_with_and_without_an_atomic_exchange(place: Path) -> Non
         assert neighbours(place) == ["int8"]
 
 
-@pytest.mark.usefixtures("either_way")
-def test_a_file_in_the_bundles_place_is_replaced(place: Path) -> None:
-    place.parent.mkdir(parents=True)
-    place.write_text("a file", encoding="utf-8")
-    publish(place, writer(1))
-    assert holds(place, 1)
+def test_somebodys_work_in_the_bundles_place_is_not_replaced(place: Path) -> None:
+    place.mkdir(parents=True)
+    (place / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"expected a bundle or nothing there, found something without manifest\.json"):
+        publish(place, writer(1))
+    assert [path.read_text(encoding="utf-8") for path in place.iterdir()] == ["years of work"]
     assert neighbours(place) == ["int8"]
 
 
+def test_a_file_in_the_bundles_place_is_not_replaced(place: Path) -> None:
+    place.parent.mkdir(parents=True)
+    place.write_text("a file", encoding="utf-8")
+    with pytest.raises(StoreError, match="expected a bundle or nothing there"):
+        publish(place, writer(1))
+    assert place.read_text(encoding="utf-8") == "a file"
+
+
 @pytest.mark.usefixtures("either_way")
-@pytest.mark.parametrize("dangling", [False, True], ids=["live", "dangling"])
-def test_a_symbolic_link_in_the_bundles_place_is_replaced_and_what_it_points_to_is_not_touched(
-    place: Path, tmp_path: Path, dangling: bool
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    if not dangling:
-        elsewhere.mkdir()
-        (elsewhere / "thesis.txt").write_text("years of work", encoding="utf-8")
+def test_an_empty_folder_in_the_bundles_place_is_replaced(place: Path) -> None:
+    place.mkdir(parents=True)
+    publish(place, writer(1))
+    assert holds(place, 1)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_symbolic_link_to_a_bundle_is_replaced_and_that_bundle_is_not_touched(place: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "int8"
+    publish(elsewhere, writer(2))
     place.parent.mkdir(parents=True)
     place.symlink_to(elsewhere)
     publish(place, writer(1))
     assert not place.is_symlink()
     assert holds(place, 1)
+    assert holds(elsewhere, 2)
     assert neighbours(place) == ["int8"]
-    assert elsewhere.exists() is not dangling
-    if not dangling:
-        assert [path.read_text(encoding="utf-8") for path in elsewhere.iterdir()] == ["years of work"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["disk", "interrupt"])

@@ -182,3 +182,8 @@ def test_a_tuple_does_not_differ_from_the_list_that_json_made_of_it() -> None:
 def test_params_that_json_cannot_spell_have_no_key() -> None:
     with pytest.raises(ValueError, match="Out of range"):
         decided(an_action(value=float("nan")))
+
+
+def test_a_difference_within_a_list_is_named_by_its_place() -> None:
+    old, new = [{"limit": "min", "value": 0.99}], [{"limit": "min", "value": 0.98}]
+    assert differences({"verdicts": old}, {"verdicts": new}, "params") == ["params.verdicts[0].value: 0.99 -> 0.98"]

@@ -627,3 +627,18 @@ def test_a_refused_job_does_not_end_a_sweep_with_a_launcher_of_hydra(workspace: 
     assert [(row["variant"], row["exit_code"]) for row in rows] == [("int8", 2), ("float32", 0)]
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_two_jobs_of_a_sweep_never_write_one_bundle(workspace: Workspace) -> None:
+    done = workspace.cli("-m", "recipe=add_one", "description=one,two", "ui=json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["exit_code"] for row in rows] == [0, 2]
+    assert "would replace dist/add_one/float32 of another job of the sweep" in rows[1]["error"]["message"]
+    assert json.loads((workspace.folder / "dist/add_one/float32/manifest.json").read_bytes())["recipe"]["description"] == "one"
+
+
+def test_an_output_that_cannot_be_written_is_one_line(workspace: Workspace) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "mlkit_build.cli", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=workspace.folder)
+    assert "Traceback" not in done.stderr
