@@ -106,13 +106,13 @@ def test_a_failed_gate_in_json_has_its_metrics_and_verdicts(
     command: Command,  # noqa: F811
 ) -> None:
     workspace.copy("add_one")
-    workspace.edit("add_one", {"validation.gates": {"cosine": {"min": 2}}})
+    workspace.edit("add_one", {"validation.gates": {"cosine": {"max": 0.5}}})
     code, out, _ = command("recipe=add_one", "ui=json")
     found = json.loads(out)
     assert code == found["exit_code"] == 3
     assert found["status"] == "gate_failed"
     assert found["bundle"] is None
-    assert found["gates"] == [{"metric": "cosine", "limit": "min", "threshold": 2.0, "value": 1.0, "passed": False}]
+    assert found["gates"] == [{"metric": "cosine", "limit": "max", "threshold": 0.5, "value": 1.0, "passed": False}]
     assert found["metrics"]["cosine"]["value"] == 1.0
     assert found["error"]["kind"] == "GateError"
 

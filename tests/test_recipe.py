@@ -227,3 +227,11 @@ def test_mean_and_std_are_taken_exactly_where_they_normalize_every_channel(mean:
         return
     with pytest.raises(ConfigError, match=r"^signature\.inputs\.image\.(mean|std)"):
         check(recipe)
+
+
+@pytest.mark.parametrize("limit", ["min", "max_drop"])
+def test_a_gate_in_percent_is_told_that_it_wants_a_share(limit: str) -> None:
+    gates = {"top1": schema.Gate(**{limit: 95.0})}
+    with pytest.raises(ConfigError, match=rf"validation\.gates\.top1\.{limit}: expected at most 1, found 95") as caught:
+        check(sample(validation=schema.Validation(metrics=("top1",), gates=gates)))
+    assert caught.value.hint.endswith("0.95")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALWAYS", "METRICS", "Measurement", "Metric", "MetricKind", "create", "significant", "values_of"]
+__all__ = ["ALWAYS", "AT_MOST_ONE", "METRICS", "Measurement", "Metric", "MetricKind", "create", "significant", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ METRICS: dict[str, MetricKind] = {
 
 ALWAYS = ("parity",)
 """Measured whenever there is a dataset."""
+
+
+AT_MOST_ONE = frozenset({"top1", "top1_agreement", "cosine"})
+"""Values that cannot exceed 1: a gate of 95 means 0.95."""
 
 
 def values_of(names: Iterable[str]) -> list[str]:

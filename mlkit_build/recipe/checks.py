@@ -175,7 +175,7 @@ def _check_dataset(where: str, dataset: Npz | None, signature: Signature) -> Non
 
 
 def _check_validation(recipe: Recipe) -> None:
-    from mlkit_build.metrics import ALWAYS, METRICS, values_of
+    from mlkit_build.metrics import ALWAYS, AT_MOST_ONE, METRICS, values_of
 
     validation = recipe.validation
     for index, metric in enumerate(validation.metrics):
@@ -200,6 +200,12 @@ def _check_validation(recipe: Recipe) -> None:
             )
         if gate == Gate():
             raise ConfigError(f"validation.gates.{name}: expected min, max or max_drop, found none")
+        for limit, threshold in (("min", gate.min), ("max_drop", gate.max_drop)):
+            if name in AT_MOST_ONE and threshold is not None and threshold > 1:
+                raise ConfigError(
+                    f"validation.gates.{name}.{limit}: expected at most 1, found {threshold:g}",
+                    f"it is a share, not a percentage: {threshold / 100:g}",
+                )
         if gate.max_drop is not None and not (name in METRICS and METRICS[name].has_reference):
             raise ConfigError(f"validation.gates.{name}.max_drop: this value has no TensorFlow counterpart to drop from")
 
