@@ -90,9 +90,9 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     if request.io == "uint8":
         to_uint8(model)
     raise_versions(model)
-    before = truth.read_truth(flatbuffer.read(inputs["float.tflite"]))
-    summary = truth.check(model, request.mode, request.io, before.inputs, before.outputs)
     flatbuffer.write(model, quantized)
+    before = truth.read_truth(flatbuffer.read(inputs["float.tflite"]))
+    summary = truth.check(flatbuffer.read(quantized), request.mode, request.io, before.inputs, before.outputs)
     calibrated = Calibrated.on(statistics.samples) if statistics else None
     (outputs / "quantization.json").write_bytes(pretty({**to_plain(summary), "calibration": to_plain(calibrated)}))
 

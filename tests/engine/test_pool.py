@@ -119,9 +119,11 @@ def test_closing_kills_the_server_and_its_children_and_fails_what_they_did(desk:
 
 
 def test_closing_twice_and_closing_what_never_started_do_nothing() -> None:
+    before = _children()
     pool = Pool()
     pool.close()
     pool.close()
+    assert _children() == before
 
 
 def test_nothing_starts_before_it_is_needed() -> None:

@@ -428,8 +428,10 @@ def test_a_lock_keeps_a_second_holder_out_until_it_is_released(tmp_path: Path) -
 
 
 def test_locks_of_different_keys_do_not_meet(tmp_path: Path) -> None:
+    held = []
     with DiskStore(tmp_path).lock("0" * 64), DiskStore(tmp_path).lock("1" * 64, timeout=0.05):
-        pass
+        held.append("both")
+    assert held == ["both"]
 
 
 def test_a_note_comes_back_and_a_damaged_one_does_not(tmp_path: Path) -> None:
