@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import Digest, LayeredStore, open_store
+from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
 
 
@@ -98,6 +99,7 @@ class _Run:
     def __init__(self, job: Job, store: LayeredStore, pool: Pool, screen: Screen) -> None:
         self._job = job
         self._recipe = job.recipe
+        self._store = store
         self._results: dict[str, Result] = {}
         self._metrics: dict[str, Measurement] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
@@ -114,17 +116,16 @@ class _Run:
     def plan(self) -> list[Decision]:
         files = pipeline.load(self._recipe, self._job.folder)
         measuring = pipeline.actions(self._recipe, files)
-        decisions = self._engine.plan(measuring)
-        if all(decision.hit for decision in decisions):
-            self._engine.run(measuring)
-            self._judge()
-        packaging = pipeline.packaging(self._recipe, files, self._verdicts)
-        return [*decisions, *self._engine.plan([*measuring, packaging])[-1:]]
+        evaluated = self._engine.plan(measuring)[-1].record
+        if evaluated is not None:
+            with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
+                self._judge(self._store.blob(evaluated.outputs["metrics.json"]))
+        return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         files = pipeline.load(self._recipe, self._job.folder)
         self._engine.run(pipeline.actions(self._recipe, files))
-        self._judge()
+        self._judge(self._engine.output("evaluate", "metrics.json"))
         broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
         if broken:
             raise GateError(
@@ -146,8 +147,8 @@ class _Run:
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
         return self._report(status, error.exit_code, error=error)
 
-    def _judge(self) -> None:
-        found = json.loads(self._engine.output("evaluate", "metrics.json").read_bytes())
+    def _judge(self, metrics: Path) -> None:
+        found = json.loads(metrics.read_bytes())
         self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
         self._verdicts = judge(self._recipe.validation.gates, self._metrics)
 

@@ -642,3 +642,16 @@ def test_an_output_that_cannot_be_written_is_one_line(workspace: Workspace) -> N
         command = [sys.executable, "-m", "mlkit_build.cli", "--help"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=workspace.folder)
     assert "Traceback" not in done.stderr
+
+
+def test_plan_runs_nothing_even_where_the_cached_metrics_are_damaged(workspace: Workspace, command: Command) -> None:
+    report = workspace.build("recipe=add_one")
+    evaluate = next(result for result in report.actions if result.action.name == "evaluate")
+    blob = next(workspace.cache.rglob(evaluate.outputs["metrics.json"].sha256))
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    code, out, _ = command("plan", "recipe=add_one", "ui=json")
+    hits = {row["name"]: row["hit"] for row in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert (hits["convert"], hits["evaluate"], hits["package"]) == (True, False, False)
+    assert not blob.exists()
