@@ -144,14 +144,15 @@ class DiskStore:
             lock.release()
 
     def size(self) -> tuple[int, int, int]:
-        """Return the number of records, the number of blobs, and the bytes of all blobs."""
+        """Return the number of records, the number of blobs and fetched files, and the bytes of these."""
         records = sum(1 for _ in self.root.glob("ac/*/*.json"))
-        sizes = [path.stat().st_size for path in self.root.glob("cas/*/*")]
+        kept = [*self.root.glob("cas/*/*"), *(path for path in self.root.glob("fetched/*/*/files/**/*") if path.is_file())]
+        sizes = [path.stat().st_size for path in kept]
         return records, len(sizes), sum(sizes)
 
     def clear(self) -> None:
         """Delete every entry. Records go first, so that an interruption leaves blobs without records and never the reverse."""
-        for part in ("ac", "history", "files", "cas", "tmp", "locks"):
+        for part in ("ac", "history", "files", "cas", "fetched", "tmp", "locks"):
             shutil.rmtree(self.root / part, ignore_errors=True)
             if (self.root / part).exists():
                 raise OSError(f"cannot delete {self.root / part}")
