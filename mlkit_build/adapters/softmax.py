@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from mlkit_build.adapters import FrozenModel, only, replace_output
-from mlkit_build.errors import ConfigError
+from mlkit_build.adapters import FrozenModel
+from mlkit_build.adapters.options import OutputOptions
+from mlkit_build.adapters.scores import append_scores
+from mlkit_build.adapters.stitching import chosen_output, unfit
 
 
-def adapt(model: FrozenModel) -> FrozenModel:
-    """Append a softmax over the last axis of the only output.
+def adapt(model: FrozenModel, options: OutputOptions) -> FrozenModel:
+    """Append a softmax over the last axis of an output.
 
     Raises:
-        ConfigError: There are several outputs, it has one class, or it is not floating point.
+        ConfigError: The output has one class, is not floating point, or is scores already.
     """
     import tensorflow as tf
 
-    output = only(model.signature.outputs, "output", "softmax")
+    output = chosen_output(model, options.output, "softmax")
     if not output.dtype.startswith("float") or not output.shape or output.shape[-1] < 2:
-        raise ConfigError(
-            f"adapters: softmax needs floating-point logits of at least two classes, found {output.name} "
-            f"{list(output.shape)} {output.dtype}",
-            "name the tensor of the logits in signature.outputs, or drop the adapter",
+        raise unfit(
+            "softmax",
+            "floating-point logits of at least two classes",
+            output,
+            "name the tensor of the logits in signature.outputs, put argmax_to_logits before it, or drop the adapter"
+            if output.dtype.startswith("int")
+            else "use sigmoid for a single score, or name the tensor of the logits in signature.outputs",
         )
-    return replace_output(model, output, lambda logits: tf.nn.softmax(logits, name="adapters/softmax"))
+    return append_scores(model, output, "softmax", tf.nn.softmax)
