@@ -2,59 +2,73 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import StageError
-from mlkit_build.signature import FrozenSignature
+from mlkit_build.signature import FrozenSignature, TensorSpec
 
-_UNSUPPORTED = re.compile(r"tf\.([A-Z]\w*)")
-"""Operators in the converter's messages; MLIR's own attributes, such as `tf.entry_function`, begin with a small letter."""
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
 
 
 def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Write `float.tflite`, with built-in operators only and the recipe's signature in it.
+    """Write `float.tflite`, with the recipe's signature in it.
+
+    It has built-in operators only, or, with the parameter `allow_select_ops`, TensorFlow's own (Flex) where there is no other.
 
     Raises:
-        StageError: TensorFlow's converter fails; names the operators where it does.
+        StageError: An operator does not convert, or TensorFlow's converter fails; names the operators and their nodes.
     """
-    import tensorflow as tf
+    from tensorflow.core.framework.graph_pb2 import GraphDef
 
+    from mlkit_build.graphs.operators import describe, unconvertible
+    from mlkit_build.graphs.operators_failure import explain_failure
     from mlkit_build.tflite import model as flatbuffer
     from mlkit_build.tflite.signatures import sign
 
+    select = bool(params.get("allow_select_ops", False))
     signature = FrozenSignature.read(inputs["signature.json"])
-    graph_def = tf.compat.v1.GraphDef.FromString(inputs["frozen_graph.pb"].read_bytes())
-    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
-    tensor = wrapped.graph.get_tensor_by_name
-    with wrapped.graph.as_default():
-        results = [tf.identity(tensor(spec.tensor), name=f"{spec.name}_output") for spec in signature.outputs]
-    function = wrapped.prune([tensor(spec.tensor) for spec in signature.inputs], results)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    graph_def = GraphDef.FromString(inputs["frozen_graph.pb"].read_bytes())
+    found = unconvertible(
+        graph_def, allow_select_ops=select, outputs=[spec.tensor.rpartition(":")[0] for spec in signature.outputs]
+    )
+    if found:
+        message, hint = describe(found, allow_select_ops=select)
+        for finding in found:
+            print(f"{finding.operator}: {', '.join(finding.nodes)}")
+        raise StageError(f"convert: {message}", hint)
     converted = outputs / "converted.tflite"
     try:
-        converted.write_bytes(converter.convert())
+        converted.write_bytes(convert_graph(graph_def, signature, allow_select_ops=select))
     except Exception as error:
-        raise _explained(error) from error
+        import traceback
+
+        traceback.print_exc()
+        message, hint = explain_failure(error, graph_def, allow_select_ops=select)
+        raise StageError(f"convert: {message}", hint) from error
     model = flatbuffer.read(converted)
     converted.unlink()
     sign(model, signature)
     flatbuffer.write(model, outputs / "float.tflite")
 
 
-def _explained(error: Exception) -> StageError:
-    import traceback
+def convert_graph(graph_def: GraphDef, signature: FrozenSignature, *, allow_select_ops: bool = False) -> bytes:
+    """Return the flatbuffer that TensorFlow's converter makes of the graph; inputs and outputs keep the signature's order."""
+    import tensorflow as tf
 
-    traceback.print_exc()
-    text = str(error)
-    operators = sorted(set(_UNSUPPORTED.findall(text)))
-    if operators:
-        return StageError(
-            f"convert: these operators have no LiteRT counterpart: {', '.join(operators)}",
-            "cut the graph before them with signature.outputs or after them with signature.inputs, or express them with others",
-        )
-    lines = [line for line in text.splitlines() if line.strip()]
-    return StageError(f"convert: TensorFlow's converter failed: {lines[0] if lines else type(error).__name__}")
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+
+    def tensor(spec: TensorSpec) -> Any:
+        return wrapped.graph.get_tensor_by_name(spec.tensor)
+
+    with wrapped.graph.as_default():
+        results = [tf.identity(tensor(spec), name=f"{spec.name}_output") for spec in signature.outputs]
+    function = wrapped.prune([tensor(spec) for spec in signature.inputs], results)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if allow_select_ops:
+        converter.target_spec.supported_ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
+    model: bytes = converter.convert()
+    return model

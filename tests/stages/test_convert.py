@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from mlkit_build.errors import StageError
-from mlkit_build.signature import FrozenSignature
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.convert import convert
 from mlkit_build.tflite import model as flatbuffer
 from tests.sources.tf1 import digits, request, run_graph
-from tests.stages.built import TWO, converted, frozen, interpreted, pictures, two_inputs
+from tests.stages.built import TWO, converted, frozen, interpreted, pictures, two_inputs, weights
 from tests.stages.conftest import Built
 
 
@@ -84,12 +85,91 @@ def test_converting_twice_gives_the_same_bytes(built: Built, tmp_path: Path) -> 
 def test_an_operator_without_a_counterpart_is_named_with_what_to_do(tmp_path: Path) -> None:
     def special(tf1: Any) -> None:
         x = tf1.placeholder("float32", [1, 3], name="x")
-        tf1.identity(tf1.digamma(x) + tf1.linalg.inv(tf1.linalg.diag(x)), name="y")
+        tf1.identity(tf1.digamma(x, name="a") + tf1.linalg.inv(tf1.linalg.diag(x), name="b"), name="y")
 
     with pytest.raises(StageError) as caught:
         converted(frozen(special, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
-    assert caught.value.message == "convert: these operators have no LiteRT counterpart: Digamma, MatrixInverse"
-    assert "signature.outputs" in caught.value.hint
+    assert caught.value.message == "convert: these operators have no LiteRT counterpart: Digamma (a); MatrixInverse (b)"
+    assert "convert.allow_select_ops=true would not help with Digamma" in caught.value.hint
+
+
+def inverse(tf1: Any) -> None:
+    """Build [1, 3] -> [1, 3, 3] with a matrix inverse, which only TensorFlow's own kernel computes."""
+    x = tf1.placeholder("float32", [1, 3], name="x")
+    h = tf1.matmul(x, tf1.constant(weights(3, 3)), name="h")
+    tf1.identity(tf1.linalg.inv(tf1.linalg.diag(h) + tf1.eye(3), name="inverse"), name="y")
+
+
+INVERSE = request({"x": "x:0"}, {"y": "y:0"})
+
+
+def test_without_select_ops_a_model_that_needs_them_is_refused_and_told_of_them(tmp_path: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        converted(frozen(inverse, INVERSE, tmp_path), tmp_path)
+    assert caught.value.message == "convert: this operator has no LiteRT counterpart: MatrixInverse (inverse)"
+    assert "signature.outputs: {" in caught.value.hint
+    assert "for target=custom, convert.allow_select_ops=true keeps it" in caught.value.hint
+
+
+def test_with_select_ops_tensorflows_own_operator_is_in_the_model(tmp_path: Path) -> None:
+    files = frozen(inverse, INVERSE, tmp_path)
+    convert({"allow_select_ops": True}, files, tmp_path)
+    model = flatbuffer.read(tmp_path / "float.tflite")
+    assert "FlexMatrixInverse" in {flatbuffer.operator_name(code) for code in model.operatorCodes}
+    assert model.signatureDefs[0].signatureKey == b"serving_default"
+
+
+def test_select_ops_do_not_help_an_operator_they_lack(tmp_path: Path) -> None:
+    def special(tf1: Any) -> None:
+        tf1.digamma(tf1.placeholder("float32", [1, 3], name="x"), name="y")
+
+    files = frozen(special, INVERSE, tmp_path)
+    with pytest.raises(StageError) as caught:
+        convert({"allow_select_ops": True}, files, tmp_path)
+    assert "neither a LiteRT counterpart nor a kernel for convert.allow_select_ops: Digamma (y)" in caught.value.message
+
+
+def test_an_operator_that_converts_in_other_types_only_is_named_with_its_node(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def double(tf1: Any) -> None:
+        x = tf1.placeholder("float64", [1, 3], name="x")
+        with tf1.name_scope("wave"):
+            h = tf1.sin(x, name="sine")
+        tf1.identity(h, name="y")
+
+    with pytest.raises(StageError) as caught:
+        converted(frozen(double, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
+    assert caught.value.message == "convert: this operator has no LiteRT counterpart: Sin (wave/sine)"
+    assert "it converts for float32, not for float64 as here: (tensor<1x3xf64>) -> tensor<1x3xf64>" in caught.value.hint
+    log = capfd.readouterr().err
+    assert "'tf.Sin' op is neither a custom op nor a flex op" in log
+    assert "TF Select ops: Sin" in log
+
+
+def test_a_list_of_unknown_element_shape_is_named_with_what_to_do(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder("float32", [4, 3], name="x")
+        with tf.name_scope("rnn"):
+            empty = tf.raw_ops.TensorListReserve(element_shape=-1, num_elements=4, element_dtype=tf.float32, name="list")
+            _, filled = tf.while_loop(
+                lambda step, _: step < 4,
+                lambda step, items: (step + 1, tf.raw_ops.TensorListSetItem(input_handle=items, index=step, item=x[: step + 1])),
+                [0, empty],
+            )
+        tf.raw_ops.TensorListGetItem(input_handle=filled, index=2, element_shape=[-1, 3], element_dtype=tf.float32, name="item")
+        tf.reduce_sum(graph.get_tensor_by_name("item:0"), keepdims=True, name="y")
+    files = {"frozen_graph.pb": tmp_path / "frozen_graph.pb", "signature.json": tmp_path / "signature.json"}
+    files["frozen_graph.pb"].write_bytes(graph.as_graph_def().SerializeToString())
+    signature = FrozenSignature((TensorSpec("x", "x:0", (4, 3), "float32"),), (TensorSpec("y", "y:0", (1, 1), "float32"),))
+    signature.write(files["signature.json"])
+    with pytest.raises(StageError) as caught:
+        convert({}, files, tmp_path)
+    assert caught.value.message.startswith("convert: a loop keeps a list whose elements have no static shape: ")
+    assert "rnn/list" in caught.value.message
+    assert "signature.inputs" in caught.value.hint
 
 
 def test_the_float_model_has_builtin_operators_of_float_type_only(built: Built) -> None:
