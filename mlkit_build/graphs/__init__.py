@@ -3,8 +3,8 @@
 from mlkit_build.graphs.branches import take_known_branches
 from mlkit_build.graphs.canonical import canonical_form
 from mlkit_build.graphs.dropout import switch_off_dropout
+from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor, LoadedGraph, OpenedModel
 from mlkit_build.graphs.surgery import (
-    LoadedGraph,
     TensorName,
     constant_node,
     find_tensor,
@@ -14,7 +14,10 @@ from mlkit_build.graphs.surgery import (
 )
 
 __all__ = [
+    "DeclaredSignature",
+    "DeclaredTensor",
     "LoadedGraph",
+    "OpenedModel",
     "TensorName",
     "canonical_form",
     "constant_node",

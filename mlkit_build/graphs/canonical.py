@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mlkit_build.graphs.functions import Library, functions_of, library_of
 from mlkit_build.graphs.surgery import TensorName, needed_nodes, without_training_marks
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
 
+_TRACED = re.compile(r"^(__inference_|__forward_)+|(_\d+)+$")
+"""What the tracer adds to a function's name."""
+
+
 def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphDef:
-    """Return only what `outputs` need, inputs before users, with the functions in use sorted by name.
+    """Return only what `outputs` need, inputs before users, with the functions in use.
 
     The order follows the edges from the outputs, so that it does not depend on how the source listed its nodes, and
     `GraphDef.SerializeToString(deterministic=True)` of the result depends on the computation alone.
@@ -25,17 +31,26 @@ def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphD
     result.versions.producer = graph_def.versions.producer
     result.versions.min_consumer = graph_def.versions.min_consumer
     result.node.extend(nodes[name] for name in needed_nodes(nodes, [output.node for output in outputs]))
-    library = {function.signature.name: function for function in clean.library.function}
-    used: set[str] = set()
-    waiting = list(result.node)
-    while waiting:
-        node = waiting.pop()
-        names = [node.op] + [
-            function.name for value in node.attr.values() for function in (value.func, *value.list.func) if function.name
-        ]
-        for name in names:
-            if name in library and name not in used:
-                used.add(name)
-                waiting.extend(library[name].node_def)
-    result.library.function.extend(library[name] for name in sorted(used))
+    _add_functions(result, library_of(clean))
     return result
+
+
+def _add_functions(graph_def: GraphDef, library: Library) -> None:
+    """Add the functions that the nodes use, under names that tell their order of use: the tracer's numbers depend on what the
+    process traced before."""
+    names: dict[str, str] = {}
+    waiting = list(graph_def.node)
+    for node in waiting:  # grows while it is walked
+        for used in [node.op, *functions_of(node)]:
+            if used in library and used not in names:
+                names[used] = f"{_TRACED.sub('', used)}_{len(names)}"
+                waiting.extend(library[used].node_def)
+    for node in waiting:
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            for function in (value.func, *value.list.func):
+                if function.name in names:
+                    function.name = names[function.name]
+    for old, new in names.items():
+        library[old].signature.name = new
+        graph_def.library.function.append(library[old])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,21 +29,6 @@ CONTROL_FLOW_V1 = {
 }
 VARIABLES = {"Variable", "VariableV2", "VarHandleOp"}
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2"}
-
-
-@dataclass(frozen=True)
-class LoadedGraph:
-    """A source, opened.
-
-    Attributes:
-        graph_def: The graph as its author saved it.
-        variable: Variable node name -> its value. Raises SourceError when it has none, with the reason.
-        origin: The file to name in messages.
-    """
-
-    graph_def: GraphDef
-    variable: Callable[[str], NDArray[Any]]
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -113,24 +98,55 @@ def without_training_marks(graph_def: GraphDef) -> GraphDef:
     """Return a copy free of what only its training session needed.
 
     Devices and colocation name machines and nodes that are not here; `_output_shapes` contradicts pinned shapes and fails
-    to import on graphs with BatchNorm. Control inputs order side effects, of which inference has none - except in graphs
-    with control flow v1, where they say which branch a constant lives in.
+    to import on graphs with BatchNorm; other attributes with an underscore steer TensorFlow's own optimizers, and some are
+    drawn at random. Control inputs order side effects, of which inference has none - except in graphs with control flow v1,
+    where they say which branch a constant lives in.
     """
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
     clean = GraphDef()
     clean.CopyFrom(graph_def)
     keep_control = any(node.op in CONTROL_FLOW_V1 for node in clean.node)
+    for function in clean.library.function:
+        _drop_private(function.attr)
+        function.arg_attr.clear()
+        function.resource_arg_unique_id.clear()
+        for node in function.node_def:
+            _unmark(node)
+    del clean.library.gradient[:]
     for node in clean.node:
-        node.device = ""
-        for attribute in ("_output_shapes", "_class"):
-            node.attr.pop(attribute, None)
-        node.ClearField("experimental_debug_info")
+        _unmark(node)
         if not keep_control:
             data = [item for item in node.input if not item.startswith("^")]
             del node.input[:]
             node.input.extend(data)
     return clean
+
+
+def with_all_attributes(graph_def: GraphDef) -> GraphDef:
+    """Return the graph, changed in place, with every attribute that its author left at its default (`strip_default_attrs`).
+
+    Graphs that mean the same are then spelled the same, and nodes can be looked at and run without their definition.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    for node in [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]:
+        definition = op_def_registry.get(node.op)
+        for attribute in definition.attr if definition is not None else ():
+            if attribute.HasField("default_value") and attribute.name not in node.attr:
+                node.attr[attribute.name].CopyFrom(attribute.default_value)
+    return graph_def
+
+
+def _unmark(node: NodeDef) -> None:
+    node.device = ""
+    node.ClearField("experimental_debug_info")
+    _drop_private(node.attr)
+
+
+def _drop_private(attributes: Any) -> None:
+    for name in [name for name in attributes if name.startswith("_")]:
+        del attributes[name]
 
 
 def constant_node(name: str, value: NDArray[Any]) -> NodeDef:

@@ -1,63 +1,161 @@
-"""Values in place of variables: what freezing is about. Reference variables, resource variables, and embedding lookups."""
+"""Values in place of variables: what freezing is about. Reference variables, resource variables, embedding lookups, and the
+functions of loops and branches that are handed a variable."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mlkit_build.errors import SourceError
-from mlkit_build.graphs.surgery import VARIABLES, LoadedGraph, TensorName, constant_node
+from mlkit_build.graphs.functions import Library
+from mlkit_build.graphs.loaded import LoadedGraph
+from mlkit_build.graphs.surgery import VARIABLES, TensorName, constant_node
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+_READERS = ("ReadVariableOp", "Identity", "ResourceGather")
+_LOOPS = ("While", "StatelessWhile")
+_FIRST_PASSED = {"If": 1, "StatelessIf": 1, "Case": 1, "StatelessCase": 1}
+"""Operators whose first inputs do not reach their functions: a branch's condition."""
 
-def put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGraph) -> None:
+
+def put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGraph, library: Library) -> None:
     """Replace variables by their values, and what reads them by what reads a constant, in place.
 
     Args:
         needed: The nodes between inputs and outputs, in order; a lookup adds its axis.
         nodes: Every node by name.
         loaded: Where the values come from.
+        library: The functions; those that are handed a variable get a version that takes its value.
 
     Raises:
         SourceError: A variable has no value, or is used in a way that a constant cannot stand for.
     """
-    handles = set()
+    handles: dict[str, int] = {}
     for name in needed:
         node = nodes[name]
         if node.op in VARIABLES:
+            value = constant_node(name, loaded.variable(name))
             if node.op == "VarHandleOp":
-                handles.add(name)
-            nodes[name] = constant_node(name, loaded.variable(name))
-    for name in list(needed) if handles else ():
-        node = nodes[name]
-        read = [TensorName.parse(item).node for item in node.input]
-        if not handles.intersection(read):
-            continue
-        if node.op in ("ReadVariableOp", "Identity"):
+                handles[name] = value.attr["dtype"].type
+            nodes[name] = value
+    if not handles:
+        return
+    values = _Values(library, loaded.origin)
+    for name in list(needed):
+        axis = values.put(nodes[name], handles)
+        if axis is not None:
+            nodes[axis.name] = axis
+            needed.insert(needed.index(name), axis.name)
+
+
+class _Values:
+    """Makes nodes and functions that held handles hold values."""
+
+    def __init__(self, library: Library, origin: str) -> None:
+        self._library = library
+        self._origin = origin
+        self._made: dict[tuple[str, tuple[tuple[int, int], ...]], str] = {}
+
+    def put(self, node: NodeDef, handles: dict[str, int], separator: str = ":0") -> NodeDef | None:
+        """Change the node in place where it reads one of `handles` (tensor's node -> type); return a node to add, or None.
+
+        Handles that it passes on are added to `handles`.
+        """
+        read = [TensorName.parse(item).node if separator == ":0" else item for item in node.input if not item.startswith("^")]
+        taken = {index: handles[item] for index, item in enumerate(read) if item in handles}
+        if not taken:
+            return None
+        if node.op in _READERS:
+            kind = taken[0]
             if node.op == "Identity":
-                handles.add(name)
-            nodes[name] = reader_node("Identity", node, "dtype" if node.op == "ReadVariableOp" else "T", nodes[read[0]])
-        elif node.op == "ResourceGather":
-            axis = f"{name}/axis"
-            gather = reader_node("GatherV2", node, "dtype", nodes[read[0]])
-            nodes[axis] = constant_node(axis, np.array(0, np.int32))
-            del gather.input[:]
-            gather.input.extend([*node.input, axis])
-            gather.attr["Tparams"].type = gather.attr.pop("T").type
-            gather.attr["Tindices"].CopyFrom(node.attr["Tindices"])
-            gather.attr["Taxis"].type = nodes[axis].attr["dtype"].type
-            gather.attr["batch_dims"].i = node.attr["batch_dims"].i
-            nodes[name] = gather
-            needed.insert(needed.index(name), axis)
-        else:
+                handles[node.name if separator == ":0" else f"{node.name}:output:0"] = kind
+            if node.op == "ResourceGather":
+                return _gather(node, kind)
+            node.op = "Identity"
+            node.attr.clear()
+            node.attr["T"].type = kind
+            return None
+        functions = [value.func for value in node.attr.values() if value.func.name in self._library]
+        functions += [function for value in node.attr.values() for function in value.list.func if function.name in self._library]
+        if not functions:
             raise SourceError(
-                f"source.path: {loaded.origin}: the operator {node.op} ({name}) uses the variable {read[0]!r} in a way that "
-                "cannot be frozen from a checkpoint",
-                "export the model's inference graph, without training operators and functions over variables",
+                f"source.path: {self._origin}: the operator {node.op} ({node.name}) uses the variable {read[min(taken)]!r} in a "
+                "way that cannot be frozen",
+                "export the model's inference graph, without training operators",
             )
+        skipped = _FIRST_PASSED.get(node.op, 0)
+        passed = {index - skipped: kind for index, kind in taken.items()}
+        for function in functions:
+            function.name = self._function(function.name, passed)
+        for attribute in ("T", "Tin"):
+            if attribute in node.attr:
+                for index, kind in passed.items():
+                    node.attr[attribute].list.type[index] = kind
+        if node.op in _LOOPS and "output_shapes" in node.attr:
+            for index in passed:  # a handle has a scalar's shape, its value has its own
+                if index < len(node.attr["output_shapes"].list.shape):
+                    node.attr["output_shapes"].list.shape[index].Clear()
+                    node.attr["output_shapes"].list.shape[index].unknown_rank = True
+        return None
+
+    def _function(self, name: str, values: Mapping[int, int]) -> str:
+        """Return the name of the function that takes values where `name` takes handles: position -> type.
+
+        It has the old name with another number behind it; the canonical form counts them anew.
+        """
+        key = (name, tuple(sorted(values.items())))
+        if key in self._made:
+            return self._made[key]
+        made = f"{name}_{len(self._library)}"
+        self._made[key] = made
+        function = type(self._library[name])()
+        function.CopyFrom(self._library[name])
+        function.signature.name = made
+        arguments = function.signature.input_arg
+        held = {arguments[index].name: kind for index, kind in values.items() if index < len(arguments)}
+        for index, kind in values.items():
+            if index < len(arguments):
+                arguments[index].type = kind
+                arguments[index].ClearField("handle_data")
+        nodes = []
+        renamed = {}
+        for node in function.node_def:
+            was = node.op
+            axis = self.put(node, held, separator="")
+            nodes += [axis, node] if axis is not None else [node]  # TensorFlow insists on inputs before users
+            if was == "ReadVariableOp" and node.op == "Identity":
+                renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
+        del function.node_def[:]
+        function.node_def.extend(nodes)
+        for node in function.node_def:
+            for index, item in enumerate(node.input):
+                node.input[index] = renamed.get(item, item)
+        for result in function.signature.output_arg:
+            source = renamed.get(function.ret[result.name], function.ret[result.name])
+            function.ret[result.name] = source
+            if source in held:
+                result.type = held[source]
+                result.ClearField("handle_data")
+        self._library[made] = function
+        return made
+
+
+def _gather(node: NodeDef, kind: int) -> NodeDef:
+    """Make the lookup in a variable a lookup in a constant; return its axis."""
+    axis = constant_node(f"{node.name}/axis", np.array(0, np.int32))
+    indices, batch_dims = node.attr["Tindices"].type, node.attr["batch_dims"].i
+    node.op = "GatherV2"
+    node.attr.clear()
+    node.attr["Tparams"].type = kind
+    node.attr["Tindices"].type = indices
+    node.attr["Taxis"].type = axis.attr["dtype"].type
+    node.attr["batch_dims"].i = batch_dims
+    node.input.insert(2, axis.name)
+    return axis
 
 
 def reader_node(op: str, node: NodeDef, attribute: str, value: NodeDef) -> NodeDef:

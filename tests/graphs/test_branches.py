@@ -8,7 +8,7 @@ import pytest
 
 from mlkit_build.recipe import Tf1Checkpoint
 from mlkit_build.sources import tf1_checkpoint
-from mlkit_build.stages.freeze import freeze_graph
+from mlkit_build.stages.freeze import freeze_graph, freeze_model
 from tests.sources.tf1 import constants_only, digits, loaded, request, run_frozen, save, session
 
 
@@ -76,7 +76,7 @@ def test_a_cond_on_data_keeps_both_branches() -> None:
         np.testing.assert_array_equal(run_frozen(model, {"x": x})[0], expected)
 
 
-def test_a_while_loop_is_left_alone() -> None:
+def test_a_while_loop_is_no_branch_and_is_unrolled() -> None:
     def build(tf1: Any) -> None:
         x = tf1.placeholder("float32", [1, 3], name="x")
         _, y = tf1.while_loop(lambda i, _: i < 4, lambda i, v: (i + 1, v * 2.0), [tf1.constant(0), x])
@@ -85,7 +85,7 @@ def test_a_while_loop_is_left_alone() -> None:
     x = digits(1, [3])
     graph_def, (expected,) = constants_only(build, {"x:0": x}, ["y:0"])
     model = freeze_graph(loaded(graph_def), request({"x": "x:0"}, {"y": "y:0"}))
-    assert "LoopCond" in operators(model)
+    assert not {"LoopCond", "Merge", "Switch"} & set(operators(model))
     np.testing.assert_array_equal(run_frozen(model, {"x": x})[0], expected)
 
 
@@ -132,6 +132,6 @@ def test_batch_normalization_under_a_cond_on_is_training_freezes_to_inference(tm
         prefix = save(running, tmp_path / "model" / "net")
     files = tf1_checkpoint.files(Tf1Checkpoint(path=str(prefix)), tmp_path)
     constants = {"is_training:0": False} if predicate == "a constant" else {}
-    model = freeze_graph(tf1_checkpoint.load(files), request({"x": "x:0"}, {"y": "y:0"}, constants))
+    model = freeze_model(tf1_checkpoint.load(files, Tf1Checkpoint()), request({"x": "x:0"}, {"y": "y:0"}, constants))
     assert not operators(model) & {"Switch", "RefSwitch", "Merge", "AssignSub"}
     np.testing.assert_allclose(run_frozen(model, {"x": x})[0], expected, atol=1e-6)

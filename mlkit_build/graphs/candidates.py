@@ -1,0 +1,228 @@
+"""Guesses at what a graph without a signature takes and returns, ranked, for messages and for graphs where only one guess is
+possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor, Shape
+from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES, TensorName, needed_nodes
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+_FED_BY_A_PIPELINE = (
+    "IteratorGetNext",
+    "QueueDequeue",
+    "QueueDequeueMany",
+    "QueueDequeueManyV2",
+    "QueueDequeueUpToV2",
+    "QueueDequeueV2",
+)
+_BESIDE = ("Save", "Restore", "Assign", "Resource", "Apply", "Summary", "Initialize", "IsVariable", "Queue", "Lookup", "Random")
+_NO_RESULT = ("NoOp", "Const", "Placeholder", "Assert", "Shape", "ShapeN", "Rank", "Size", "PlaceholderWithDefault")
+_SCOPES = ("gradients", "save", "save_1", "init", "report_uninitialized_variables", "summaries")
+_LOSS = re.compile(r"cross_entropy|CrossEntropy|(^|/)loss|[Rr]egularizer|random_uniform|AssignMovingAvg|/moments/|/while/")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What could be meant, the likeliest first.
+
+    Attributes:
+        inputs: Placeholders, and what an input pipeline gives.
+        outputs: Tensors that nothing of the model's own forward computation reads.
+        choices: Placeholders that look like switches of the training: to be given a constant.
+    """
+
+    inputs: tuple[DeclaredTensor, ...]
+    outputs: tuple[DeclaredTensor, ...]
+    choices: tuple[DeclaredTensor, ...]
+
+    def signature(self) -> DeclaredSignature | None:
+        """Return the one signature that is possible, or None."""
+        if len(self.inputs) == len(self.outputs) == 1 and not self.choices:
+            return DeclaredSignature("", self.inputs, self.outputs)
+        return None
+
+    def as_recipe(self, indent: str = "  ") -> str:
+        """Return the candidates as YAML to paste: the likeliest ones, the others as comments."""
+        lines = ["signature:", "  inputs:"]
+        lines += _entries(self.inputs, "input", shape=True) or ["    # no placeholder: name a tensor to cut the graph at"]
+        lines += ["  outputs:", *_entries(self.outputs, "output", shape=False)]
+        if self.choices:
+            lines.append("  constants:")
+            lines += [f'    "{spec.tensor}": {_text(self.likely_value(spec))}  # {spec.dtype}' for spec in self.choices[:_SHOWN]]
+        return "\n".join(indent + line for line in lines)
+
+    def likely_value(self, spec: DeclaredTensor) -> bool | float | int:
+        """Return what a switch of the training is at inference: false, or a keep probability of 1."""
+        return False if spec.dtype == "bool" else 1.0 if spec.dtype.startswith("float") else 0
+
+
+def signature_lines(signature: DeclaredSignature) -> list[str]:
+    """Return a declared signature as YAML lines, with an open batch pinned to 1."""
+    return [
+        "signature:",
+        "  inputs:",
+        *(line for spec in signature.inputs for line in _entries((spec,), spec.name, shape=True)),
+        "  outputs:",
+        *(line for spec in signature.outputs for line in _entries((spec,), spec.name, shape=False)),
+    ]
+
+
+def _entries(specs: Sequence[DeclaredTensor], word: str, shape: bool) -> list[str]:
+    lines = []
+    for index, spec in enumerate(specs[:_SHOWN]):
+        stated = f", shape: [{', '.join(_pinned(spec.shape))}]" if shape and spec.shape else ""
+        known = "?" if spec.shape is None else str([size if size is not None else "?" for size in spec.shape]).replace("'", "")
+        mark = "" if index == 0 else "# "
+        lines.append(f'    {mark}{word}: {{tensor: "{spec.tensor}"{stated}}}  # {spec.dtype} {known}')
+    if len(specs) > _SHOWN:
+        lines.append(f"    # and {len(specs) - _SHOWN} more")
+    return lines
+
+
+def _pinned(shape: Shape) -> list[str]:
+    return ["1" if index == 0 and size is None else str(size if size is not None else "...") for index, size in enumerate(shape)]
+
+
+def _text(value: bool | float | int) -> str:
+    return str(value).lower()
+
+
+def candidates(graph_def: GraphDef) -> Candidates:
+    """Rank the graph's possible inputs and outputs."""
+    nodes = {node.name: node for node in graph_def.node}
+    fed = [_placeholder(node, graph_def) for node in graph_def.node if node.op in PLACEHOLDERS]
+    fed += [
+        DeclaredTensor(f"{_short(name.node)}_{name.index}", str(name), None, "?")
+        for name in _read_tensors(nodes)
+        if nodes[name.node].op in _FED_BY_A_PIPELINE
+    ]
+    depends = _dependences(nodes, fed)
+    alone = {spec.tensor: sum(mask == 1 << index for mask in depends.values()) for index, spec in enumerate(fed)}
+    fed.sort(key=lambda spec: (-_rank(spec), -alone[spec.tensor]))
+    # Beside a tensor of pixels or features, one number is a switch of the training, such as a keep probability.
+    choices = [spec for spec in fed[1:] if _is_choice(spec)]
+    inputs = [spec for spec in fed if spec not in choices]
+    return Candidates(tuple(inputs), tuple(_outputs(nodes, graph_def, inputs)), tuple(choices))
+
+
+def _placeholder(node: NodeDef, graph_def: GraphDef) -> DeclaredTensor:
+    from tensorflow import as_dtype
+
+    shape = node.attr["shape"].shape
+    unknown = shape.unknown_rank or "shape" not in node.attr or (not shape.dim and graph_def.versions.producer <= 21)
+    sizes = None if unknown else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+    return DeclaredTensor(_short(node.name), f"{node.name}:0", sizes, as_dtype(node.attr["dtype"].type).name)
+
+
+def _short(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _is_choice(spec: DeclaredTensor) -> bool:
+    single = spec.shape is None or spec.shape == ()
+    return spec.dtype == "bool" or (single and spec.dtype.startswith("float"))
+
+
+def _rank(spec: DeclaredTensor) -> int:
+    if spec.dtype == "bool" or spec.shape == ():
+        return 0
+    if spec.shape is None:
+        return 1
+    image = len(spec.shape) == 4 and (spec.shape[-1] in (1, 3) or spec.shape[1] in (1, 3))
+    floating = spec.dtype.startswith("float") or spec.dtype == "uint8"
+    return 1 + 10 * image + 2 * len(spec.shape) + floating
+
+
+def _read_tensors(nodes: Mapping[str, NodeDef]) -> list[TensorName]:
+    read = {str(TensorName.parse(item)) for node in nodes.values() for item in node.input if not item.startswith("^")}
+    return [TensorName.parse(text) for text in sorted(read) if TensorName.parse(text).node in nodes]
+
+
+def _beside_the_model(node: NodeDef) -> bool:
+    """Return whether the node serves training, saving or initializing, or gives no more than a shape."""
+    scope = node.name.split("/", 1)[0]
+    if scope in _SCOPES or "/Initializer/" in node.name or _LOSS.search(node.name):
+        return True
+    if node.op in (*_NO_RESULT, *CONTROL_FLOW_V1, *VARIABLES) and node.op not in ("Exit", "Merge"):
+        return True
+    return any(word in node.op for word in _BESIDE) and node.op != "ResourceGather"
+
+
+def _dependences(nodes: Mapping[str, NodeDef], inputs: Sequence[DeclaredTensor]) -> dict[str, int]:
+    """Return for each node the set of inputs that it depends on, one bit for each."""
+    sources = {TensorName.parse(spec.tensor).node: 1 << index for index, spec in enumerate(inputs)}
+    order = needed_nodes(nodes, list(nodes), control=False)
+    depends: dict[str, int] = dict.fromkeys(order, 0)
+    changed = True
+    while changed:  # once more for every loop in a loop
+        changed = False
+        for name in order:
+            mask = sources.get(name, 0)
+            for item in nodes[name].input:
+                if not item.startswith("^"):
+                    mask |= depends.get(TensorName.parse(item).node, 0)
+            changed |= mask != depends[name]
+            depends[name] = mask
+        changed &= any(node.op in CONTROL_FLOW_V1 for node in nodes.values())
+    return depends
+
+
+def _outputs(nodes: Mapping[str, NodeDef], graph_def: GraphDef, inputs: Sequence[DeclaredTensor]) -> list[DeclaredTensor]:
+    """Return what the model's own computation ends in.
+
+    With labels beside the images, that is what depends on the images and on nothing else.
+    """
+    depends = _dependences(nodes, inputs)
+    forward = {name: mask for name, mask in depends.items() if mask and not _beside_the_model(nodes[name])}
+    alone = {name for name, mask in forward.items() if mask == 1}
+    kept = alone if len(inputs) > 1 and len(alone) > 1 else set(forward)
+    kept -= {TensorName.parse(spec.tensor).node for spec in inputs}
+    read = {TensorName.parse(item).node for name in kept for item in nodes[name].input if not item.startswith("^")}
+    ends = [name for name in kept if name not in read]
+    # Whoever ends in the best class has its scores right before it.
+    ends += [TensorName.parse(nodes[name].input[0]).node for name in ends if nodes[name].op in ("ArgMax", "TopKV2")]
+    ends = [name for name in dict.fromkeys(ends) if name in kept]
+    longest = {name: len(needed_nodes(nodes, [name], control=False)) for name in ends}
+    ends.sort(key=lambda name: (_looks_minor(nodes[name]), -_looks_like_scores(nodes[name]), -longest[name], name))
+    described = _described(graph_def, [f"{name}:0" for name in ends[: 2 * _SHOWN]])
+    return [described.get(f"{name}:0", DeclaredTensor(_short(name), f"{name}:0", None, "?")) for name in ends]
+
+
+def _looks_minor(node: NodeDef) -> bool:
+    return node.op in ("ArgMax", "TopKV2", "Equal") or "accuracy" in node.name.lower()
+
+
+def _looks_like_scores(node: NodeDef) -> int:
+    return {"Softmax": 3, "Sigmoid": 3, "LogSoftmax": 2, "Identity": 1, "BiasAdd": 1, "Add": 1, "AddV2": 1}.get(node.op, 0)
+
+
+def _described(graph_def: GraphDef, tensors: list[str]) -> dict[str, DeclaredTensor]:
+    """Return what TensorFlow knows of the tensors; nothing where it refuses the graph."""
+    import tensorflow as tf
+
+    from mlkit_build.graphs.surgery import without_training_marks
+
+    clean = without_training_marks(graph_def)
+    nodes = {node.name: node for node in clean.node}
+    needed = set(needed_nodes(nodes, [TensorName.parse(tensor).node for tensor in tensors]))
+    part = type(clean)(versions=clean.versions, library=clean.library)
+    part.node.extend(node for node in clean.node if node.name in needed)
+    with tf.Graph().as_default():
+        try:
+            found = tf.graph_util.import_graph_def(part, return_elements=tensors, name="")
+        except (ValueError, KeyError):
+            return {}
+    described = {}
+    for tensor, item in zip(tensors, found, strict=True):
+        shape = None if item.shape.rank is None else tuple(item.shape.as_list())
+        described[tensor] = DeclaredTensor(_short(TensorName.parse(tensor).node), tensor, shape, item.dtype.base_dtype.name)
+    return described

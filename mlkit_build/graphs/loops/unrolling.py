@@ -1,0 +1,115 @@
+"""A loop step by step: what its body computes is written once for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mlkit_build.errors import StageError
+from mlkit_build.graphs.loops.emitter import same
+from mlkit_build.graphs.loops.structure import Region
+from mlkit_build.graphs.loops.values import Known, Nothing, Symbol, Value
+
+if TYPE_CHECKING:
+    from mlkit_build.graphs.loops.interpreter import Interpreter
+
+ENDLESS = 100_000
+"""Steps after which a loop whose condition never becomes false is taken for an endless one."""
+
+_LIMIT_HINT = "unroll it all the same with freeze.unroll=always, or shorten the sequence with signature.inputs.<name>.shape"
+_DATA_HINT = "pin what it depends on (signature.inputs.<name>.shape, signature.constants), or cut the graph at the loop"
+
+
+class NotUnrolled(Exception):  # noqa: N818 - a decision, not an error
+    """A loop cannot be unrolled, or is not to be; says why, and what would help."""
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+class Unrolling:
+    """One loop on its way to a row of steps.
+
+    Where data end a loop that has a greatest number of steps all the same (`maximum_iterations`, a padded sequence), and
+    unrolling is insisted on, every step is computed, and the values of the last one that counts are selected.
+    """
+
+    def __init__(self, interpreter: Interpreter, region: Region, starts: Mapping[str, Value]) -> None:
+        self.interpreter = interpreter
+        self.emitter = interpreter.emitter
+        self.region = region
+        self.running = dict(starts)
+        self.results = self.running
+        self.active: Symbol | None = None
+        """Whether the loop still runs, where data decide."""
+
+    def write(self) -> dict[str, Value]:
+        """Write the loop; return its variables' values after it.
+
+        Raises:
+            NotUnrolled: The number of steps depends on data, or a limit was reached.
+            StageError: It never ends.
+        """
+        if self.interpreter.limits.steps == 0:
+            raise NotUnrolled("freeze.unroll is never", "try freeze.unroll=auto")
+        early = set(self.region.condition_units)
+        rest = [unit for unit in self.region.units if unit not in early]
+        size, step = len(self.emitter.writer.nodes), 0
+        while True:
+            self.interpreter.enter_step(self.region, step, self.running)
+            self.interpreter.run(self.region.condition_units)
+            if not self._goes_on():
+                return self.results
+            self._check(step, len(self.emitter.writer.nodes) - size)
+            self.interpreter.run(rest)
+            self._advance(step)
+            step += 1
+
+    def _goes_on(self) -> bool:
+        """Return whether there may be another step."""
+        assert self.region.condition is not None
+        condition = self.interpreter.look_up(self.region.condition)
+        if isinstance(condition, Known):
+            return bool(condition.array)
+        if not isinstance(condition, Symbol):
+            raise NotUnrolled(condition.reason if isinstance(condition, Nothing) else "its condition is no tensor", _DATA_HINT)
+        if self.interpreter.limits.functional or not self._bounded():
+            raise NotUnrolled(f"its number of steps depends on {self.interpreter.cause(condition)}", _DATA_HINT)
+        name = self.interpreter.name(f"{self.region.scope}/active", self.region.frame)
+        together = condition if self.active is None else self.emitter.make("LogicalAnd", name, [self.active, condition])
+        assert isinstance(together, Symbol)
+        self.active = together
+        return True
+
+    def _bounded(self) -> bool:
+        """Return whether a part of the condition is known: it counts the steps, and will end the loop whatever data say."""
+        assert self.region.condition is not None
+        node = self.interpreter.nodes[self.region.condition.node]
+        parts = [self.interpreter.look_up(item) for item in self.interpreter.inputs[node.name]]
+        return node.op == "LogicalAnd" and any(isinstance(part, Known) for part in parts)
+
+    def _check(self, step: int, nodes: int) -> None:
+        limits = self.interpreter.limits
+        if step == (ENDLESS if limits.steps is None else limits.steps):
+            raise NotUnrolled(f"it has more than {step} steps", _LIMIT_HINT)
+        if limits.nodes is not None and nodes > limits.nodes:
+            raise NotUnrolled(f"unrolled it has more than {limits.nodes} operators", _LIMIT_HINT)
+
+    def _advance(self, step: int) -> None:
+        """Let the variables have their values of the next step."""
+        before = self.running
+        self.running = {variable.merge: self.interpreter.look_up(variable.following) for variable in self.region.variables}
+        if all(same(before[merge], value) for merge, value in self.running.items()):
+            raise StageError(f"freeze: the while loop {self.region.scope!r} never ends: step {step} changes nothing")
+        if self.active is None:
+            self.results = self.running
+            return
+        results = {}
+        for merge, value in self.running.items():
+            name = self.interpreter.name(merge, self.region.frame)
+            try:
+                results[merge] = self.interpreter.choose(self.active, value, self.results[merge], name)
+            except ValueError as error:
+                results[merge] = Nothing(f"data decide when the loop {self.region.scope!r} ends, and {error}")
+        self.results = results
