@@ -30,7 +30,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from pairing import Paired, judge, machine, paired, report
 
-from mlkit_build.build import build
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import builtin
 from mlkit_build.engine import OutputOf
@@ -38,6 +37,7 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.report.screens import Quiet
 from mlkit_build.stages.validate import evaluate
 from mlkit_build.store.disk import DiskStore
+from mlkit_build.workflow import build
 
 PROMISE = 1 / 3
 DATASET = builtin("recipes") / "mnist" / "data" / "mnist_test.npz"

@@ -93,10 +93,10 @@ def _verb(name: str, arguments: list[str], roots: Roots) -> ExitCode:
 
 def _build(overrides: list[str], roots: Roots) -> ExitCode:
     """Build one job."""
-    from mlkit_build.build import build
     from mlkit_build.config import compose
     from mlkit_build.engine.pool import Pool
     from mlkit_build.report.screens import screen
+    from mlkit_build.workflow import build
 
     try:
         job = compose(overrides, roots)
@@ -113,12 +113,12 @@ def _build(overrides: list[str], roots: Roots) -> ExitCode:
 
 def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
     """Build every job of a sweep; each becomes a row, and the exit code is the worst of them."""
-    from mlkit_build.build import build
     from mlkit_build.config import compose
     from mlkit_build.config.sweep import jobs
     from mlkit_build.engine.pool import Pool
     from mlkit_build.job import refused
     from mlkit_build.report.screens import screen
+    from mlkit_build.workflow import build
 
     ui = next((item.removeprefix("ui=") for item in reversed(overrides) if item.startswith("ui=")), "auto")
     shown = screen(ui if ui in ("plain", "rich", "json", "quiet") else "auto")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, Input, Npz, Recipe
+from mlkit_build.recipe import STATIC_MODES, AnySource, Input, Npz, Python, Recipe, Tf1Checkpoint
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
     CalibrateParams,
     ContractParams,
+    ConvertParams,
     EvaluateParams,
     FreezeInput,
     FreezeParams,
@@ -45,6 +47,11 @@ _KINDS = {
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
+
+Locate = Callable[[str, str | None, str], Path]
+"""(URL or path, sha256, field) -> where it is on this machine. Raises SourceError."""
+
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 Inputs = dict[str, Path | OutputOf]
 
@@ -76,22 +83,26 @@ class Files:
         return list(dict.fromkeys([*self.source.values(), *single]))
 
 
-def load(recipe: Recipe, folder: Path) -> Files:
+def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
     """Find the recipe's files.
+
+    Args:
+        folder: What the recipe's paths are relative to.
+        locate: Finds what a URL names.
 
     Raises:
         SourceError: One is missing, or cannot be looked at; names the field and the path.
     """
     try:
-        return _load(recipe, folder)
+        return _load(recipe, folder, locate)
     except OSError as error:
         raise SourceError(f"{error.filename}: cannot be read: {error.strerror}", "check the paths in the recipe") from error
 
 
-def _load(recipe: Recipe, folder: Path) -> Files:
+def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
     static = recipe.quantization.mode in STATIC_MODES
     return Files(
-        source=source(recipe.source.kind).files(recipe.source, folder),
+        source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
         dataset=_file("dataset.path", recipe.dataset, folder),
         calibration=_file("calibration.path", recipe.calibration if static else None, folder),
         labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
@@ -101,7 +112,7 @@ def _load(recipe: Recipe, folder: Path) -> Files:
 def actions(recipe: Recipe, files: Files) -> list[Action]:
     """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
     static = recipe.quantization.mode in STATIC_MODES
-    row = [_freeze(recipe, files), _contract(recipe, files), _convert()]
+    row = [_freeze(recipe, files), _contract(recipe, files), _convert(recipe)]
     if static:
         assert recipe.calibration is not None, "the schema demands it"
         row.append(_calibrate(recipe, recipe.calibration, files))
@@ -146,13 +157,15 @@ def model(recipe: Recipe) -> OutputOf:
 def _freeze(recipe: Recipe, files: Files) -> Action:
     signature = recipe.signature
     params = FreezeParams(
-        kind=recipe.source.kind,
+        source=placeless(recipe.source),
         inputs={name: FreezeInput(spec.tensor, spec.shape) for name, spec in signature.inputs.items()},
-        outputs=signature.outputs,
+        outputs={name: spec.tensor for name, spec in signature.outputs.items()},
         constants=signature.constants,
         adapters=recipe.adapters,
+        unroll=recipe.freeze.unroll,
     )
-    return _action("freeze", params, files.source, ("frozen_graph.pb", "signature.json"))
+    action = _action("freeze", params, files.source, ("frozen_graph.pb", "signature.json"))
+    return replace(action, timeout_s=recipe.source.timeout_s) if isinstance(recipe.source, Python) else action
 
 
 def _contract(recipe: Recipe, files: Files) -> Action:
@@ -160,6 +173,7 @@ def _contract(recipe: Recipe, files: Files) -> Action:
         task=recipe.target.task,
         io=recipe.quantization.io,
         normalized=tuple(name for name, spec in recipe.signature.inputs.items() if spec.mean is not None),
+        fed=tuple(sorted({*(recipe.dataset or Npz()).features, *(recipe.calibration or Npz()).features})),
         output=recipe.validation.output,
     )
     inputs: Inputs = {"signature.json": SIGNATURE}
@@ -168,9 +182,10 @@ def _contract(recipe: Recipe, files: Files) -> Action:
     return _action("contract", params, inputs, ("contract.json",))
 
 
-def _convert() -> Action:
+def _convert(recipe: Recipe) -> Action:
     inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE}
-    return _action("convert", {}, inputs, ("float.tflite",), after=("contract",))
+    params = ConvertParams(recipe.convert.allow_select_ops)
+    return _action("convert", params, inputs, ("float.tflite",), after=("contract",))
 
 
 def _calibrate(recipe: Recipe, calibration: Npz, files: Files) -> Action:
@@ -216,6 +231,26 @@ def _action(
 ) -> Action:
     kind = _KINDS[name]
     return Action(name, kind.stage, VERSIONS[name], kind.runtime, kind.function, to_plain(params), inputs, outputs, after)
+
+
+def _located(source: AnySource, locate: Locate) -> AnySource:
+    """Return the source with local paths in place of URLs; a digest that is stated is checked for a local file too."""
+    if isinstance(source, Python):
+        return source
+    if isinstance(source, Tf1Checkpoint) and source.graph and _REMOTE.match(source.graph):
+        source = replace(source, graph=str(locate(source.graph, source.sha256, "source.graph")))
+    if _REMOTE.match(source.path) or source.sha256 is not None:
+        return replace(source, path=str(locate(source.path, source.sha256, "source.path")))
+    return source
+
+
+def placeless(source: AnySource) -> AnySource:
+    """Return what of a source's description decides a result: not where its files lie, whose bytes are inputs."""
+    if isinstance(source, Tf1Checkpoint):
+        return replace(source, path="", graph=None, sha256=None)
+    if isinstance(source, Python):
+        return replace(source, files=(), timeout_s=0.0)
+    return replace(source, path="", sha256=None)
 
 
 def _content(dataset: Npz, labels: bool = True) -> Npz:

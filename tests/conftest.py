@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mlkit_build.build import build
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import builtin
 from mlkit_build.engine.pool import Pool
 from mlkit_build.job import Job, JobReport
 from mlkit_build.report.screens import Quiet
+from mlkit_build.workflow import build
 
 SHARED_MODELS = Path(os.environ.get("MLKIT_BUILD_TEST_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 

@@ -113,5 +113,9 @@ def portable(path: Path, folder: Path) -> str:
 
 
 def portable_text(stated: str) -> str:
-    """Return a path of the recipe without what is particular to this machine."""
+    """Return a path or URL of the recipe without what is particular to this machine, and without secrets."""
+    if "://" in stated:
+        from mlkit_build.fetch import shown
+
+        return shown(stated)
     return PurePosixPath(stated).name if Path(stated).is_absolute() else stated

@@ -29,9 +29,9 @@ def run_app(arguments: list[str], roots: Roots) -> list[JobReport]:
     Raises:
         ConfigError: Hydra refuses the command line or the configuration.
     """
-    from mlkit_build.build import build
     from mlkit_build.engine.pool import Pool
     from mlkit_build.report.screens import screen
+    from mlkit_build.workflow import build
 
     reports: list[JobReport] = []
     shown = screen("auto")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.schema import CHOSEN, fields_at, fields_of
+from mlkit_build.config.schema import CHOSEN, fields_at, fields_of, kind_named
 from mlkit_build.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _IN_FILE = re.compile(r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<problem>.*)", re.DOTALL)
 _FULL_KEY = re.compile(r"full_key: (\S+)")
-_UNKNOWN = re.compile(r"Key '([^']+)' (?:is )?not in")
+_UNKNOWN = re.compile(r"Key '([^']+)' (?:is )?not in(?: '(\w+)')?")
 _NOT_FOUND = re.compile(r"Could not find '(?P<group>[^']+?)(?:/(?P<name>[^'/]+))?'")
 
 
@@ -125,7 +125,8 @@ def _wrong_value(place: str, problem: str) -> ConfigError:
     unknown = _UNKNOWN.search(problem)
     if unknown:
         path = re.sub(r"\[.*?\]", "", key).split(".")
-        known = fields_at(path[:-1], {})
+        kinds = {path[0]: kind} if (kind := kind_named(unknown[2])) else {}
+        known = fields_at(path[:-1], kinds)
         return ConfigError(
             f"{place}: {key or unknown[1]}: unknown field; known: {', '.join(known)}", did_you_mean(path[-1], known)
         )

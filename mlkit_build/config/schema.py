@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mlkit_build.recipe import FrozenGraph, Npz, Recipe, Settings, Tf1Checkpoint
+from mlkit_build.recipe import Adapter, FrozenGraph, Keras, Npz, Python, Recipe, SavedModel, Settings, Tf1Checkpoint
 
 GROUPS: dict[str, tuple[type, ...]] = {
-    "source": (Tf1Checkpoint, FrozenGraph),
+    "source": (Tf1Checkpoint, FrozenGraph, SavedModel, Keras, Python),
     "dataset": (Npz,),
     "calibration": (Npz,),
 }
@@ -72,6 +72,11 @@ def kind_of(cls: type) -> str:
     return str(next(field.default for field in dataclasses.fields(cls) if field.name == "kind"))
 
 
+def kind_named(cls: str | None) -> str | None:
+    """Return the `kind` of the dataclass called `cls`, or None if it is none of a group's."""
+    return next((kind_of(kind) for kinds in GROUPS.values() for kind in kinds if kind.__name__ == cls), None)
+
+
 def fields_at(path: list[str], kinds: Mapping[str, str]) -> list[str]:
     """Return the field names that may stand at the dotted `path`, to suggest one for a misspelt key.
 
@@ -120,6 +125,8 @@ def _translate(annotation: Any) -> Any:
         if any(_has_kind(member) for member in members):
             return Any
         return typing.Optional[_translate(members[0])]  # noqa: UP045 - OmegaConf reads typing.Optional
+    if annotation is Adapter:  # a name, or a mapping with one name
+        return Any
     if origin is tuple:
         return list[_translate(arguments[0])]  # type: ignore[misc]
     if origin is not None and issubclass(origin, Mapping):

@@ -34,6 +34,7 @@ class Action:
         inputs: Name -> a file of the user, or an output of another action.
         outputs: Names of the files it writes.
         after: Actions that must have succeeded first, though nothing of theirs decides this result.
+        timeout_s: How long it may take, in seconds, where it runs code of the user.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Action:
     inputs: Mapping[str, Path | OutputOf]
     outputs: tuple[str, ...]
     after: tuple[str, ...] = ()
+    timeout_s: float | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -176,6 +176,7 @@ class Engine:
                     "inputs": {name: str(path) for name, path in inputs.items()},
                     "work": str(work),
                     "log": str(log),
+                    "timeout_s": action.timeout_s,
                 },
             ).result()
             self._check(action, ended, work)
@@ -216,6 +217,12 @@ class Engine:
         try:
             result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            if action.timeout_s is not None and ended.seconds >= action.timeout_s:
+                raise SourceError(
+                    f"source.timeout_s: {action.name} was not done after {action.timeout_s:g} s and was ended",
+                    "give it more time with source.timeout_s, or see in the log where it was",
+                    log=self._keep_log(action, log),
+                ) from error
             raise StageError(
                 f"{action.stage}: {action.name} ended with status {ended.status} and no result",
                 log=self._keep_log(action, log),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -101,6 +102,8 @@ def perform(request: dict[str, Any]) -> int:
     try:
         module, _, name = request["function"].partition(":")
         inputs = {key: Path(value) for key, value in request["inputs"].items()}
+        if request.get("timeout_s"):  # a thread outside of Python's lock, so that nothing can hang past it
+            faulthandler.dump_traceback_later(request["timeout_s"], exit=True)
         getattr(import_module(module), name)(request["params"], inputs, work / "out")
         result: dict[str, Any] = {"ok": True}
     except MlkitBuildError as error:
@@ -110,6 +113,7 @@ def perform(request: dict[str, Any]) -> int:
         text = str(error).strip().splitlines()
         message = f"{type(error).__name__}: {text[0] if text else 'no message'}"
         result = {"ok": False, "kind": "crash", "message": message, "hint": ""}
+    faulthandler.cancel_dump_traceback_later()
     (work / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
     return 0 if result["ok"] else 1
 

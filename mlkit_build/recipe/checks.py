@@ -16,14 +16,20 @@ from mlkit_build.recipe.schema import (
     STATIC_MODES,
     TARGETS,
     UI_MODES,
+    Adapter,
+    AnySource,
     Gate,
     Input,
     Npz,
+    Python,
     Recipe,
     Settings,
     Signature,
+    Tf1Checkpoint,
 )
 
+UNROLL = ("auto", "always", "never")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -35,11 +41,13 @@ def check(recipe: Recipe) -> None:
     """
     _check_names(recipe)
     _check_finite("", to_plain(recipe))
+    _check_source(recipe.source)
     _check_signature(recipe.signature)
     _one_of("quantization.mode", recipe.quantization.mode, MODES)
     _one_of("quantization.io", recipe.quantization.io, IO_TYPES)
     _one_of("target.task", recipe.target.task, TARGETS)
     _check_adapters(recipe.adapters)
+    _check_freeze(recipe)
     _check_quantization(recipe)
     _check_dataset("dataset", recipe.dataset, recipe.signature)
     _check_dataset("calibration", recipe.calibration, recipe.signature)
@@ -83,16 +91,6 @@ def _check_finite(where: str, value: Any) -> None:
 
 
 def _check_signature(signature: Signature) -> None:
-    if not signature.inputs:
-        raise ConfigError(
-            "signature.inputs: expected at least one input, found none",
-            'state it as `inputs: {image: {tensor: "image:0", shape: [1, 28, 28, 1]}}`',
-        )
-    if not signature.outputs:
-        raise ConfigError(
-            "signature.outputs: expected at least one output, found none",
-            'state it as `outputs: {scores: {tensor: "softmax:0"}}`',
-        )
     for name, spec in signature.inputs.items():
         where = f"signature.inputs.{name}"
         if spec.shape is not None and any(size < 1 for size in spec.shape):
@@ -124,11 +122,50 @@ def _check_normalization(where: str, spec: Input) -> None:
         raise ConfigError(f"{where}.std: expected values other than 0, found {list(spec.std)}")
 
 
-def _check_adapters(adapters: tuple[str, ...]) -> None:
-    from mlkit_build.adapters import ADAPTERS
+def _check_source(source: AnySource) -> None:
+    if isinstance(source, Python):
+        file, colon, function = source.function.partition(":")
+        if not (colon and file.endswith(".py") and function.isidentifier()):
+            raise ConfigError(f"source.function: expected `FILE.py:NAME`, found {source.function!r}", "e.g. `model.py:build`")
+        if source.timeout_s <= 0:
+            raise ConfigError(f"source.timeout_s: expected seconds above 0, found {source.timeout_s:g}")
+        return
+    _check_remote_graph(source)
+    if not source.path:
+        raise ConfigError("source.path: expected a path, found an empty text")
+    if source.sha256 is not None and not _SHA256.fullmatch(source.sha256):
+        raise ConfigError(
+            f"source.sha256: expected 64 hexadecimal digits, found {source.sha256!r}", "`sha256sum FILE` prints them"
+        )
 
-    for index, name in enumerate(adapters):
-        _one_of(f"adapters[{index}]", name, tuple(ADAPTERS))
+
+def _check_remote_graph(source: AnySource) -> None:
+    """One digest is stated for a source: a graph in an archive must be in that of the checkpoint."""
+    if isinstance(source, Tf1Checkpoint) and source.graph and "://" in source.graph:
+        archive = source.graph.partition("::")[2]
+        if not archive or archive != source.path.partition("::")[2]:
+            raise ConfigError(
+                "source.graph: expected a place in the archive that source.path names, found another one",
+                "put both into one archive, or copy the graph beside the recipe",
+            )
+
+
+def _check_adapters(adapters: tuple[Adapter, ...]) -> None:
+    from mlkit_build.adapters import parse
+
+    for index, adapter in enumerate(adapters):
+        parse(adapter.name, adapter.options, f"adapters[{index}]")
+
+
+def _check_freeze(recipe: Recipe) -> None:
+    unroll = recipe.freeze.unroll
+    if unroll not in UNROLL and not (unroll.isascii() and unroll.isdigit() and int(unroll) > 0):
+        raise ConfigError(f"freeze.unroll: expected {', '.join(UNROLL)} or a number of steps, found {unroll!r}")
+    if recipe.convert.allow_select_ops and recipe.target.task != "custom":
+        raise ConfigError(
+            f"convert.allow_select_ops: ML Kit (target.task={recipe.target.task}) runs no TensorFlow operators",
+            "use target=custom, or cut the graph before the operators that LiteRT lacks",
+        )
 
 
 def _check_quantization(recipe: Recipe) -> None:
@@ -154,14 +191,15 @@ def _check_quantization(recipe: Recipe) -> None:
             if len(set(spec.mean or ())) > 1 or len({abs(value) for value in spec.std or ()}) > 1:
                 raise ConfigError(
                     f"quantization.io: 'uint8' feeds raw pixels, but signature.inputs.{name} has another mean or std per channel",
-                    "use quantization.io=float32",
+                    "use quantization.io=float32, or put `{normalize: {mean: ..., std: ...}}` into adapters and state mean [0] "
+                    "and std [1]",
                 )
 
 
 def _check_dataset(where: str, dataset: Npz | None, signature: Signature) -> None:
     if dataset is None:
         return
-    for name in dataset.features:
+    for name in dataset.features if signature.inputs else ():
         if name not in signature.inputs:
             raise ConfigError(
                 f"{where}.features.{name}: no such input; expected one of {', '.join(signature.inputs)}",
@@ -180,7 +218,7 @@ def _check_validation(recipe: Recipe) -> None:
     validation = recipe.validation
     for index, metric in enumerate(validation.metrics):
         _one_of(f"validation.metrics[{index}]", metric, tuple(METRICS))
-    if validation.output is not None:
+    if validation.output is not None and recipe.signature.outputs:
         _one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
     if (validation.metrics or set(validation.gates) - {"size_bytes"}) and recipe.dataset is None:
         raise ConfigError(

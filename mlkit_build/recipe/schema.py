@@ -26,7 +26,8 @@ class Input:
     """One named input of the model.
 
     Attributes:
-        tensor: The graph tensor it stands for, `name:0` or `name`.
+        tensor: The graph tensor it stands for, `name:0` or `name`. Left out, the model's own signature says it, or the graph
+            where only one tensor can be meant.
         shape: The static shape, batch first, e.g. `[1, 224, 224, 3]`. Left out, the graph's own shape is taken, with an
             unknown batch pinned to 1.
         mean: Per channel, or one for all: the model wants `(pixel - mean) / std` of pixels in 0..255. Stated together
@@ -34,7 +35,7 @@ class Input:
         std: See `mean`.
     """
 
-    tensor: str = MANDATORY
+    tensor: str | None = None
     shape: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -45,10 +46,10 @@ class Output:
     """One named output of the model.
 
     Attributes:
-        tensor: The graph tensor it stands for, `name:0` or `name`.
+        tensor: The graph tensor it stands for, `name:0` or `name`. Left out, as for inputs.
     """
 
-    tensor: str = MANDATORY
+    tensor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,9 @@ class Signature:
     """The named inputs and outputs, and the graph tensors they stand for.
 
     Attributes:
-        inputs: Name -> input, in the order the model takes them.
-        outputs: Name -> output, in the order the model returns them.
+        inputs: Name -> input, in the order the model takes them. Left out, those of the model's own signature, or the one
+            placeholder of the graph.
+        outputs: Name -> output, in the order the model returns them. Left out, as for inputs.
         constants: Placeholder tensor -> the value it gets for good, e.g. `{"keep_prob:0": 1.0, "is_training:0": false}`.
     """
 
@@ -72,11 +74,16 @@ class Tf1Checkpoint:
 
     Attributes:
         kind: `tf1_checkpoint`.
-        path: The checkpoint's prefix (`model/mnist.ckpt`) or its `.meta` file, relative to the recipe's folder.
+        path: The checkpoint's prefix (`model/mnist.ckpt`), its `.meta` or `.index` file, or the folder whose `checkpoint` file
+            names the latest one; relative to the recipe's folder, or a URL.
+        graph: The GraphDef or MetaGraphDef that it belongs to, binary or text; the prefix's `.meta` file when left out.
+        sha256: Of the file that a URL names.
     """
 
     kind: str = "tf1_checkpoint"
     path: str = MANDATORY
+    graph: str | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +92,71 @@ class FrozenGraph:
 
     Attributes:
         kind: `frozen_graph`.
-        path: The binary `.pb` file, relative to the recipe's folder.
+        path: The GraphDef, binary or text; relative to the recipe's folder, or a URL.
+        sha256: Of the file that a URL names.
     """
 
     kind: str = "frozen_graph"
     path: str = MANDATORY
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """A SavedModel of TensorFlow 1 or 2.
+
+    Attributes:
+        kind: `saved_model`.
+        path: Its folder, the one with `saved_model.pb`; relative to the recipe's folder, or a URL of an archive.
+        tags: Which of its graphs; the only one, or the one tagged `serve`, when left out.
+        signature: Which of its signatures names inputs and outputs; the only one, or `serving_default`, when left out.
+        sha256: Of the archive that a URL names.
+    """
+
+    kind: str = "saved_model"
+    path: str = MANDATORY
+    tags: tuple[str, ...] | None = None
+    signature: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keras:
+    """A model that Keras saved whole.
+
+    Attributes:
+        kind: `keras`.
+        path: The `.keras`, `.h5` or `.hdf5` file of Keras 3 or Keras 2; relative to the recipe's folder, or a URL.
+        sha256: Of the file that a URL names.
+    """
+
+    kind: str = "keras"
+    path: str = MANDATORY
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Python:
+    """A function of the recipe's folder that returns the model. It runs as code, with the recipe's trust.
+
+    Attributes:
+        kind: `python`.
+        function: `FILE.py:NAME`, relative to the recipe's folder. It returns a Keras model, a `tf.function` with its input
+            signature, a `tf.Module` with one, or `(session, inputs, outputs)` of TensorFlow 1.
+        arguments: What the function is called with, by name.
+        files: What it reads, as paths or patterns relative to the recipe's folder. It runs in a copy of the folder that holds
+            these files and the modules it imports, and nothing else: what is not stated cannot change the result.
+        timeout_s: How long it may take, in seconds.
+    """
+
+    kind: str = "python"
+    function: str = MANDATORY
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    timeout_s: float = 600.0
+
+
+AnySource = Tf1Checkpoint | FrozenGraph | SavedModel | Keras | Python
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +179,43 @@ class Npz:
     label: str | None = None
     samples: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A graph edit made at freeze. In a recipe `name`, or `{name: {option: value}}`.
+
+    Attributes:
+        name: From the table of adapters.
+        options: Its options.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """How the frozen graph is made.
+
+    Attributes:
+        unroll: What becomes of TensorFlow 1's while loops: `auto` (short ones whose number of steps is known are unrolled, others
+            become functional loops), `always`, `never`, or the greatest number of steps to unroll.
+    """
+
+    unroll: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert:
+    """How the frozen graph becomes a `.tflite`.
+
+    Attributes:
+        allow_select_ops: Let operators that LiteRT lacks run in TensorFlow itself, which the app must then ship (Flex). Only for
+            the target `custom`.
+    """
+
+    allow_select_ops: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +286,8 @@ class Recipe:
         source: Where the trained model comes from.
         signature: The named inputs and outputs.
         adapters: Graph edits made at freeze, in order.
+        freeze: How the frozen graph is made.
+        convert: How it becomes a `.tflite`.
         labels: The labels file, one class per line, relative to the recipe's folder.
         dataset: What the model is measured on.
         calibration: What static quantization observes; shares no sample with `dataset`.
@@ -196,9 +302,11 @@ class Recipe:
     description: str = ""
     author: str = ""
     license: str = ""
-    source: Tf1Checkpoint | FrozenGraph
+    source: AnySource
     signature: Signature = field(default_factory=Signature)
-    adapters: tuple[str, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+    freeze: Freeze = field(default_factory=Freeze)
+    convert: Convert = field(default_factory=Convert)
     labels: str | None = None
     dataset: Npz | None = None
     calibration: Npz | None = None

@@ -12,8 +12,8 @@ from mlkit_build.engine.action import Action, Result
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
-    from mlkit_build.build import Screen
     from mlkit_build.job import JobReport
+    from mlkit_build.workflow import Screen
 
 
 def screen(ui: str) -> Screen:
@@ -38,6 +38,9 @@ class Quiet:
     def finished(self, result: Result) -> None:
         """Say nothing."""
 
+    def fetching(self, url: str, done: int, total: int | None) -> None:
+        """Say nothing."""
+
     def warning(self, text: str) -> None:
         """Say it on stderr."""
         print(f"warning: {text}", file=sys.stderr, flush=True)
@@ -54,6 +57,16 @@ class Quiet:
 
 class Plain(Quiet):
     """One line per event, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._fetched: set[str] = set()
+
+    def fetching(self, url: str, done: int, total: int | None) -> None:
+        if done == 0:
+            self._progress(f"  load       fetching {url}{f' ({summary.size(total)})' if total else ''}")
+        elif done == total and url not in self._fetched:
+            self._fetched.add(url)
+            self._progress(f"  load       fetched {summary.size(done)}")
 
     def started(self, action: Action, reason: str) -> None:
         self._progress(f"  {action.name:<10} running: {reason}")
@@ -116,6 +129,16 @@ class Rich(Quiet):
 
     def waiting(self, action: Action) -> None:
         self._set(action.name, "another build is doing this; waiting for it")
+
+    def fetching(self, url: str, done: int, total: int | None) -> None:
+        from rich.markup import escape
+
+        if done == total:
+            with self._lock:
+                self._running.pop("load", None)
+            self._show()
+            return
+        self._set("load", escape(f"{url}: {summary.size(done)}{f' of {summary.size(total)}' if total else ''}"))
 
     def finished(self, result: Result) -> None:
         with self._lock:

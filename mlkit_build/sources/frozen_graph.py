@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlkit_build.errors import SourceError
 
 if TYPE_CHECKING:
-    from mlkit_build.graphs import LoadedGraph
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    from mlkit_build.graphs import OpenedModel
     from mlkit_build.recipe import FrozenGraph
+
+MAX_BYTES = 2**31 - 1
+"""Protobuf's limit for one message."""
+
+_UNKNOWN = "export the graph again; the file may be truncated, or a SavedModel's saved_model.pb"
 
 
 def files(source: FrozenGraph, folder: Path) -> dict[str, Path]:
@@ -19,22 +26,16 @@ def files(source: FrozenGraph, folder: Path) -> dict[str, Path]:
     Raises:
         SourceError: It is missing, or a folder.
     """
-    path = folder / source.path
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        elsewhere = Path(source.path).absolute()
-        hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
-        raise SourceError(f"source.path: expected a GraphDef file at {path}, found {found}", hint)
-    return {"graph": path}
+    return {"graph": existing_file("source.path", source.path, folder, "a GraphDef file")}
 
 
-def load(files: Mapping[str, Path]) -> LoadedGraph:
-    """Parse the GraphDef, binary or, where the name ends in `.pbtxt`, text.
+def load(files: Mapping[str, Path], source: FrozenGraph) -> OpenedModel:
+    """Parse the GraphDef.
 
     Raises:
         SourceError: It is not a GraphDef.
     """
-    from mlkit_build.graphs import LoadedGraph
+    from mlkit_build.graphs import LoadedGraph, OpenedModel
 
     path = files["graph"]
 
@@ -46,30 +47,76 @@ def load(files: Mapping[str, Path]) -> LoadedGraph:
             "checkpoint that was saved from this graph",
         )
 
-    return LoadedGraph(_parse(path), no_value, str(path))
+    return OpenedModel.of(LoadedGraph(read_graph(path, "source.path"), no_value, str(path)))
 
 
-def _parse(path: Path) -> Any:
+def existing_file(field: str, stated: str, folder: Path, expected: str) -> Path:
+    """Return the file that the recipe names.
+
+    Raises:
+        SourceError: It is missing, or a folder.
+    """
+    path = folder / stated
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        elsewhere = Path(stated).absolute()
+        hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
+        raise SourceError(f"{field}: expected {expected} at {path}, found {found}", hint)
+    return path
+
+
+def read_graph(path: Path, field: str) -> GraphDef:
+    """Return the GraphDef in a file, binary or text; of a MetaGraphDef, its graph.
+
+    Raises:
+        SourceError: It is neither, or has no nodes.
+    """
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
     from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 
-    graph_def = GraphDef()
+    check_size(path, field)
     data = path.read_bytes()
-    try:
-        if path.suffix == ".pbtxt":
-            text_format.Parse(data.decode("utf-8"), graph_def)
-        else:
-            graph_def.ParseFromString(data)
-    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise SourceError(f"source.path: {path} is not a GraphDef: {error}", what_it_is(data)) from error
-    if not graph_def.node or not all(node.name and node.op for node in graph_def.node):
-        raise SourceError(f"source.path: {path} is not a GraphDef: it has no nodes", what_it_is(data))
-    return graph_def
+    problem = "it has no nodes"
+    is_text = _is_text(data)
+    for message in (GraphDef(), MetaGraphDef()):
+        try:
+            if is_text:
+                text_format.Parse(data.decode("utf-8"), message)
+            else:
+                message.ParseFromString(data)
+        except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+            problem = str(error)
+            continue
+        graph_def: GraphDef = message.graph_def if isinstance(message, MetaGraphDef) else message
+        if graph_def.node and all(node.name and node.op for node in graph_def.node):
+            return graph_def
+    raise SourceError(f"{field}: {path} is not a GraphDef: {problem}", what_it_is(data))
 
 
-def what_it_is(data: bytes) -> str:
-    """Return a guess at what a file that should have been a GraphDef is, as a hint."""
+def check_size(path: Path, field: str) -> None:
+    """Refuse a file that no protobuf message can be, before it is read.
+
+    Raises:
+        SourceError: It has 2 GB or more.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise SourceError(
+            f"{field}: {path} has {size} bytes; a GraphDef can hold 2 GB (protobuf's limit for one message)",
+            "keep the weights outside of the graph: a tf1_checkpoint or a saved_model; LiteRT models are limited to 2 GB as well",
+        )
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether the data can be a text proto: a binary GraphDef begins with a field's tag, a control character."""
+    start = data[:4096].lstrip()
+    return bool(start) and all(byte >= 0x20 or byte in b"\t\r\n" for byte in start)
+
+
+def what_it_is(data: bytes, otherwise: str = _UNKNOWN) -> str:
+    """Return a guess at what a file that should have been a model is, as a hint; `otherwise` where there is none."""
     if not data:
         return "the file is empty"
     if data[4:8] == b"TFL3":
@@ -78,4 +125,4 @@ def what_it_is(data: bytes) -> str:
         return "it is a zip archive; a .keras file is one"
     if data[:8] == b"\x89HDF\r\n\x1a\n":
         return "it is an HDF5 file, as Keras writes"
-    return "export the graph again; the file may be truncated, or a SavedModel's saved_model.pb"
+    return otherwise

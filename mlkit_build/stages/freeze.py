@@ -6,44 +6,28 @@ Everything after this stage is one code path, and its bytes depend on the comput
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlkit_build.adapters import FrozenModel, adapt
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.graphs import (
-    LoadedGraph,
-    TensorName,
-    canonical_form,
-    constant_node,
-    find_tensor,
-    needed_nodes,
-    placeholder_node,
-    switch_off_dropout,
-    take_known_branches,
-    without_training_marks,
-)
+from mlkit_build.graphs import LoadedGraph, OpenedModel, TensorName, canonical_form, switch_off_dropout
 from mlkit_build.graphs.dropout import random_nodes
-from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS
-from mlkit_build.graphs.variables import put_variables, reader_node
+from mlkit_build.graphs.loops import without_loops
+from mlkit_build.graphs.operators import describe, unconvertible
+from mlkit_build.graphs.shapes import renew_shapes
 from mlkit_build.plain import from_plain
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
+from mlkit_build.stages.binding import bind
+from mlkit_build.stages.cutting import cut_graph
 from mlkit_build.stages.params import FreezeParams
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's limit for one message; a GraphDef with constants beyond it cannot be written."""
-
-_SCALAR_MEANS_UNKNOWN = 21
-"""Up to this producer version a placeholder's empty shape stands for an unknown one (`array_ops.cc`, Placeholder)."""
 
 
 def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -55,9 +39,9 @@ def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path)
         StageError: TensorFlow refuses the result.
     """
     request = from_plain(FreezeParams, params)
-    model = freeze_graph(source(request.kind).load(inputs), request)
-    for name in request.adapters:
-        model = adapt(model, name)
+    model = freeze_model(source(request.source.kind).load(inputs, request.source), request)
+    for index, adapter in enumerate(request.adapters):
+        model = adapt(model, adapter.name, adapter.options, f"adapters[{index}]")
     graph_def = canonical_form(model.graph_def, [TensorName.parse(spec.tensor) for spec in model.signature.outputs])
     if graph_def.ByteSize() > MAX_BYTES:
         raise StageError(
@@ -68,189 +52,25 @@ def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path)
     model.signature.write(outputs / "signature.json")
 
 
+def freeze_model(model: OpenedModel, request: FreezeParams) -> FrozenModel:
+    """Settle the signature, then freeze the graph that the model has for it."""
+    bound = bind(request, model)
+    return freeze_graph(model.graph(bound.shapes), bound.request)
+
+
 def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
-    """Cut the graph to its signature and put values in place of placeholders and variables."""
-    graph_def = without_training_marks(loaded.graph_def)
-    nodes = {node.name: node for node in graph_def.node}
-    inputs = {
-        name: find_tensor(spec.tensor, nodes, f"signature.inputs.{name}.tensor", loaded.origin)
-        for name, spec in request.inputs.items()
-    }
-    outputs = {
-        name: find_tensor(spec.tensor, nodes, f"signature.outputs.{name}.tensor", loaded.origin)
-        for name, spec in request.outputs.items()
-    }
-    specs = [_input_spec(name, tensor, request.inputs[name].shape, graph_def, nodes) for name, tensor in inputs.items()]
-    _put_constants(request.constants, graph_def, nodes, loaded.origin)
-    specs = _put_inputs(specs, nodes)
-    cut = [TensorName.parse(spec.tensor).node for spec in specs]
-    needed = _needed(nodes, [tensor.node for tensor in outputs.values()], cut)
-    inputs = {spec.name: TensorName.parse(spec.tensor) for spec in specs}
-    _check_reachable(needed, nodes, inputs, outputs)
-    put_variables(needed, nodes, loaded)
-    graph_def = _with_nodes(graph_def, [nodes[name] for name in needed])
-    graph_def = switch_off_dropout(graph_def, list(outputs.values()))
-    graph_def = canonical_form(graph_def, outputs.values())
-    _refuse_randomness(graph_def)
-    return FrozenModel(graph_def, FrozenSignature(tuple(specs), _output_specs(outputs, graph_def)))
-
-
-def _input_spec(
-    name: str, tensor: TensorName, wanted: tuple[int, ...] | None, graph_def: GraphDef, nodes: Mapping[str, NodeDef]
-) -> TensorSpec:
-    """Settle an input's shape: the recipe's where stated, else the graph's with an unknown batch pinned to 1."""
-    where = f"signature.inputs.{name}"
-    dtype, found = _type_of(tensor, graph_def, nodes, where)
-    if wanted is None:
-        if found is None:
-            raise ConfigError(
-                f"{where}.shape: missing, and the graph does not know the shape of {tensor}",
-                f'state it, batch first: `{name}: {{tensor: "{tensor}", shape: [1, ...]}}`',
-            )
-        pinned = tuple(1 if index == 0 and size is None else size for index, size in enumerate(found))
-        if None in pinned:
-            shown = [size if size is not None else "?" for size in found]
-            raise ConfigError(
-                f"{where}.shape: missing, and {tensor} has dynamic dimensions in the graph: {shown}".replace("'", ""),
-                "the converter needs static shapes; state the whole shape, batch first",
-            )
-        return TensorSpec(name, str(tensor), tuple(int(size) for size in pinned if size is not None), dtype)
-    compatible = found is None or (
-        len(found) == len(wanted) and all(known in (None, size) for known, size in zip(found, wanted, strict=True))
-    )
-    batch_only = found is not None and len(found) == len(wanted) and found[1:] == wanted[1:]
-    if not compatible and not batch_only:
-        shown = [size if size is not None else "?" for size in found or ()]
-        raise ConfigError(f"{where}.shape: expected {shown} as in the graph, found {list(wanted)}".replace("'", ""))
-    return TensorSpec(name, str(tensor), wanted, dtype)
-
-
-def _type_of(
-    tensor: TensorName, graph_def: GraphDef, nodes: Mapping[str, NodeDef], where: str
-) -> tuple[str, tuple[int | None, ...] | None]:
-    """Return a tensor's dtype and shape as the graph knows them."""
-    import tensorflow as tf
-
-    node = nodes[tensor.node]
-    if node.op in (*PLACEHOLDERS, "PlaceholderWithDefault"):
-        shape = node.attr["shape"].shape
-        known = None if shape.unknown_rank or (node.op != "PlaceholderWithDefault" and "shape" not in node.attr) else shape
-        if graph_def.versions.producer <= _SCALAR_MEANS_UNKNOWN and not shape.dim:
-            known = None
-        sizes = None if known is None else tuple(None if dim.size < 0 else int(dim.size) for dim in known.dim)
-        return tf.as_dtype(node.attr["dtype"].type).name, sizes
-    part = _with_nodes(graph_def, [nodes[name] for name in needed_nodes(nodes, [tensor.node])])
-    with tf.Graph().as_default():
-        try:
-            (found,) = tf.graph_util.import_graph_def(part, return_elements=[str(tensor)], name="")
-        except (ValueError, KeyError) as error:
-            raise ConfigError(f"{where}.tensor: {tensor} cannot be cut out of the graph: {error}") from error
-    return found.dtype.base_dtype.name, None if found.shape.rank is None else tuple(found.shape.as_list())
-
-
-def _put_constants(constants: Mapping[str, Any], graph_def: GraphDef, nodes: dict[str, NodeDef], origin: str) -> None:
-    import tensorflow as tf
-
-    for text, value in constants.items():
-        where = f"signature.constants.{text}"
-        tensor = find_tensor(text, nodes, where, origin)
-        node = nodes[tensor.node]
-        if node.op not in (*PLACEHOLDERS, "PlaceholderWithDefault"):
-            raise ConfigError(f"{where}: expected a placeholder, found an operator {node.op}")
-        dtype = tf.as_dtype(node.attr["dtype"].type)
-        array = _typed(value, dtype.as_numpy_dtype)
-        if array is None:
-            raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}")
-        _, shape = _type_of(tensor, graph_def, nodes, where)
-        if shape is not None and not tf.TensorShape(shape).is_compatible_with(array.shape):
-            shown = str([size if size is not None else "?" for size in shape]).replace("'", "")
-            raise ConfigError(f"{where}: expected the shape {shown} as in the graph, found {list(array.shape)}")
-        nodes[tensor.node] = constant_node(tensor.node, array)
-
-
-def _typed(value: Any, dtype: Any) -> NDArray[Any] | None:
-    """Return `value` as an array of `dtype`, or None where that type cannot hold it: NumPy reads 'false' and 2 as true."""
+    """Return the canonical form of the graph between the signature's tensors."""
+    cut = cut_graph(loaded, request)
+    outputs = list(cut.outputs.values())
     try:
-        given = np.array(value)
-        if (given.dtype.kind in "US") != (np.dtype(dtype).kind in "OSU"):
-            return None
-        array: NDArray[Any] = given.astype(dtype)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    exact = array.dtype.kind == "f" or given.dtype.kind in "US" or np.array_equal(array, given)
-    return array if exact else None
-
-
-def _put_inputs(specs: list[TensorSpec], nodes: dict[str, NodeDef]) -> list[TensorSpec]:
-    """Put a placeholder in place of every input; return the inputs under the placeholders' names.
-
-    Where a tensor is one of several that its node gives, the node may still be needed for the others: the placeholder then
-    has a name of its own. A default that nothing overrides is a constant.
-    """
-    several = {name for node in nodes.values() for name in map(TensorName.parse, node.input) if name.index > 0}
-    several_nodes = {name.node for name in several} | {tensor.node for tensor in _tensors(specs) if tensor.index > 0}
-    placed, renamed = [], {}
-    for spec, tensor in zip(specs, _tensors(specs), strict=True):
-        name = tensor.node
-        if name in several_nodes:
-            name = f"{tensor.node}/output_{tensor.index}"
-            renamed[str(tensor)] = name
-        nodes[name] = placeholder_node(name, spec.dtype, spec.shape)
-        placed.append(replace(spec, tensor=f"{name}:0"))
-    for node in nodes.values() if renamed else ():
-        entries = [item if item.startswith("^") else renamed.get(str(TensorName.parse(item)), item) for item in node.input]
-        if entries != list(node.input):
-            del node.input[:]
-            node.input.extend(entries)
-    for name, node in nodes.items():
-        if node.op == "PlaceholderWithDefault":
-            nodes[name] = reader_node("Identity", node, "dtype", node)
-    return placed
-
-
-def _tensors(specs: list[TensorSpec]) -> list[TensorName]:
-    return [TensorName.parse(spec.tensor) for spec in specs]
-
-
-def _needed(nodes: dict[str, NodeDef], roots: list[str], cut: list[str]) -> list[str]:
-    """Return the nodes between `cut` and `roots`; where no control flow v1 is left among them, nothing controls them."""
-    take_known_branches(nodes, roots, cut)
-    needed = needed_nodes(nodes, roots, cut, control=False)
-    if any(nodes[name].op in CONTROL_FLOW_V1 for name in needed):
-        return needed_nodes(nodes, roots, cut)
-    for name in needed:
-        data = [item for item in nodes[name].input if not item.startswith("^")]
-        del nodes[name].input[:]
-        nodes[name].input.extend(data)
-    return needed
-
-
-def _check_reachable(
-    needed: list[str], nodes: Mapping[str, NodeDef], inputs: Mapping[str, TensorName], outputs: Mapping[str, TensorName]
-) -> None:
-    cut = {tensor.node for tensor in inputs.values()}
-    for name, tensor in inputs.items():
-        if tensor.node not in needed:
-            listed = ", ".join(f"{output} ({tensor})" for output, tensor in outputs.items())
-            raise ConfigError(
-                f"signature.outputs: {listed} cannot be reached from the input {name!r} ({tensor})",
-                "check both tensor names; a training graph often has an evaluation branch beside the one you want",
-            )
-    starving = [name for name in needed if nodes[name].op in PLACEHOLDERS and name not in cut]
-    if starving:
-        stated = ", ".join(f'"{name}:0": ...' for name in starving)
-        raise ConfigError(
-            f"signature: the outputs also depend on the placeholder {starving[0]}:0, which is neither input nor constant",
-            f"give it a value: `constants: {{{stated}}}`; keep probabilities are 1.0 and is_training is false",
-        )
-
-
-def _with_nodes(graph_def: GraphDef, nodes: list[NodeDef]) -> GraphDef:
-    from tensorflow.core.framework.graph_pb2 import GraphDef
-
-    result = GraphDef(versions=graph_def.versions, library=graph_def.library)
-    result.node.extend(nodes)
-    return result
+        graph_def = without_loops(cut.graph_def, outputs, unroll=request.unroll)
+    except StageError as error:
+        raise _with_operators(error.message, cut.graph_def, cut.outputs) or error from error
+    graph_def = switch_off_dropout(graph_def, outputs)
+    graph_def = canonical_form(graph_def, cut.outputs.values())
+    renew_shapes(graph_def)
+    _refuse_randomness(graph_def)
+    return FrozenModel(graph_def, FrozenSignature(cut.inputs, _output_specs(cut.outputs, graph_def)))
 
 
 def _refuse_randomness(graph_def: GraphDef) -> None:
@@ -260,6 +80,19 @@ def _refuse_randomness(graph_def: GraphDef) -> None:
             f"signature.outputs: they depend on random numbers ({random[0].op} {random[0].name}), so every run differs",
             "dropout is still on: set its keep probability to 1.0 or is_training to false in signature.constants",
         )
+
+
+def _with_operators(problem: str, graph_def: GraphDef, outputs: Mapping[str, TensorName]) -> StageError | None:
+    """Return the problem with the operators beside it that would not convert anyway: None where there are none."""
+    found = [
+        finding
+        for finding in unconvertible(graph_def, outputs=[tensor.node for tensor in outputs.values()])
+        if not finding.operator.startswith("TensorArray")
+    ]
+    if not found:
+        return None
+    message, hint = describe(found)
+    return StageError(f"{problem}; and {message}", hint)
 
 
 def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tuple[TensorSpec, ...]:
@@ -275,9 +108,9 @@ def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tup
     specs = []
     for (name, tensor), found in zip(outputs.items(), tensors, strict=True):
         if found.shape.rank is None or None in found.shape.as_list():
-            raise ConfigError(
-                f"signature.outputs.{name}: {tensor} has no static shape ({found.shape})",
-                "the converter needs static shapes; cut the graph before the operator that makes the size depend on data",
+            problem = f"signature.outputs.{name}: {tensor} has no static shape ({found.shape})"
+            raise _with_operators(problem, graph_def, outputs) or ConfigError(
+                problem, "the converter needs static shapes; cut the graph before the operator that makes the size depend on data"
             )
         specs.append(TensorSpec(name, str(tensor), tuple(found.shape.as_list()), found.dtype.base_dtype.name))
     return tuple(specs)

@@ -43,7 +43,7 @@ Outputs = list[NDArray[Any]]
 
 def feeds(dataset: Dataset, signature: FrozenSignature, stated: Mapping[str, Input]) -> dict[str, Feed]:
     """Return what turns the dataset's features into the model's inputs. Raises ConfigError where they do not fit."""
-    return {spec.name: Feed(dataset, spec, stated[spec.name]) for spec in signature.inputs}
+    return {spec.name: Feed(dataset, spec, stated.get(spec.name, Input())) for spec in signature.inputs}
 
 
 def in_order(dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs]) -> Iterator[tuple[Batch, Outputs]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.metrics import Measurement
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
 from mlkit_build.mlkit.labels import read_labels
@@ -25,10 +26,36 @@ def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     """
     request = from_plain(ContractParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
+    _check_fed(request.fed, signature)
+    _check_output(request.output, signature)
     rules = check_signature(request.task, Subject(signature, request.io, request.normalized))
     if "labels" in inputs:
         check_labels(read_labels(inputs["labels"]), str(inputs["labels"]), signature, request.output)
     (outputs / "contract.json").write_bytes(pretty({"task": request.task, "rules": rules}))
+
+
+def _check_fed(fed: tuple[str, ...], signature: FrozenSignature) -> None:
+    """Compare what the datasets feed with the inputs, which a recipe may leave to the model.
+
+    Raises:
+        ConfigError: A feature feeds no input, or nothing feeds an input.
+    """
+    names = [spec.name for spec in signature.inputs]
+    for name in fed:
+        if name not in names:
+            raise ConfigError(
+                f"dataset.features.{name}: no such input; the model has {', '.join(names)}", did_you_mean(name, names)
+            )
+    for name in names:
+        if fed and name not in fed:
+            raise ConfigError(f"dataset.features: nothing feeds the input {name!r}", f"add `{name}: <array>`")
+
+
+def _check_output(output: str | None, signature: FrozenSignature) -> None:
+    """Raise ConfigError if there is no such output."""
+    names = [spec.name for spec in signature.outputs]
+    if output is not None and output not in names:
+        raise ConfigError(f"validation.output: expected one of {', '.join(names)}, found {output!r}", did_you_mean(output, names))
 
 
 def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

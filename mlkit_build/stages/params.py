@@ -6,16 +6,16 @@ These classes hold exactly what may change an action's result, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.recipe import Input, Npz, Output
+from mlkit_build.recipe import Adapter, AnySource, Input, Npz
 
 VERSIONS = {
-    "freeze": 1,
-    "contract": 1,
-    "convert": 1,
+    "freeze": 2,
+    "contract": 2,
+    "convert": 2,
     "calibrate": 1,
     "quantize": 1,
     "reference": 1,
@@ -29,8 +29,8 @@ VERSIONS = {
 class FreezeInput:
     """The part of an input that freezing depends on: its normalization is not in the graph."""
 
-    tensor: str
-    shape: tuple[int, ...] | None
+    tensor: str | None
+    shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,27 @@ class FreezeParams:
     """What decides the frozen graph, besides the source's files.
 
     Attributes:
-        kind: The kind of source.
-        inputs: Name -> tensor and shape.
-        outputs: Name -> tensor.
+        source: The source, without the places of its files.
+        inputs: Name -> tensor and shape; empty when the source is to say it.
+        outputs: Name -> tensor; empty when the source is to say it.
         constants: Placeholder -> value.
-        adapters: Names, in order.
+        adapters: In order.
+        unroll: What becomes of while loops.
     """
 
-    kind: str
+    source: AnySource
     inputs: Mapping[str, FreezeInput]
-    outputs: Mapping[str, Output]
-    constants: Mapping[str, Any]
-    adapters: tuple[str, ...]
+    outputs: Mapping[str, str | None]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[Adapter, ...] = ()
+    unroll: str = "auto"
+
+
+@dataclass(frozen=True)
+class ConvertParams:
+    """What decides the float model, besides the frozen graph."""
+
+    allow_select_ops: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,12 +69,14 @@ class ContractParams:
         task: The target.
         io: The type that inputs and outputs will have.
         normalized: The inputs whose mean and std the recipe states.
+        fed: The inputs that the datasets feed; empty without datasets.
         output: The output that the labels name; the first one when None.
     """
 
     task: str
     io: str
     normalized: tuple[str, ...]
+    fed: tuple[str, ...]
     output: str | None
 
 

@@ -11,7 +11,7 @@ from mlkit_build.datasets.feeding import Feed
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import from_plain, pretty, to_plain
 from mlkit_build.quantization.statistics import Calibrated, Statistics
-from mlkit_build.recipe import STATIC_MODES
+from mlkit_build.recipe import STATIC_MODES, Input
 from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature
 from mlkit_build.stages.params import CalibrateParams, QuantizeParams
 
@@ -39,7 +39,7 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     request = from_plain(CalibrateParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
     dataset = open_dataset(request.dataset, inputs["calibration"], "calibration")
-    feeds = {spec.name: Feed(dataset, spec, request.inputs[spec.name]) for spec in signature.inputs}
+    feeds = {spec.name: Feed(dataset, spec, request.inputs.get(spec.name, Input())) for spec in signature.inputs}
     manager = RecipeManager()
     manager.load_quantization_recipe(static_wi8_ai8())
     # Left alone, it averages the ranges of single samples, weighting late ones more: values beyond the average are clipped,

@@ -27,5 +27,6 @@ VERBS = {
     "plan": Verb(
         "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
     ),
+    "inspect": Verb("mlkit_build.verbs.inspect", "inspect PATH [--json]", "show what a model file holds, with a recipe for it"),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

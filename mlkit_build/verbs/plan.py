@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from mlkit_build.build import plan
 from mlkit_build.config import Roots, compose
 from mlkit_build.errors import ExitCode
 from mlkit_build.report.screens import Quiet
 from mlkit_build.verbs import VERBS
+from mlkit_build.workflow import plan
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:

@@ -9,8 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mlkit_build.config.schema import CHOSEN, GROUPS, Root, fields_at, fields_of, kind_of, structured
+from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain, to_plain
-from mlkit_build.recipe import Recipe, Settings
+from mlkit_build.recipe import Python, Recipe, Settings
 from tests.conftest import Workspace
 
 KINDS = [(group, kind) for group, kinds in GROUPS.items() for kind in kinds]
@@ -32,19 +33,29 @@ def test_root_is_the_recipe_and_the_settings() -> None:
 @pytest.mark.parametrize(("group", "kind"), KINDS, ids=lambda item: item if isinstance(item, str) else kind_of(item))
 def test_every_kind_survives_the_way_through_omegaconf(group: str, kind: type) -> None:
     node = OmegaConf.structured(structured(kind))
-    node.path = "some/where"
+    field = "function" if kind is Python else "path"
+    node[field] = "some/where"
     back: Any = from_plain(kind, OmegaConf.to_container(node))
-    assert back == kind(path="some/where")
+    assert back == kind(**{field: "some/where"})
     assert back.kind == kind_of(kind)
     assert from_plain(kind, to_plain(back)) == back
 
 
-@pytest.mark.parametrize(("group", "kind"), KINDS, ids=lambda item: item if isinstance(item, str) else kind_of(item))
+@pytest.mark.parametrize(
+    ("group", "kind"),
+    [item for item in KINDS if item[1] is not Python],  # a recipe that names files cannot become one that names a function
+    ids=lambda item: item if isinstance(item, str) else kind_of(item),
+)
 def test_every_kind_is_a_choice_of_its_group(workspace: Workspace, group: str, kind: type) -> None:
     features = ["dataset.features.x=x"] if group == "dataset" else [f"+{group}.features.x=x"] if group == "calibration" else []
     recipe = workspace.compose("recipe=add_one", f"{group}={kind_of(kind)}", f"{group}.path=other", *features).recipe
     assert type(getattr(recipe, group)) is kind
     assert getattr(recipe, group).path == "other"
+
+
+def test_a_field_of_another_kind_is_refused_with_this_kinds_fields(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"source\.path: unknown field; known: kind, function, arguments, files, timeout_s"):
+        workspace.compose("recipe=add_one", "source=python", "source.function=model.py:build")
 
 
 def test_kinds_have_different_names_within_a_group() -> None:
@@ -55,7 +66,7 @@ def test_kinds_have_different_names_within_a_group() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        (["source"], {"kind", "path"}),
+        (["source"], {"kind", "path", "graph", "sha256"}),
         (["signature", "inputs", "anything"], {"tensor", "shape", "mean", "std"}),
         (["validation", "gates", "top1"], {"min", "max", "max_drop"}),
         (["cache"], {"dir", "enabled"}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlkit_build.build import JobReport
+from mlkit_build.workflow import JobReport
 from tests.conftest import Workspace
 
 MODES = ["float32", "float16", "dynamic_range"]

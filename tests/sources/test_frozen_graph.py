@@ -18,7 +18,8 @@ def triple(tf1: Any) -> None:
 
 
 def opened(path: Path) -> Any:
-    return frozen_graph.load(frozen_graph.files(FrozenGraph(path=path.name), path.parent))
+    source = FrozenGraph(path=path.name)
+    return frozen_graph.load(frozen_graph.files(source, path.parent), source).graph({})
 
 
 @pytest.mark.parametrize("name", ["graph.pb", "graph.pbtxt"])

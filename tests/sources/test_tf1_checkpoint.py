@@ -12,7 +12,7 @@ from mlkit_build.adapters import FrozenModel
 from mlkit_build.errors import SourceError
 from mlkit_build.recipe import Tf1Checkpoint
 from mlkit_build.sources import tf1_checkpoint
-from mlkit_build.stages.freeze import freeze_graph
+from mlkit_build.stages.freeze import freeze_model
 from tests.sources.tf1 import digits, request, run_frozen, save, session
 
 X = digits(1, [5])
@@ -20,7 +20,7 @@ X = digits(1, [5])
 
 def frozen(prefix: Path, inputs: Any = None, constants: Any = None) -> FrozenModel:
     files = tf1_checkpoint.files(Tf1Checkpoint(path=str(prefix)), prefix.parent)
-    return freeze_graph(tf1_checkpoint.load(files), request(inputs or {"x": "x:0"}, {"y": "y:0"}, constants))
+    return freeze_model(tf1_checkpoint.load(files, Tf1Checkpoint()), request(inputs or {"x": "x:0"}, {"y": "y:0"}, constants))
 
 
 def dense(tf1: Any, *, resource: bool) -> None:
@@ -97,15 +97,32 @@ def test_a_checkpoint_with_an_empty_prefix_is_named_by_its_meta_file(tmp_path: P
     for path in tmp_path.glob("net.*"):
         path.rename(folder / path.name.removeprefix("net"))
     files = tf1_checkpoint.files(Tf1Checkpoint(path="unnamed/.meta"), tmp_path)
-    model = freeze_graph(tf1_checkpoint.load(files), request({"x": "x:0"}, {"y": "y:0"}))
+    model = freeze_model(tf1_checkpoint.load(files, Tf1Checkpoint()), request({"x": "x:0"}, {"y": "y:0"}))
     np.testing.assert_array_equal(run_frozen(model, {"x": X})[0], expected)
 
 
-def test_a_folder_is_answered_with_the_checkpoints_in_it(tmp_path: Path) -> None:
+def test_a_folder_stands_for_the_one_checkpoint_in_it(tmp_path: Path) -> None:
     trained(tmp_path / "model" / "net")
+    (tmp_path / "model" / "checkpoint").unlink(missing_ok=True)
+    assert tf1_checkpoint.files(Tf1Checkpoint(path="model"), tmp_path)["meta"] == tmp_path / "model" / "net.meta"
+
+
+def test_a_folders_checkpoint_file_is_followed_though_it_names_the_training_machines_path(tmp_path: Path) -> None:
+    trained(tmp_path / "model" / "old")
+    trained(tmp_path / "model" / "new")
+    (tmp_path / "model" / "checkpoint").write_text(
+        'model_checkpoint_path: "/home/trainer/run/old"\nall_model_checkpoint_paths: "/home/trainer/run/new"\n'
+    )
+    assert tf1_checkpoint.files(Tf1Checkpoint(path="model"), tmp_path)["meta"] == tmp_path / "model" / "old.meta"
+
+
+def test_a_folder_of_several_checkpoints_and_no_word_on_which_is_answered_with_them(tmp_path: Path) -> None:
+    trained(tmp_path / "model" / "net")
+    trained(tmp_path / "model" / "other")
+    (tmp_path / "model" / "checkpoint").unlink(missing_ok=True)
     with pytest.raises(SourceError, match="found the folder") as caught:
         tf1_checkpoint.files(Tf1Checkpoint(path="model"), tmp_path)
-    assert caught.value.hint == "name one of: model/net"
+    assert caught.value.hint == "name one of: model/net, model/other"
 
 
 @pytest.mark.parametrize("missing", [".meta", ".index", ".data-00000-of-00001"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlkit_build.adapters import FrozenModel
 from mlkit_build.graphs import LoadedGraph
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import Output
+from mlkit_build.recipe import Adapter, FrozenGraph, Tf1Checkpoint
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.params import FreezeInput, FreezeParams
 
@@ -75,9 +75,8 @@ def request(
     stated = {
         name: FreezeInput(spec, None) if isinstance(spec, str) else FreezeInput(spec[0], spec[1]) for name, spec in inputs.items()
     }
-    return FreezeParams(
-        kind, stated, {name: Output(tensor=tensor) for name, tensor in outputs.items()}, constants or {}, adapters
-    )
+    source = next(cls(path="") for cls in (FrozenGraph, Tf1Checkpoint) if cls().kind == kind)
+    return FreezeParams(source, stated, dict(outputs), constants or {}, tuple(Adapter(name=name) for name in adapters))
 
 
 def run_graph(graph_def: Any, feed: Mapping[str, Any], outputs: Sequence[str]) -> list[NDArray[Any]]:

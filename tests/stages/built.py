@@ -58,7 +58,7 @@ def frozen(build: Callable[[Any], Any], asked: FreezeParams, folder: Path) -> di
     folder.mkdir(parents=True, exist_ok=True)
     model = freeze_graph(loaded(constants_only(build)[0]), asked)
     for name in asked.adapters:
-        model = adapt(model, name)
+        model = adapt(model, name.name, name.options)
     return write_frozen(model, folder)
 
 

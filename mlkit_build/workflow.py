@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlkit_build import pipeline
 from mlkit_build.bundle.manifest import (
@@ -25,15 +26,18 @@ from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publi
 from mlkit_build.engine import Action, Decision, Engine, Listener, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.toolchain import whole_toolchain
-from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
+from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, SourceError, StageError
 from mlkit_build.gates import Verdict, judge
 from mlkit_build.job import Job, JobReport
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import Recipe
+from mlkit_build.recipe import Recipe, Tf1Checkpoint
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
+
+if TYPE_CHECKING:
+    from mlkit_build.fetch import Fetcher
 
 
 class Screen(Listener, Protocol):
@@ -41,6 +45,9 @@ class Screen(Listener, Protocol):
 
     def job_started(self, recipe: str, variant: str) -> None:
         """A job begins."""
+
+    def fetching(self, url: str, done: int, total: int | None) -> None:
+        """A file is being fetched: so many bytes, of so many where that is known."""
 
     def job_finished(self, report: JobReport) -> None:
         """A job is over, well or not."""
@@ -63,8 +70,8 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> 
     screen.job_started(recipe.name, recipe.variant_name)
     for warning in job.warnings:
         screen.warning(warning)
-    with _store(job, screen) as store:
-        run = _Run(job, store, pool, screen)
+    with _store(job, screen) as store, _locator(job, screen, fetches=True) as locate:
+        run = _Run(job, store, pool, screen, locate)
         try:
             report = run.to_bundle(command, started)
         except MlkitBuildError as error:
@@ -80,8 +87,8 @@ def plan(job: Job, screen: Screen) -> list[Decision]:
     Raises:
         MlkitBuildError: A file of the recipe is missing.
     """
-    with _store(job, screen) as store:
-        return _Run(job, store, Pool(), screen).plan()
+    with _store(job, screen) as store, _locator(job, screen, fetches=False) as locate:
+        return _Run(job, store, Pool(), screen, locate).plan()
 
 
 def cache_folder(job: Job) -> Path:
@@ -93,11 +100,37 @@ def _store(job: Job, screen: Screen) -> AbstractContextManager[LayeredStore]:
     return open_store(cache_folder(job) if job.settings.cache.enabled else None, screen.warning)
 
 
+@contextmanager
+def _locator(job: Job, screen: Screen, fetches: bool) -> Iterator[pipeline.Locate]:
+    """Yield what finds the file that a URL names; nothing of it is imported before there is one."""
+    with ExitStack() as stack:
+
+        @cache
+        def fetcher() -> Fetcher:
+            from mlkit_build.fetch import open_fetcher
+
+            folder = cache_folder(job) if job.settings.cache.enabled else None
+            return stack.enter_context(open_fetcher(folder, screen.warning, screen.fetching))
+
+        def locate(stated: str, sha256: str | None, field: str) -> Path:
+            if fetches:
+                return fetcher().local(stated, sha256, job.folder, field)
+            known = fetcher().known(stated, sha256, job.folder, field)
+            if known is None:
+                from mlkit_build.fetch import shown
+
+                raise SourceError(f"{field}: {shown(stated)} is not in the cache, and a plan fetches nothing", "build it once")
+            return known
+
+        yield locate
+
+
 class _Run:
     """One build in progress: what is known so far, for the report of a failure too."""
 
-    def __init__(self, job: Job, store: LayeredStore, pool: Pool, screen: Screen) -> None:
+    def __init__(self, job: Job, store: LayeredStore, pool: Pool, screen: Screen, locate: pipeline.Locate) -> None:
         self._job = job
+        self._locate = locate
         self._recipe = job.recipe
         self._store = store
         self._results: dict[str, Result] = {}
@@ -114,7 +147,7 @@ class _Run:
         )
 
     def plan(self) -> list[Decision]:
-        files = pipeline.load(self._recipe, self._job.folder)
+        files = pipeline.load(self._recipe, self._job.folder, self._locate)
         measuring = pipeline.actions(self._recipe, files)
         evaluated = self._engine.plan(measuring)[-1].record
         if evaluated is not None:
@@ -123,7 +156,7 @@ class _Run:
         return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
-        files = pipeline.load(self._recipe, self._job.folder)
+        files = pipeline.load(self._recipe, self._job.folder, self._locate)
         self._engine.run(pipeline.actions(self._recipe, files))
         self._judge(self._engine.output("evaluate", "metrics.json"))
         broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
@@ -242,10 +275,12 @@ class _Recorder:
 
 
 def _portable(recipe: Recipe) -> Recipe:
-    """Return the recipe with absolute paths, which only this machine knows, cut to their names."""
+    """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
     cut = {
         field: replace(part, path=portable_text(part.path))
         for field in ("source", "dataset", "calibration")
-        if (part := getattr(recipe, field)) is not None
+        if hasattr(part := getattr(recipe, field), "path")
     }
+    if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
+        cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
     return replace(recipe, **cut, labels=portable_text(recipe.labels) if recipe.labels else None)

@@ -1,0 +1,403 @@
+"""Models that live in this process: a Keras model, a `tf.function`, a `tf.Module`, or a TensorFlow 1 session with its tensors.
+
+A file that Keras saved and a recipe's Python function end here too. A model is traced with the shapes that the signature pins;
+a session's graph is copied and its variables are read. Neither is changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlkit_build.errors import SourceError
+from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, LoadedGraph, OpenedModel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+FORMS = (
+    "a Keras model, a tf.function with its input_signature, a concrete function, a tf.Module with one of these, or "
+    "(session, inputs, outputs) of TensorFlow 1"
+)
+_TRACING = (
+    "an object whose method or variables it needs must live on: return that object, a tf.Module; shapes come from "
+    "`input_signature=[tf.TensorSpec(shape, dtype, name=...)]`"
+)
+
+
+def open_live(model: Any, origin: str, where: str) -> OpenedModel:
+    """Open whatever a person would call a model.
+
+    Args:
+        model: One of FORMS; a function may also come as `(function, [tf.TensorSpec, ...])`.
+        origin: What to name in messages.
+        where: The field that brought it.
+
+    Raises:
+        SourceError: It is none of these, or it cannot be traced.
+    """
+    if isinstance(model, tuple) and len(model) == 3 and hasattr(model[0], "run") and hasattr(model[0], "graph"):
+        return open_session(model[0], model[1], model[2], origin, where)
+    if _is_keras(model):
+        return open_keras(model, origin, where)
+    specs = None
+    if isinstance(model, tuple) and len(model) == 2 and callable(model[0]):
+        model, specs = model
+    function = _function(model)
+    if function is None:
+        several = _functions_of(model)
+        hint = f"it has {', '.join(several)}: name one `__call__`, or set `signatures`" if several else "return the model itself"
+        raise SourceError(f"{where}: expected {FORMS}, found {_described(model)}", hint)
+    return _open_function(function, model, specs, origin, where)
+
+
+def open_keras(model: Any, origin: str, where: str) -> OpenedModel:
+    """Open a Keras model of either generation.
+
+    Raises:
+        SourceError: It was never built, so that nobody knows its inputs.
+    """
+    import tensorflow as tf
+
+    tensors = list(getattr(model, "inputs", None) or [])
+    if not tensors:
+        return _open_subclassed(model, origin, where)
+    names = _unique([_input_name(model, index, tensor) for index, tensor in enumerate(tensors)])
+    inputs = tuple(
+        DeclaredTensor(name, f"{_node(name)}:0", tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+    nested = getattr(model, "_inputs_struct", None)
+
+    def call(*values: Any) -> Any:
+        packed = (
+            tf.nest.pack_sequence_as(nested, values) if nested is not None else values[0] if len(values) == 1 else list(values)
+        )
+        return model(packed, training=False)
+
+    def trace(specs: list[Any]) -> Any:
+        return tf.function(call, autograph=False).get_concrete_function(*specs)
+
+    return _traced(trace, inputs, _keras_output_names(model), list(model.weights), origin, where)
+
+
+def _open_subclassed(model: Any, origin: str, where: str) -> OpenedModel:
+    """Open a Keras model whose layers are called by code of its own: it knows its inputs only from having been called."""
+    import tensorflow as tf
+
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        raise SourceError(
+            f"{where}: {origin}: the Keras model {model.name!r} has no inputs yet",
+            "call `model.build(input_shape)` or call it once on a batch before it is returned or saved",
+        )
+    dtype = getattr(model, "input_dtype", None) or model.compute_dtype
+
+    def spec(name: str, shape: Any) -> Any:
+        return tf.TensorSpec([None, *list(shape)[1:]], dtype, name=name)
+
+    if isinstance(shapes, Mapping):
+        specs: Any = {key: spec(str(key), shape) for key, shape in shapes.items()}
+    elif shapes and all(isinstance(shape, (list, tuple, tf.TensorShape)) for shape in shapes):
+        specs = [spec(f"input_{index}", shape) for index, shape in enumerate(shapes)]
+    else:
+        specs = spec("input", shapes)
+
+    def call(values: Any) -> Any:
+        return model(values, training=False)
+
+    return _open_function(tf.function(call, autograph=False), model, [specs], origin, where)
+
+
+def open_session(session: Any, inputs: Any, outputs: Any, origin: str, where: str) -> OpenedModel:
+    """Open the graph of a TensorFlow 1 session.
+
+    Args:
+        inputs: Name -> tensor (or a tensor's name); or a list of them, which keep their own names.
+        outputs: Likewise.
+
+    Raises:
+        SourceError: A tensor is not one of the session's graph.
+    """
+    graph = session.graph
+    declared = DeclaredSignature(
+        "", _session_tensors(graph, inputs, f"{where}: inputs"), _session_tensors(graph, outputs, f"{where}: outputs")
+    )
+    graph_def = graph.as_graph_def()
+    readers = {node.input[0]: f"{node.name}:0" for node in graph_def.node if node.op == "ReadVariableOp"}
+
+    def value(name: str) -> NDArray[Any]:
+        from tensorflow.errors import OpError
+
+        try:
+            found: NDArray[Any] = session.run(readers.get(name, f"{name}:0"))
+        except (OpError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SourceError(
+                f"{where}: the variable {name!r} has no value in the session: {reason}",
+                "initialize or restore the variables before exporting",
+            ) from error
+        return found
+
+    return OpenedModel.of(LoadedGraph(graph_def, value, origin), (declared,))
+
+
+def _open_function(function: Any, owner: Any, specs: Any, origin: str, where: str) -> OpenedModel:
+    """Open a tf.function or a concrete function.
+
+    Args:
+        owner: The object that it is a method of, which the function itself does not keep alive.
+    """
+    import tensorflow as tf
+
+    if hasattr(function, "get_concrete_function"):
+        if specs is None and function.input_signature is None:
+            raise SourceError(
+                f"{where}: {origin}: the tf.function has no input signature, so that nobody knows what it takes",
+                "write `@tf.function(input_signature=[tf.TensorSpec(shape, dtype, name=...)])`",
+            )
+        try:
+            concrete = function.get_concrete_function(*(specs or ()))
+        except Exception as error:  # whatever the author's code raises
+            raise SourceError(f"{where}: {origin}: the function cannot be traced: {_reason(error)}", _TRACING) from error
+    else:
+        concrete = function
+    try:
+        variables = list(concrete.graph.variables)
+    except AssertionError as error:  # TensorFlow holds them by weak references
+        raise SourceError(f"{where}: {origin}: variables of the function were deleted", _TRACING) from error
+    arguments, keywords = concrete.structured_input_signature
+    flat = [spec for spec in tf.nest.flatten((arguments, keywords)) if isinstance(spec, tf.TensorSpec)]
+    names = _unique([spec.name or f"input_{index}" for index, spec in enumerate(flat)])
+    inputs = tuple(
+        DeclaredTensor(
+            name, f"{_node(name)}:0", None if spec.shape.rank is None else tuple(spec.shape.as_list()), spec.dtype.name
+        )
+        for name, spec in zip(names, flat, strict=True)
+    )
+
+    def trace(specs: list[Any], alive: Any = owner) -> Any:
+        def filled(values: Iterable[Any]) -> Any:
+            waiting = iter(values)
+            return tf.nest.map_structure(
+                lambda item: next(waiting) if isinstance(item, tf.TensorSpec) else item, (arguments, keywords)
+            )
+
+        if hasattr(function, "python_function"):
+            given, named = filled(specs)
+            again = tf.function(function.python_function, autograph=getattr(function, "_autograph", True))
+            return again.get_concrete_function(*given, **named)
+
+        def call(*values: Any) -> Any:
+            given, named = filled(values)
+            return function(*given, **named)
+
+        return tf.function(call, autograph=False).get_concrete_function(*specs)
+
+    outputs = _output_names(concrete.structured_outputs)
+    if not outputs:
+        raise SourceError(f"{where}: {origin}: the function returns nothing", "return a tensor, or a mapping of tensors")
+    return _traced(trace, inputs, outputs, variables, origin, where)
+
+
+def _traced(
+    trace: Callable[[list[Any]], Any],
+    inputs: tuple[DeclaredTensor, ...],
+    outputs: list[str],
+    variables: Sequence[Any],
+    origin: str,
+    where: str,
+) -> OpenedModel:
+    """Return the opened form of what `trace` makes of input specs: a concrete function."""
+    declared = DeclaredSignature(
+        "", inputs, tuple(DeclaredTensor(name, f"{_output_node(name)}:0", None, "?") for name in outputs)
+    )
+
+    def graph(shapes: Shapes) -> LoadedGraph:
+        import tensorflow as tf
+
+        specs = [tf.TensorSpec(shapes.get(spec.name, spec.shape), spec.dtype, name=_node(spec.name)) for spec in inputs]
+        try:
+            concrete = trace(specs)
+        except Exception as error:
+            raise SourceError(
+                f"{where}: {origin}: the model cannot be traced with "
+                f"{', '.join(f'{spec.name} {spec.shape}' for spec in specs)}: {_reason(error)}",
+                "check the shapes in signature.inputs",
+            ) from error
+        return _loaded(concrete, inputs, outputs, variables, origin)
+
+    return OpenedModel(origin, graph, (declared,))
+
+
+def _loaded(
+    concrete: Any, inputs: tuple[DeclaredTensor, ...], outputs: list[str], variables: Sequence[Any], origin: str
+) -> LoadedGraph:
+    """Return the traced graph with its captured variables as variables, and its inputs and outputs under their own names."""
+    import tensorflow as tf
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    from mlkit_build.graphs import constant_node
+
+    graph_def: GraphDef = concrete.graph.as_graph_def()
+    nodes = {node.name: node for node in graph_def.node}
+    values: dict[str, Any] = {}
+    captures = list(zip(concrete.captured_inputs, concrete.graph.internal_captures, strict=True))
+    by_handle = {id(_variable(item).handle): _variable(item) for item in [*concrete.graph.variables, *variables]}
+    for captured, placeholder in captures:
+        node = nodes[placeholder.op.name]
+        variable = by_handle.get(id(captured))
+        if variable is not None:
+            values[node.name] = variable
+            node.op = "VarHandleOp"
+            node.attr.clear()
+            node.attr["dtype"].type = variable.dtype.base_dtype.as_datatype_enum
+            node.attr["shape"].shape.CopyFrom(variable.shape.as_proto())
+        elif captured.dtype not in (tf.resource, tf.variant):
+            node.CopyFrom(constant_node(node.name, captured.numpy()))
+    own = [tensor for tensor in concrete.inputs if not any(tensor is placeholder for _, placeholder in captures)]
+    results = [tensor for tensor in tf.nest.flatten(concrete.structured_outputs) if tensor is not None]
+    for spec, tensor in zip(inputs, own, strict=True):
+        if nodes[tensor.op.name].name != _node(spec.name):
+            _rename(graph_def, tensor.op.name, _node(spec.name))
+    renamed = {tensor.name: _node(spec.name) for spec, tensor in zip(inputs, own, strict=True)}
+    for name, tensor in zip(outputs, concrete.outputs[: len(results)], strict=True):
+        identity = NodeDef(name=_output_node(name), op="Identity", input=[renamed.get(tensor.name, tensor.name)])
+        identity.attr["T"].type = tensor.dtype.as_datatype_enum
+        graph_def.node.append(identity)
+
+    def value(name: str) -> NDArray[Any]:
+        found: NDArray[Any] = values[name].numpy()
+        return found
+
+    return LoadedGraph(graph_def, value, origin)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of the author's code says: AutoGraph puts a traceback before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if lines[0] == "in user code:" else f"{type(error).__name__}: {lines[0]}"
+
+
+def _variable(item: Any) -> Any:
+    """Return the TensorFlow variable inside a Keras 3 variable, or the variable itself."""
+    return item.value if hasattr(item, "value") and hasattr(item.value, "handle") else item
+
+
+def _rename(graph_def: GraphDef, old: str, new: str) -> None:
+    for node in graph_def.node:
+        if node.name == old:
+            node.name = new
+        for index, item in enumerate(node.input):
+            if item in (old, f"{old}:0"):
+                node.input[index] = new
+            elif item == f"^{old}":
+                node.input[index] = f"^{new}"
+
+
+def _is_keras(model: Any) -> bool:
+    return any(cls.__module__.startswith(("keras.", "tf_keras.")) and cls.__name__ == "Model" for cls in type(model).__mro__)
+
+
+def _function(model: Any) -> Any:
+    """Return the one traced function that the object stands for, or None."""
+    if _is_function(model):
+        return model
+    signatures = getattr(model, "signatures", None)
+    if isinstance(signatures, Mapping) and signatures:
+        return signatures.get("serving_default", next(iter(signatures.values())))
+    names = _functions_of(model)
+    chosen = "__call__" if "__call__" in names else names[0] if len(names) == 1 else None
+    return None if chosen is None else getattr(model, chosen)
+
+
+def _functions_of(model: Any) -> list[str]:
+    """Return the names of a module's traced functions: methods of its class, and attributes of its own."""
+    import tensorflow as tf
+
+    if not isinstance(model, tf.Module):
+        return []
+    methods = [name for name in dir(type(model)) if _is_function(getattr(type(model), name, None))]
+    return methods + [name for name, item in vars(model).items() if _is_function(item) and name not in methods]
+
+
+def _is_function(item: Any) -> bool:
+    return hasattr(item, "get_concrete_function") or hasattr(item, "structured_input_signature")
+
+
+def _described(model: Any) -> str:
+    if model is None:
+        return "None"
+    if isinstance(model, tuple):
+        return f"a tuple of {', '.join(type(item).__name__ for item in model)}"
+    return f"{type(model).__module__}.{type(model).__qualname__}"
+
+
+def _input_name(model: Any, index: int, tensor: Any) -> str:
+    names = getattr(model, "input_names", None)
+    return str(names[index]) if names and index < len(names) else str(tensor.name).split(":")[0] or f"input_{index}"
+
+
+def _keras_output_names(model: Any) -> list[str]:
+    struct = getattr(model, "_outputs_struct", None)
+    if isinstance(struct, Mapping):
+        return _unique(_output_names(struct))
+    names = list(getattr(model, "output_names", None) or getattr(getattr(model, "_functional", None), "output_names", None) or [])
+    count = len(model.outputs)
+    return _unique([str(name) for name in names] if len(names) == count else [f"output_{index}" for index in range(count)])
+
+
+def _output_names(structure: Any) -> list[str]:
+    """Return a name for each result: its key in a mapping, else `output`, or `output_0`, `output_1`, ..."""
+    import tensorflow as tf
+
+    if isinstance(structure, Mapping):
+        return _unique([str(key) for key in sorted(structure) for item in tf.nest.flatten(structure[key]) if item is not None])
+    count = sum(item is not None for item in tf.nest.flatten(structure))
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        found.append(f"{name}_{count}" if count else name)
+    return found
+
+
+def _node(name: str) -> str:
+    """Return a node name for a declared input (`graph.proto`: letters, digits, and some marks)."""
+    return re.sub(r"[^A-Za-z0-9_.\-/]", "_", name).lstrip("_-/") or "input"
+
+
+def _output_node(name: str) -> str:
+    return f"outputs/{_node(name)}"
+
+
+def _session_tensors(graph: Any, tensors: Any, where: str) -> tuple[DeclaredTensor, ...]:
+    if isinstance(tensors, Mapping):
+        named = [(str(name), tensor) for name, tensor in tensors.items()]
+    else:
+        listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        named = [("", tensor) for tensor in listed]
+    found = []
+    for name, item in named:
+        text = item if isinstance(item, str) else getattr(item, "name", repr(item))
+        try:
+            tensor = graph.get_tensor_by_name(text if ":" in text else f"{text}:0")
+        except (KeyError, ValueError) as error:
+            raise SourceError(f"{where}: the session's graph has no tensor {text!r}", "give tensors of that graph") from error
+        if not isinstance(item, str) and item is not tensor and getattr(item, "graph", graph) is not graph:
+            raise SourceError(f"{where}: {text} is a tensor of another graph than the session's", "give tensors of that graph")
+        shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+        own = tensor.op.name.rsplit("/", 1)[-1]
+        found.append(DeclaredTensor(name or own, tensor.name, shape, tensor.dtype.base_dtype.name))
+    return tuple(found)

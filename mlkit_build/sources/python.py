@@ -1,0 +1,167 @@
+"""A model that a function of the recipe's folder builds. It is the one place where a recipe names code.
+
+The function runs in a copy of the folder with nothing in it but the modules that it imports and the files that the recipe
+states. What decides the model is thereby known beforehand, and is part of the key.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlkit_build.errors import SourceError, did_you_mean
+from mlkit_build.sources.frozen_graph import existing_file
+
+if TYPE_CHECKING:
+    from mlkit_build.graphs import OpenedModel
+    from mlkit_build.recipe import Python
+
+COPY = "recipe"
+
+
+def files(source: Python, folder: Path) -> dict[str, Path]:
+    """Return the function's module, the modules of the folder that it imports, and the stated files, by their place there.
+
+    Raises:
+        SourceError: The module or a stated file is missing, or the module is not Python.
+    """
+    module = source.function.rpartition(":")[0]
+    _refuse_outside("source.function", module, folder)
+    first = existing_file("source.function", module, folder, "a Python file")
+    found = {path.relative_to(folder).as_posix(): path for path in _modules(first, folder)}
+    for index, pattern in enumerate(source.files):
+        _refuse_outside(f"source.files[{index}]", pattern, folder)
+        try:
+            matches = sorted(path for path in folder.glob(pattern) if path.is_file())
+        except (ValueError, IndexError, NotImplementedError):  # pathlib's word on a pattern that is none
+            matches = []
+        if not matches:
+            raise SourceError(
+                f"source.files[{index}]: no file of {folder} matches {pattern!r}",
+                "paths and patterns are relative to the recipe's folder; a folder's content is `name/**/*`",
+            )
+        found |= {path.relative_to(folder).as_posix(): path for path in matches}
+    return dict(sorted(found.items()))
+
+
+def _refuse_outside(field: str, stated: str, folder: Path) -> None:
+    """Refuse a path that is not below the folder: its copy would lie outside of the function's copy of the folder."""
+    place = Path(os.path.normpath(folder / stated))
+    if not place.is_relative_to(os.path.normpath(folder)) or ".." in Path(stated).parts:
+        raise SourceError(
+            f"{field}: expected a path inside of the recipe's folder {folder}, found {stated!r}",
+            "move or link what it needs into that folder",
+        )
+
+
+def load(files: Mapping[str, Path], source: Python) -> OpenedModel:
+    """Call the function in its copy of the folder and open what it returns.
+
+    Raises:
+        SourceError: It does not exist, raises, or returns something else than a model.
+    """
+    from mlkit_build.sources.live import open_live
+
+    module, _, name = source.function.rpartition(":")
+    module = next(role for role in files if role == Path(os.path.normpath(module)).as_posix() or module.endswith(f"/{role}"))
+    copy = Path(COPY).absolute()
+    for role, path in files.items():
+        place = copy / role
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    os.chdir(copy)
+    origin = f"{files[module].parent / Path(module).name}:{name}"
+    function = _imported(copy, copy / module, name, origin)
+    try:
+        model = function(**source.arguments)
+    except BaseException as error:
+        raise _raised(error, copy, origin, "raised") from error
+    return open_live(model, origin, "source.function")
+
+
+def _modules(first: Path, folder: Path) -> Iterator[Path]:
+    """Yield `first` and every module of the folder that is imported from it, directly or not, wherever the import stands."""
+    waiting, seen = [first], {first}
+    while waiting:
+        path = waiting.pop()
+        yield path
+        for imported in _imports(path, folder):
+            for candidate in (*_places(imported, folder), *_places(imported, first.parent)):
+                if candidate.is_file() and candidate not in seen:
+                    seen.add(candidate)
+                    waiting.append(candidate)
+
+
+def _imports(path: Path, folder: Path) -> Iterator[str]:
+    """Yield the dotted names, from the recipe's folder, of what the module may import."""
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise SourceError(f"source.function: {path}{f', line {line}' if line else ''}: not Python: {error.args[0]}") from error
+    package = path.parent.relative_to(folder).parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+
+
+def _places(module: str, folder: Path) -> Iterator[Path]:
+    """Yield the files that a dotted name may stand for, the packages above it included."""
+    parts = [part for part in module.split(".") if part]
+    for count in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:count])
+        yield place.with_suffix(".py")
+        yield place / "__init__.py"
+
+
+def _imported(copy: Path, path: Path, name: str, origin: str) -> Any:
+    """Import the module and return the function."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    sys.path.insert(0, str(path.parent))
+    sys.path.insert(0, str(copy))
+    sys.dont_write_bytecode = True
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        raise _raised(error, copy, origin, "cannot be imported") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise SourceError(
+            f"source.function: no function {name!r} in {origin.rpartition(':')[0]}",
+            did_you_mean(name, functions) or f"it has {', '.join(functions) or 'none'}",
+        )
+    return function
+
+
+def _raised(error: BaseException, copy: Path, origin: str, what: str) -> SourceError:
+    """Return the author's exception as an error of the recipe, with the line that raised it; the log has the traceback."""
+    import traceback
+
+    traceback.print_exception(error)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
+    place = f" (line {own[-1].lineno} of {Path(own[-1].filename).relative_to(copy)})" if own else ""
+    text = (str(error).strip().splitlines() or [""])[0]
+    hint = ""
+    if isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
+        hint = (
+            "it runs in a copy of the recipe's folder that holds the modules it imports and `source.files`, and nothing else; "
+            "state what it reads: `files: [weights.h5]`"
+        )
+    return SourceError(f"source.function: {origin} {what}{place}: {type(error).__name__}: {text}".rstrip(": "), hint)

@@ -1,0 +1,178 @@
+"""inspect: what a source holds, for somebody who must write its recipe. Runs where TensorFlow is; nothing is frozen for good."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlkit_build.errors import MlkitBuildError
+from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, OpenedModel, canonical_form
+from mlkit_build.plain import from_plain, pretty
+from mlkit_build.recipe import AnySource
+from mlkit_build.sources import source
+
+if TYPE_CHECKING:
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+
+    from mlkit_build.graphs.candidates import Candidates
+
+
+@dataclass(frozen=True)
+class InspectParams:
+    """What is inspected: the source, without the places of its files."""
+
+    source: AnySource
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An operator that LiteRT has no counterpart for.
+
+    Attributes:
+        operator: TensorFlow's name of it.
+        nodes: Where it stands.
+        hint: What may stand in its place.
+    """
+
+    operator: str
+    nodes: tuple[str, ...]
+    hint: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What there is to say about a source.
+
+    Attributes:
+        kind: The kind of source.
+        signatures: Those that its author declared.
+        inputs: What could be an input, the likeliest first, where nothing is declared.
+        outputs: What could be an output, likewise.
+        constants: Placeholders that look like switches of the training.
+        variables: Node -> shape and type, e.g. `[3, 3, 1, 32] float32`, of all variables.
+        used: Those of them that the counted part reads.
+        part: The part of the graph that the operators are counted in: between which tensors, or why it is all of it.
+        operators: Operator -> count.
+        problems: Operators that will not convert.
+        advice: Where the graph could be cut instead.
+        recipe: The lines of a recipe, to paste.
+    """
+
+    kind: str
+    signatures: tuple[DeclaredSignature, ...]
+    inputs: tuple[DeclaredTensor, ...]
+    outputs: tuple[DeclaredTensor, ...]
+    constants: tuple[DeclaredTensor, ...]
+    variables: Mapping[str, str]
+    used: tuple[str, ...]
+    part: str
+    operators: Mapping[str, int]
+    problems: tuple[Problem, ...]
+    advice: str
+    recipe: str
+
+
+def inspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `inspection.json`.
+
+    Raises:
+        SourceError: The source cannot be opened.
+    """
+    from mlkit_build.graphs.candidates import candidates
+
+    request = from_plain(InspectParams, params)
+    model = source(request.source.kind).load(inputs, request.source)
+    graph_def = model.graph({}).graph_def if not model.declared else _first_graph(model)
+    found = None if model.declared else candidates(graph_def)
+    part, computing = _computing(model, found, graph_def)
+    problems, advice = _problems(computing)
+    variables = _variables(graph_def)
+    result = Inspection(
+        kind=request.source.kind,
+        signatures=model.declared,
+        inputs=found.inputs if found else (),
+        outputs=found.outputs if found else (),
+        constants=found.choices if found else (),
+        variables=variables,
+        used=tuple(sorted(variables.keys() & {node.name for node in computing.node})),
+        part=part,
+        operators=_operators(computing),
+        problems=problems,
+        advice=advice,
+        recipe=_declared_recipe(model.declared) if found is None else found.as_recipe(""),
+    )
+    (outputs / "inspection.json").write_bytes(pretty(result))
+
+
+def _first_graph(model: OpenedModel) -> GraphDef:
+    """Return the graph of a model that says what it takes, with an open batch pinned to 1."""
+    from mlkit_build.stages.binding import pinned_shape
+
+    shapes = {spec.name: shape for spec in model.declared[0].inputs if (shape := pinned_shape(spec)) is not None}
+    return model.graph(shapes).graph_def
+
+
+def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef) -> tuple[str, GraphDef]:
+    """Return the graph of the likeliest signature, and how to call it; all of the graph where that cannot be cut out."""
+    from mlkit_build.stages.binding import bind
+    from mlkit_build.stages.cutting import cut_graph
+    from mlkit_build.stages.params import FreezeInput, FreezeParams
+
+    inputs: dict[str, FreezeInput] = {}
+    outputs: dict[str, str | None] = {}
+    constants: dict[str, Any] = {}
+    if found is not None:
+        if not found.inputs or not found.outputs:
+            return "the whole graph", graph_def
+        inputs = {"input": FreezeInput(found.inputs[0].tensor, None)}
+        outputs = {"output": found.outputs[0].tensor}
+        constants = {spec.tensor: found.likely_value(spec) for spec in found.choices}
+    try:
+        from mlkit_build.recipe import FrozenGraph
+
+        bound = bind(FreezeParams(FrozenGraph(path=""), inputs, outputs, constants), model)
+        cut = cut_graph(model.graph(bound.shapes), bound.request)
+    except MlkitBuildError as error:
+        return f"the whole graph ({error.message})", graph_def
+    starts = ", ".join(spec.tensor for spec in cut.inputs)
+    ends = ", ".join(str(tensor) for tensor in cut.outputs.values())
+    return f"between {starts} and {ends}", canonical_form(cut.graph_def, cut.outputs.values())
+
+
+def _operators(graph_def: GraphDef) -> dict[str, int]:
+    counted = Counter(node.op for node in graph_def.node)
+    counted.update(node.op for function in graph_def.library.function for node in function.node_def)
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _problems(graph_def: GraphDef) -> tuple[tuple[Problem, ...], str]:
+    from mlkit_build.graphs.operators import unconvertible
+
+    found = unconvertible(graph_def)
+    problems = tuple(Problem(finding.operator, finding.nodes, finding.hint) for finding in found)
+    return problems, found[0].cut if found else ""
+
+
+def _variables(graph_def: GraphDef) -> dict[str, str]:
+    from tensorflow import as_dtype
+
+    from mlkit_build.graphs.surgery import VARIABLES
+
+    found = {}
+    for node in graph_def.node:
+        if node.op in VARIABLES:
+            shape = [dim.size if dim.size >= 0 else "?" for dim in node.attr["shape"].shape.dim]
+            found[node.name] = f"{shape} {as_dtype(node.attr['dtype'].type).name}".replace("'", "")
+    return dict(sorted(found.items()))
+
+
+def _declared_recipe(declared: tuple[DeclaredSignature, ...]) -> str:
+    """Return the declared signature as a recipe states it; the shapes have an open batch pinned to 1."""
+    from mlkit_build.graphs.candidates import signature_lines
+    from mlkit_build.stages.binding import DEFAULT_KEY
+
+    chosen = next((item for item in declared if item.key == DEFAULT_KEY), declared[0])
+    return "\n".join(signature_lines(chosen))

@@ -1,0 +1,124 @@
+"""`mlkit-build inspect PATH`: what a model file holds, and the lines of a recipe for it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.config.roots import Roots
+from mlkit_build.engine import Action, Engine
+from mlkit_build.engine.pool import Pool
+from mlkit_build.errors import ExitCode
+from mlkit_build.pipeline import placeless
+from mlkit_build.plain import to_plain
+from mlkit_build.recipe import AnySource
+from mlkit_build.sources import SOURCES, source
+from mlkit_build.sources.detect import described
+from mlkit_build.store import open_store
+from mlkit_build.store.layered import default_folder
+
+_VERSION = 2
+_SHOWN = 12
+
+
+def run(arguments: list[str], roots: Roots) -> ExitCode:
+    """Open the source in a child and print what it found."""
+    parser = argparse.ArgumentParser(
+        prog="mlkit-build inspect",
+        description="Show what a model holds - signatures, candidates, variables, operators - and a recipe for it.",
+    )
+    parser.add_argument("path", help="a model file or folder, a checkpoint's prefix, or FILE.py:FUNCTION")
+    parser.add_argument("--kind", choices=tuple(SOURCES), help="what it is, where that cannot be told from the path")
+    parser.add_argument("--tags", help="which graph of a SavedModel, e.g. serve or serve,gpu")
+    parser.add_argument("--signature", help="which signature of a SavedModel")
+    parser.add_argument("--graph", help="the graph of a checkpoint that has no .meta file")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parsed = parser.parse_args(arguments)
+    stated = described(parsed.path, parsed.kind, parsed.graph)
+    if parsed.tags or parsed.signature:
+        stated = replace(stated, **_of_saved_model(parser, stated, parsed))
+    found = _inspected(stated)
+    if parsed.json:
+        print(json.dumps({"source": to_plain(stated), **found}, ensure_ascii=False))
+    else:
+        print("\n".join(_page(parsed.path, stated, found)))
+    return ExitCode.OK
+
+
+def _of_saved_model(parser: argparse.ArgumentParser, stated: AnySource, parsed: argparse.Namespace) -> dict[str, Any]:
+    if stated.kind != "saved_model":
+        parser.error(f"--tags and --signature are for a saved_model, and this is a {stated.kind}")
+    return {"tags": tuple(parsed.tags.split(",")) if parsed.tags else None, "signature": parsed.signature}
+
+
+def _inspected(stated: AnySource) -> dict[str, Any]:
+    """Run the one action; its result is cached like any other."""
+    from mlkit_build.report.screens import Quiet
+
+    files = source(stated.kind).files(stated, Path())
+    params = to_plain({"source": placeless(stated)})
+    function = "mlkit_build.stages.inspection:inspect"
+    action = Action("inspect", "inspect", _VERSION, "tensorflow", function, params, dict(files), ("inspection.json",))
+    folder, screen, pool = default_folder(), Quiet(), Pool()
+    try:
+        with open_store(folder, screen.warning) as store:
+            engine = Engine(store, pool, screen, scope="inspect", logs=folder / "logs")
+            engine.run([replace(action, timeout_s=getattr(stated, "timeout_s", None))])
+            found: dict[str, Any] = json.loads(engine.output("inspect", "inspection.json").read_bytes())
+            return found
+    finally:
+        pool.close()
+
+
+def _page(path: str, stated: AnySource, found: dict[str, Any]) -> list[str]:
+    lines = [f"{path}: {found['kind']}"]
+    for signature in found["signatures"]:
+        lines.append(f"signature {signature['key']}".rstrip())
+        lines += [f"  input   {_tensor(item)}" for item in signature["inputs"]]
+        lines += [f"  output  {_tensor(item)}" for item in signature["outputs"]]
+    for title, key in (("possible inputs", "inputs"), ("possible outputs", "outputs"), ("to be constants", "constants")):
+        if found[key]:
+            lines.append(f"{title}, the likeliest first")
+            lines += _shortened([f"  {_tensor(item)}" for item in found[key]])
+    variables = found["variables"]
+    if variables:
+        lines.append(f"{len(variables)} variables, {len(found['used'])} of them used {found['part']}")
+        lines += _shortened([f"  {name}  {variables[name]}" for name in found["used"]])
+    operators = found["operators"]
+    lines.append(f"{sum(operators.values())} operators, {found['part']}")
+    lines.append("  " + ", ".join(f"{name} {count}" for name, count in operators.items()))
+    for problem in found["problems"]:
+        nodes = ", ".join(problem["nodes"][:3]) + (", ..." if len(problem["nodes"]) > 3 else "")
+        lines.append(f"will not convert: {problem['operator']} ({nodes}){': ' + problem['hint'] if problem['hint'] else ''}")
+    if found["advice"]:
+        lines.append(f"hint: {found['advice']}")
+    if not found["problems"]:
+        lines.append("no operator is known not to convert")
+    entries = ", ".join(f"{key}: {_yaml(value)}" for key, value in _stated(stated).items())
+    lines += ["", "recipe.yaml:", "", f"source: {{{entries}}}", *found["recipe"].splitlines()]
+    return lines
+
+
+def _stated(source: AnySource) -> dict[str, Any]:
+    """Return the fields of the source that a recipe has to state."""
+    plain, defaults = to_plain(source), to_plain(type(source)())
+    return {key: value for key, value in plain.items() if key == "kind" or value != defaults[key]}
+
+
+def _yaml(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    left = len(lines) - _SHOWN
+    return lines if left <= 1 else [*lines[:_SHOWN], f"  and {left} more (--json lists them)"]
+
+
+def _tensor(item: dict[str, Any]) -> str:
+    shape = "?" if item["shape"] is None else str([size if size is not None else "?" for size in item["shape"]]).replace("'", "")
+    named = item["name"] if item["name"] != item["tensor"].rpartition(":")[0] else ""
+    known = "" if item["dtype"] == "?" and shape == "?" else f"  {item['dtype']} {shape}"
+    return f"{item['tensor']}{f'  ({named})' if named else ''}{known}"
