@@ -25,9 +25,11 @@ def described(path: str, kind: str | None = None, graph: str | None = None) -> A
     Raises:
         SourceError: There is nothing, or it is none of the known kinds.
     """
-    if kind == "python" or (kind is None and _FUNCTION.fullmatch(path)):
+    if kind == "python" and not _FUNCTION.fullmatch(path):
+        raise SourceError(f"{path}: expected FILE.py:FUNCTION", "name the function that returns the model, e.g. `model.py:build`")
+    if kind in (None, "python") and _FUNCTION.fullmatch(path):
         return Python(function=path)
-    if kind == "tf1_checkpoint" or graph is not None:
+    if kind == "tf1_checkpoint" or (kind is None and graph is not None):
         return Tf1Checkpoint(path=path, graph=graph)
     if kind is not None:
         return next(cls(path=path) for cls in _KINDS if cls().kind == kind)

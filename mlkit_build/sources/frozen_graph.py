@@ -118,7 +118,7 @@ def _is_text(data: bytes) -> bool:
 def what_it_is(data: bytes, otherwise: str = _UNKNOWN) -> str:
     """Return a guess at what a file that should have been a model is, as a hint; `otherwise` where there is none."""
     if not data:
-        return "the file is empty"
+        return "the file is empty; it may be truncated: copy it again"
     if data[4:8] == b"TFL3":
         return "it is a .tflite model, which is converted already"
     if data[:2] == b"PK":

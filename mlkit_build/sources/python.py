@@ -30,7 +30,7 @@ def files(source: Python, folder: Path) -> dict[str, Path]:
     Raises:
         SourceError: The module or a stated file is missing, or the module is not Python.
     """
-    module = source.function.rpartition(":")[0]
+    module, _ = _stated(source)
     _refuse_outside("source.function", module, folder)
     first = existing_file("source.function", module, folder, "a Python file")
     found = {path.relative_to(folder).as_posix(): path for path in _modules(first, folder)}
@@ -50,13 +50,18 @@ def files(source: Python, folder: Path) -> dict[str, Path]:
 
 
 def _refuse_outside(field: str, stated: str, folder: Path) -> None:
-    """Refuse a path that is not below the folder: its copy would lie outside of the function's copy of the folder."""
-    place = Path(os.path.normpath(folder / stated))
-    if not place.is_relative_to(os.path.normpath(folder)) or ".." in Path(stated).parts:
+    """Refuse a path that leaves the folder: its copy would lie outside of the function's copy of the folder."""
+    if Path(stated).is_absolute() or ".." in Path(stated).parts:
         raise SourceError(
             f"{field}: expected a path inside of the recipe's folder {folder}, found {stated!r}",
-            "move or link what it needs into that folder",
+            "link what it needs into that folder",
         )
+
+
+def _stated(source: Python) -> tuple[str, str]:
+    """Return the function's module, as a role is written, and its name."""
+    module, _, name = source.function.partition(":")
+    return Path(module).as_posix(), name
 
 
 def load(files: Mapping[str, Path], source: Python) -> OpenedModel:
@@ -67,8 +72,7 @@ def load(files: Mapping[str, Path], source: Python) -> OpenedModel:
     """
     from mlkit_build.sources.live import open_live
 
-    module, _, name = source.function.rpartition(":")
-    module = next(role for role in files if role == Path(os.path.normpath(module)).as_posix() or module.endswith(f"/{role}"))
+    module, name = _stated(source)
     copy = Path(COPY).absolute()
     for role, path in files.items():
         place = copy / role

@@ -120,6 +120,11 @@ def _signatures(meta_graph: MetaGraphDef, wanted: str | None, path: Path) -> tup
             f"source.signature: no signature {wanted!r}; {path} has {', '.join(signatures) or 'none'}",
             did_you_mean(wanted, list(signatures)),
         )
+    if not signatures and meta_graph.object_graph_def.nodes:  # TensorFlow 2 keeps functions, and no graph to guess from
+        raise SourceError(
+            f"source.path: {path} has no signature, so that none of its functions can be called",
+            "save it again with one: `tf.saved_model.save(model, folder, signatures=model.method)`",
+        )
     chosen = {wanted: signatures[wanted]} if wanted is not None else signatures
     return tuple(_declared(key, item) for key, item in chosen.items() if item.inputs or item.outputs)
 

@@ -78,7 +78,7 @@ def test_recipes_lists_each_with_version_description_and_place(workspace: Worksp
     workspace.edit("mine", {"version": "3.2.1", "description": "my own words"})
     code, out, _ = command("recipes")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["add_one", "mine", "mnist", "multiply"]
+    assert [line.split()[0] for line in out.splitlines()] == ["add_one", "digits_lstm", "flags", "mine", "mnist", "multiply"]
     assert f"3.2.1    my own words ({folder})" in out
 
 
@@ -87,7 +87,7 @@ def test_recipes_as_json_is_one_object_per_line(workspace: Workspace, command: C
     code, out, _ = command("recipes", "--json")
     found = {item["name"]: item for item in map(json.loads, out.splitlines())}
     assert code == 0
-    assert set(found) == {"add_one", "mnist", "multiply"}
+    assert set(found) == {"add_one", "digits_lstm", "flags", "mnist", "multiply"}
     assert found["mnist"]["path"] == str(folder)
     assert found["mnist"]["builtin"] is False
     assert len(found["mnist"]["shadows"]) == 1
@@ -101,7 +101,7 @@ def test_recipes_lists_the_others_when_one_cannot_be_read(workspace: Workspace, 
     (folder / "recipe.yaml").write_text(text)
     code, out, err = command("recipes")
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == ["add_one", "broken", "mnist", "multiply"]
+    assert [line.split()[0] for line in out.splitlines()] == ["add_one", "broken", "digits_lstm", "flags", "mnist", "multiply"]
 
 
 def test_plan_runs_nothing_and_writes_no_bundle(workspace: Workspace, command: Command) -> None:
@@ -219,7 +219,7 @@ def test_an_unknown_flag_is_refused(workspace: Workspace) -> None:
 def test_an_error_on_hydras_way_is_one_message_too(workspace: Workspace) -> None:
     done = workspace.cli("recipe=mnits", "--cfg", "job")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: recipe=mnits: no such recipe; known recipes: add_one, mnist, multiply\n")
+    assert done.stderr.startswith("error: recipe=mnits: no such recipe; known recipes: add_one, digits_lstm, flags, mnist, multiply\n")
     assert "Traceback" not in done.stderr
 
 
