@@ -3,6 +3,7 @@ possible."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _BESIDE = ("Save", "Restore", "Assign", "Resource", "Apply", "Summary", "Initial
 _NO_RESULT = ("NoOp", "Const", "Placeholder", "Assert", "Shape", "ShapeN", "Rank", "Size", "PlaceholderWithDefault")
 _SCOPES = ("gradients", "save", "save_1", "init", "report_uninitialized_variables", "summaries")
 _LOSS = re.compile(r"cross_entropy|CrossEntropy|(^|/)loss|[Rr]egularizer|random_uniform|AssignMovingAvg|/moments/|/while/")
+_PLAIN = re.compile(r"(?!(null|true|false|yes|no|on|off)$)[A-Za-z_][\w/-]*", re.IGNORECASE)
 _SHOWN = 5
 
 
@@ -70,9 +72,9 @@ def signature_lines(signature: DeclaredSignature) -> list[str]:
     return [
         "signature:",
         "  inputs:",
-        *(line for spec in signature.inputs for line in _entries((spec,), spec.name, shape=True)),
+        *(line for spec in signature.inputs for line in _entries((spec,), _key(spec.name), shape=True)),
         "  outputs:",
-        *(line for spec in signature.outputs for line in _entries((spec,), spec.name, shape=False)),
+        *(line for spec in signature.outputs for line in _entries((spec,), _key(spec.name), shape=False)),
     ]
 
 
@@ -86,6 +88,11 @@ def _entries(specs: Sequence[DeclaredTensor], word: str, shape: bool) -> list[st
     if len(specs) > _SHOWN:
         lines.append(f"    # and {len(specs) - _SHOWN} more")
     return lines
+
+
+def _key(name: str) -> str:
+    """Return an author's name as a YAML key."""
+    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
 def _pinned(shape: Shape) -> list[str]:

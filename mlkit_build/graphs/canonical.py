@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _TRACED = re.compile(r"^(__inference_|__forward_)+|(_\d+)+$")
 """What the tracer adds to a function's name."""
 
+_UNUSED = re.compile(r"_\d+(___redundant_placeholder\d+)$")
+"""The tracer's number in the name of an argument that nothing reads."""
+
 
 def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphDef:
     """Return only what `outputs` need, inputs before users, with the functions in use.
@@ -38,6 +41,9 @@ def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphD
 def _add_functions(graph_def: GraphDef, library: Library) -> None:
     """Add the functions that the nodes use, under names that tell their order of use: the tracer's numbers depend on what the
     process traced before."""
+    for function in library.values():
+        for argument in function.signature.input_arg:
+            argument.name = _UNUSED.sub(r"\1", argument.name)
     names: dict[str, str] = {}
     waiting = list(graph_def.node)
     for node in waiting:  # grows while it is walked

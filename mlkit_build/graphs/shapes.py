@@ -29,8 +29,6 @@ def renew_shapes(graph_def: GraphDef) -> None:
     if not any(node.op in (*LOOPS, *BRANCHES, *CALLS) or node.op in LIST_OPERATORS for node in graph_def.node):
         return
     library = library_of(graph_def)
-    for function in library.values():
-        _state_defaults(function)
     analysis = Analysis(library, graph_def)
     whole = Part(analysis, list(graph_def.node), {}, "", ())
     try:
@@ -104,20 +102,6 @@ class _Rewriting:
                 function.signature.name = self._versions[key]
                 self._made.append(function)
         return self._versions[key]
-
-
-def _state_defaults(function: FunctionDef) -> None:
-    """Add the attributes that a SavedModel leaves out because they have their default value.
-
-    TensorFlow's converter does so itself and then refuses the function, as another one of the same name.
-    """
-    from tensorflow.python.framework import op_def_registry
-
-    for node in function.node_def:
-        definition = op_def_registry.get(node.op)
-        for attribute in definition.attr if definition is not None else ():
-            if attribute.HasField("default_value") and attribute.name not in node.attr:
-                node.attr[attribute.name].CopyFrom(attribute.default_value)
 
 
 def _own(name: str) -> str:

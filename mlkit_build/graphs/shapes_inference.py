@@ -265,7 +265,8 @@ class Part:
         function = self.analysis.library[name]
         if path not in self.analysis.flat:
             caller = NodeDef(name=CALL, attr={**node.attr, **(node.attr["f"].func.attr if node.op in CALLS else {})})
-            self.analysis.flat[path] = call_body(function, caller, [arg.name for arg in function.signature.input_arg])
+            names = [arg.name for arg in function.signature.input_arg]
+            self.analysis.flat[path] = call_body(function, caller, names, self.analysis.library)
         nodes, results = self.analysis.flat[path]
         values = {f"{arg.name}:0": value for arg, value in zip(function.signature.input_arg, arguments, strict=True)}
         part = Part(self.analysis, nodes, values, path, (*self.around, name))

@@ -74,7 +74,7 @@ class _Values:
             if node.op == "Identity":
                 handles[node.name if separator == ":0" else f"{node.name}:output:0"] = kind
             if node.op == "ResourceGather":
-                return _gather(node, kind)
+                return _gather(node, kind, "" if separator == ":0" else ":output:0")
             node.op = "Identity"
             node.attr.clear()
             node.attr["T"].type = kind
@@ -144,8 +144,8 @@ class _Values:
         return made
 
 
-def _gather(node: NodeDef, kind: int) -> NodeDef:
-    """Make the lookup in a variable a lookup in a constant; return its axis."""
+def _gather(node: NodeDef, kind: int, output: str) -> NodeDef:
+    """Make the lookup in a variable a lookup in a constant; return its axis, whose tensor has `output` behind its name."""
     axis = constant_node(f"{node.name}/axis", np.array(0, np.int32))
     indices, batch_dims = node.attr["Tindices"].type, node.attr["batch_dims"].i
     node.op = "GatherV2"
@@ -154,7 +154,7 @@ def _gather(node: NodeDef, kind: int) -> NodeDef:
     node.attr["Tindices"].type = indices
     node.attr["Taxis"].type = axis.attr["dtype"].type
     node.attr["batch_dims"].i = batch_dims
-    node.input.insert(2, axis.name)
+    node.input.insert(2, f"{axis.name}{output}")
     return axis
 
 

@@ -20,7 +20,7 @@ from mlkit_build.graphs import (
     take_known_branches,
     without_training_marks,
 )
-from mlkit_build.graphs.functions import Library, library_of, write_out_calls
+from mlkit_build.graphs.functions import BRANCHING, Library, library_of, write_out_calls, write_out_nested_calls
 from mlkit_build.graphs.modern import modernize
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, with_all_attributes
 from mlkit_build.graphs.variables import put_variables, reader_node
@@ -76,11 +76,16 @@ def cut_graph(loaded: LoadedGraph, request: FreezeParams) -> CutGraph:
     specs = _put_inputs(specs, nodes)
     cut = [TensorName.parse(spec.tensor).node for spec in specs]
     roots = [tensor.node for tensor in outputs.values()]
+    write_out_nested_calls(library)
     write_out_calls(nodes, library, roots, cut)
     needed = _needed(nodes, roots, cut)
     inputs = {spec.name: TensorName.parse(spec.tensor) for spec in specs}
     _check_reachable(needed, nodes, inputs, outputs)
     put_variables(needed, nodes, loaded, library)
+    if any(nodes[name].op in BRANCHING for name in needed):  # on a variable, perhaps, which is a constant now
+        write_out_calls(nodes, library, roots, cut)
+        needed = _needed(nodes, roots, cut)
+        put_variables(needed, nodes, loaded, library)
     modernize(nodes, needed)
     graph_def = with_all_attributes(_with_nodes(graph_def, [nodes[name] for name in needed], library))
     return CutGraph(graph_def, tuple(specs), outputs)

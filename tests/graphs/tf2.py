@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.adapters import FrozenModel
-from mlkit_build.graphs import LoadedGraph, OpenedModel
+from mlkit_build.graphs import OpenedModel
 from mlkit_build.recipe import SavedModel
 from mlkit_build.sources import saved_model
 from mlkit_build.stages.freeze import freeze_model
@@ -21,7 +21,7 @@ _CONVERTED = count()
 
 
 def saved(function: Callable[..., Any], folder: Path, *shapes: Sequence[int | None], **variables: Any) -> Any:
-    """Save `function(module, *tensors)` of a module with these variables, as the default signature; return it, to compare with."""
+    """Save `function(module, *tensors)` of a module with these variables as the default signature; return it, to compare with."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -43,13 +43,6 @@ def frozen(folder: Path, inputs: Mapping[str, Sequence[int]] | None = None) -> F
     """Freeze a SavedModel; `inputs` states shapes."""
     stated = {name: FreezeInput(None, tuple(shape)) for name, shape in (inputs or {}).items()}
     return freeze_model(opened(folder), FreezeParams(SavedModel(path=""), stated, {}))
-
-
-def frozen_graph(loaded: LoadedGraph, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> FrozenModel:
-    from mlkit_build.stages.freeze import freeze_graph
-
-    params = FreezeParams(SavedModel(path=""), {name: FreezeInput(tensor) for name, tensor in inputs.items()}, dict(outputs))
-    return freeze_graph(loaded, params)
 
 
 def lite(model: FrozenModel, *values: NDArray[Any]) -> list[NDArray[Any]]:

@@ -30,6 +30,7 @@ from mlkit_build.graphs.loops.values import (
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 
 _KINDS = ("", "Write", "Read", "Gather", "Scatter", "Concat", "Split", "Size", "Close", "Pack", "Unpack")
 OPERATORS = {f"TensorArray{kind}{version}": kind for kind in _KINDS for version in ("", "V2", "V3")}
@@ -100,14 +101,17 @@ class Arrays:
         if array.spec.dtype != value.spec.dtype:
             raise Unreadable(f"the TensorArray {array.spec.name!r} does not hold values of this type")
         if isinstance(array, ListArray):
-            if array.spec.element is None or None in array.spec.element:
-                self.discovered[array.spec.name] = value.spec.shape
-            attributes = Operation.new("TensorListSetItem", element_dtype=value.spec.dtype, resize_if_index_out_of_bounds=False)
-            made = self.emitter.writer.add(attributes, name, [array.handle, index, value], [array.handle.spec])
-            return replace(array, handle=made[0])
+            return self._set(array, index, value, name)
         if not isinstance(index, Known):
             raise Unreadable(f"data decide where in the TensorArray {array.spec.name!r} is written")
         return Array(array.spec, array.elements.with_element(int(index.array), value))
+
+    def _set(self, array: ListArray, index: Tensor, value: Tensor, name: str) -> ListArray:
+        if array.spec.element is None or None in array.spec.element:
+            self.discovered[array.spec.name] = value.spec.shape
+        operation = Operation.new("TensorListSetItem", element_dtype=value.spec.dtype, resize_if_index_out_of_bounds=False)
+        made = self.emitter.writer.add(operation, name, [array.handle, index, value], [array.handle.spec])
+        return replace(array, handle=made[0])
 
     def _read(self, array: Array | ListArray, index: Tensor, name: str) -> Tensor:
         if isinstance(array, ListArray):
@@ -244,6 +248,15 @@ class Arrays:
         stacked = when_true.stacked if when_true.stacked is when_false.stacked else None
         return Array(when_true.spec, elements, stacked)
 
+    def select_list(self, predicate: Tensor, when_true: ListArray, when_false: ListArray, name: str) -> ListArray:
+        """Return the TensorList that a cond leaves behind: lists cannot be selected, what they hold can."""
+        sides = [self.stacked(side, f"{name}/stack_{number}") for number, side in enumerate((when_true, when_false))]
+        chosen = self.emitter.select(predicate, sides[0], sides[1], name)
+        shape = integers(self._element_shape(when_true.spec), f"{name}/element_shape")
+        operation = Operation.new("TensorListFromTensor", element_dtype=when_true.spec.dtype, shape_type=INT32)
+        made = self.emitter.writer.add(operation, f"{name}/list", [chosen, shape], [when_true.handle.spec])
+        return replace(when_true, handle=made[0])
+
     def as_list(self, array: Array | ListArray, element: Shape, name: str) -> ListArray:
         """Return the array as a TensorList whose elements have the shape `element`, as far as it is known."""
         if isinstance(array, ListArray):
@@ -266,7 +279,7 @@ class Arrays:
         handle = self.emitter.writer.add(reserve, name, [shape, integers(array.size, f"{name}/size")], result)[0]
         listed = ListArray(spec, handle)
         for index, value in array.elements:
-            listed = self._write(listed, integers(index, f"{name}/index"), value, f"{name}/element_{index}")  # type: ignore[assignment]
+            listed = self._set(listed, integers(index, f"{name}/index"), value, f"{name}/element_{index}")
         return listed
 
 
@@ -291,9 +304,8 @@ def _merged(first: Shape, second: Shape) -> Shape:
     return tuple(other if size is None else size for size, other in zip(first, second, strict=True))
 
 
-def _shape(proto: object) -> Shape:
-    unknown, dims = proto.unknown_rank, proto.dim  # type: ignore[attr-defined]
-    return None if unknown else tuple(None if dim.size < 0 else int(dim.size) for dim in dims)
+def _shape(proto: TensorShapeProto) -> Shape:
+    return None if proto.unknown_rank else tuple(None if dim.size < 0 else int(dim.size) for dim in proto.dim)
 
 
 def _lengths(lengths: Sequence[int | None], name: str) -> Known:

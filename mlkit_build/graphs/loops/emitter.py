@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.graphs.loops.operators import Operation, Operators
-from mlkit_build.graphs.loops.values import Known, Spec, Symbol, Tensor, Value
+from mlkit_build.graphs.loops.values import Known, Shape, Spec, Symbol, Tensor, Value
 from mlkit_build.graphs.loops.writer import Writer
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-BOOL, INT32, VARIANT = 10, 3, 21
+INT32, VARIANT = 3, 21
 """TensorFlow's numbers of these types (`types.proto`)."""
 
 
@@ -119,19 +119,22 @@ def _simplified(operation: Operation, name: str, inputs: Sequence[Tensor]) -> Te
                     return other
                 if other.spec.shape == ():
                     return value
-    if op in ("Select", "SelectV2") and isinstance(first, Known) and inputs[1].spec == inputs[2].spec:
-        chosen: set[bool] = {bool(item) for item in first.array.flat}
-        if len(chosen) == 1 and inputs[1].spec.static and _no_wider(first.spec, inputs[1].spec):
-            return inputs[1] if chosen == {True} else inputs[2]
+    if op in ("Select", "SelectV2") and isinstance(first, Known) and first.array.size:
+        yes, no = inputs[1:]
+        chosen = bool(first.array.flat[0])
+        if bool((first.array == chosen).all()) and yes.spec == no.spec and _fits(op, first.spec.shape, yes.spec.shape):
+            return yes if chosen else no
     return None
 
 
-def _no_wider(small: Spec, large: Spec) -> bool:
-    """Return whether broadcasting the first against the second gives the second's shape."""
-    try:
-        return np.broadcast_shapes(small.shape or (), large.shape or ()) == large.shape or len(small.shape or ()) == 1  # type: ignore[arg-type]
-    except ValueError:
-        return len(small.shape or ()) == 1
+def _fits(op: str, condition: Shape, branches: Shape) -> bool:
+    """Return whether what is selected has the shape of the branches: SelectV2 broadcasts all three."""
+    if condition is None or branches is None or None in branches:
+        return False
+    if op == "Select":
+        return True
+    padded = (1,) * (len(branches) - len(condition)) + condition
+    return len(padded) == len(branches) and all(size in (1, known) for size, known in zip(padded, branches, strict=True))
 
 
 def _shape_of(operation: Operation, name: str, tensor: Tensor) -> Known | None:

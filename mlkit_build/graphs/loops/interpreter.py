@@ -189,7 +189,7 @@ class Interpreter:
         if isinstance(yes, ArrayHandle) or yes == no:
             return yes
         if isinstance(yes, ListArray) and isinstance(no, ListArray):
-            raise ValueError("its branches write to a TensorArray inside a functional loop")
+            return self.arrays.select_list(predicate, yes, no, name)
         raise ValueError("its branches are of different kinds")
 
     def cause(self, value: Symbol) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlkit_build.graphs.loops.values import Known, Spec, Symbol, Tensor
+from mlkit_build.graphs.loops.values import Known, Spec, Tensor
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
@@ -287,8 +287,3 @@ def _attribute(name: str, value: Any) -> AttrValue:
     if isinstance(value, list):
         return AttrValue(list=AttrValue.ListValue(type=value))
     raise TypeError(f"{name}: {value!r}")
-
-
-def symbols(inputs: Sequence[Tensor]) -> list[Symbol]:
-    """Return those inputs that are not known."""
-    return [item for item in inputs if isinstance(item, Symbol)]

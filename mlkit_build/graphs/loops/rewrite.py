@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
 
+_HINT = "cut the graph before it with signature.outputs, or after it with signature.inputs"
+
+
 def has_loops(graph_def: GraphDef) -> bool:
     """Return whether the graph has control flow of TensorFlow 1 or TensorArrays."""
     return any(node.op in CONTROL_FLOW_V1 or node.op in OPERATORS for node in graph_def.node)
@@ -75,7 +78,7 @@ def _keep_names(interpreter: Interpreter, outputs: Sequence[TensorName]) -> None
             if TensorName(name, index) not in outputs and not isinstance(value, Known | Symbol):
                 value = integers(0, f"{name}/unused")
             if isinstance(value, Nothing):
-                raise StageError(f"freeze: {name}:{index} cannot be computed: {value.reason}", value.hint)
+                raise StageError(f"freeze: {name}:{index} cannot be computed: {value.reason}", value.hint or _HINT)
             if not isinstance(value, Known | Symbol):
                 raise StageError(
                     f"freeze: the output {name}:{index} is a TensorArray", "take what its stack() gives as the output"

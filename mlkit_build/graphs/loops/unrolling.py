@@ -74,8 +74,10 @@ class Unrolling:
             return bool(condition.array)
         if not isinstance(condition, Symbol):
             raise NotUnrolled(condition.reason if isinstance(condition, Nothing) else "its condition is no tensor", _DATA_HINT)
-        if self.interpreter.limits.functional or not self._bounded():
-            raise NotUnrolled(f"its number of steps depends on {self.interpreter.cause(condition)}", _DATA_HINT)
+        bounded = self._bounded()
+        if self.interpreter.limits.functional or not bounded:
+            hint = f"{_DATA_HINT}; or compute all steps that it may have with freeze.unroll=always" if bounded else _DATA_HINT
+            raise NotUnrolled(f"its number of steps depends on {self.interpreter.cause(condition)}", hint)
         name = self.interpreter.name(f"{self.region.scope}/active", self.region.frame)
         together = condition if self.active is None else self.emitter.make("LogicalAnd", name, [self.active, condition])
         assert isinstance(together, Symbol)
@@ -91,7 +93,9 @@ class Unrolling:
 
     def _check(self, step: int, nodes: int) -> None:
         limits = self.interpreter.limits
-        if step == (ENDLESS if limits.steps is None else limits.steps):
+        if step == ENDLESS and limits.steps is None:
+            raise StageError(f"freeze: the while loop {self.region.scope!r} does not end within {ENDLESS} steps", _DATA_HINT)
+        if step == limits.steps:
             raise NotUnrolled(f"it has more than {step} steps", _LIMIT_HINT)
         if limits.nodes is not None and nodes > limits.nodes:
             raise NotUnrolled(f"unrolled it has more than {limits.nodes} operators", _LIMIT_HINT)

@@ -10,6 +10,7 @@ import pytest
 from mlkit_build.errors import StageError
 from mlkit_build.graphs import TensorName
 from mlkit_build.graphs.loops import without_loops
+from mlkit_build.graphs.loops.limits import AUTO
 from tests.graphs.loops.v1 import Case, Cell, Gru, Lstm, Stack, case, check_lite, values
 
 CELLS = {
@@ -157,7 +158,21 @@ def test_recurrent_nets_convert_with_builtin_operators(cell: str, unroll: str) -
     check_lite(built, unroll)
 
 
-def test_a_thousand_steps_are_no_deeper_than_one() -> None:
-    built = recurrent(Gru(2, 1), values(1, 1000, 1))
-    found = built.check("always", atol=1e-5)
-    assert sum(node.op == "Tanh" for node in found.node) == 1000
+def test_thousands_of_steps_are_no_deeper_than_one() -> None:
+    # More than Python's recursion limit. Running the result takes TensorFlow ten times as long as unrolling it: see below.
+    found = recurrent(Gru(2, 1), values(1, 2000, 1)).rewritten("always")
+    assert sum(node.op == "Tanh" for node in found.node) == 2000
+
+
+def test_three_hundred_steps_compute_the_same() -> None:
+    recurrent(Gru(2, 1), values(1, 300, 1)).check("always", atol=1e-5)
+
+
+def test_auto_unrolls_short_loops_and_makes_long_ones_functional() -> None:
+    assert AUTO.steps
+    for steps, functional in ((AUTO.steps, False), (AUTO.steps + 1, True)):
+        x = values(steps + 1, 1)  # foldl begins with the first
+        built = case(lambda tf1, x=x: tf1.foldl(lambda a, b: a + b, tf1.placeholder("float32", x.shape, name="x")), {"x": x})
+        assert any(node.op == "StatelessWhile" for node in built.check("auto", atol=1e-4).node) == functional
+    wide = recurrent(Lstm(2, 1), values(1, 200, 1))
+    assert any(node.op == "StatelessWhile" for node in wide.check("auto", atol=1e-5).node)

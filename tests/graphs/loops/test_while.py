@@ -208,18 +208,20 @@ def test_a_cond_on_data_outside_of_loops(sign: float) -> None:
     assert sum(node.op == "SelectV2" for node in found.node) == 2
 
 
+@BOTH
+@pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
-def test_a_cond_on_data_that_writes_an_array(sign: float) -> None:
+def test_a_cond_on_data_that_writes_an_array(sign: float, stated: bool, unroll: str) -> None:
     def build(tf1: Any) -> Any:
         x = tf1.placeholder("float32", [3], name="x")
-        array = tf1.TensorArray("float32", 3, element_shape=[3])
+        array = tf1.TensorArray("float32", 3, element_shape=[3] if stated else None)
 
         def body(i: Any, a: Any) -> Any:
             return i + 1, tf1.cond(x[i] > 0.0, lambda: a.write(i, x * 2.0), lambda: a)
 
         return tf1.while_loop(lambda i, a: i < 3, body, (0, array))[1].stack()
 
-    case(build, {"x": values(3) * sign}).check()
+    case(build, {"x": values(3) * sign}).check(unroll)
 
 
 @pytest.mark.parametrize("limit", [0.5, 3.0, 100.0])
