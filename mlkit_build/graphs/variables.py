@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlkit_build.errors import SourceError
+from mlkit_build.errors import SourceError, StageError
 from mlkit_build.graphs.functions import Library
 from mlkit_build.graphs.loaded import LoadedGraph
 from mlkit_build.graphs.surgery import VARIABLES, TensorName, constant_node
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+MAX_BYTES = 2**31 - 1
+"""Protobuf's limit for one message: a GraphDef with more in its constants cannot be written."""
 
 _READERS = ("ReadVariableOp", "Identity", "ResourceGather")
 _LOOPS = ("While", "StatelessWhile")
@@ -33,12 +36,22 @@ def put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGr
 
     Raises:
         SourceError: A variable has no value, or is used in a way that a constant cannot stand for.
+        StageError: Together they are larger than a GraphDef can be.
     """
     handles: dict[str, int] = {}
+    total = 0
     for name in needed:
         node = nodes[name]
         if node.op in VARIABLES:
-            value = constant_node(name, loaded.variable(name))
+            array = loaded.variable(name)
+            total += array.nbytes
+            if total > MAX_BYTES:
+                raise StageError(
+                    f"freeze: the variables that the outputs need have more than 2 GB ({name!r} is one); a GraphDef, and a .tflite, "
+                    "can hold no more",
+                    "cut the model into parts with signature.inputs and signature.outputs, or store the weights in float16",
+                )
+            value = constant_node(name, array)
             if node.op == "VarHandleOp":
                 handles[name] = value.attr["dtype"].type
             nodes[name] = value

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from mlkit_build.graphs import OpenedModel
     from mlkit_build.recipe import FrozenGraph
 
-MAX_BYTES = 2**31 - 1
-"""Protobuf's limit for one message."""
-
 _UNKNOWN = "export the graph again; the file may be truncated, or a SavedModel's saved_model.pb"
 
 
@@ -101,6 +98,8 @@ def check_size(path: Path, field: str) -> None:
     Raises:
         SourceError: It has 2 GB or more.
     """
+    from mlkit_build.graphs.variables import MAX_BYTES
+
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise SourceError(

@@ -16,6 +16,7 @@ from mlkit_build.graphs.dropout import random_nodes
 from mlkit_build.graphs.loops import without_loops
 from mlkit_build.graphs.operators import describe, unconvertible
 from mlkit_build.graphs.shapes import renew_shapes
+from mlkit_build.graphs.variables import MAX_BYTES
 from mlkit_build.plain import from_plain
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
@@ -25,9 +26,6 @@ from mlkit_build.stages.params import FreezeParams
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
-
-MAX_BYTES = 2**31 - 1
-"""Protobuf's limit for one message; a GraphDef with constants beyond it cannot be written."""
 
 
 def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

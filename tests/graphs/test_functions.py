@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlkit_build.adapters import FrozenModel
-from mlkit_build.errors import SourceError
+from mlkit_build.errors import SourceError, StageError
 from mlkit_build.graphs import LoadedGraph
 from mlkit_build.graphs.functions import library_of, write_out_calls
 from mlkit_build.sources.live import open_live
@@ -350,3 +350,15 @@ def test_the_bytes_do_not_depend_on_what_the_process_traced_before() -> None:
     for count in range(3):
         tf.function(lambda x, count=count: tf.cond(x > count, lambda: x, lambda: -x)).get_concrete_function(tf.constant(1.0))
     assert bytes_of_a_model() == first
+
+
+def test_variables_beyond_what_a_graph_can_hold_are_refused_before_they_are_copied() -> None:
+    from tests.sources.tf1 import session
+
+    with session() as (tf1, running):
+        x = tf1.placeholder("float32", [1, 4], name="x")
+        tf1.add(x, tf1.reduce_sum(tf1.Variable([1.0, 2.0], name="huge")), name="y")
+        graph_def = running.graph.as_graph_def()
+    huge = np.broadcast_to(np.float32(0), (2**29,))  # 2 GB that take no memory
+    with pytest.raises(StageError, match=r"more than 2 GB \('huge' is one\)"):
+        freeze_graph(LoadedGraph(graph_def, lambda name: huge, "model.meta"), request({"x": "x:0"}, {"y": "y:0"}))
