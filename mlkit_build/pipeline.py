@@ -199,7 +199,7 @@ def _quantize(recipe: Recipe, static: bool) -> Action:
     inputs = {"float.tflite": FLOAT_MODEL}
     if static:
         inputs["statistics.json"] = OutputOf("calibrate", "statistics.json")
-    params = QuantizeParams(recipe.quantization.mode, recipe.quantization.io)
+    params = QuantizeParams(recipe.quantization.mode, recipe.quantization.io, recipe.convert.allow_select_ops)
     return _action("quantize", params, inputs, ("model.tflite", "quantization.json"))
 
 
@@ -222,8 +222,10 @@ def _evaluate(recipe: Recipe, files: Files, static: bool) -> Action:
         inputs=_normalization(recipe),
         metrics=recipe.validation.metrics,
         output=recipe.validation.output,
+        allow_select_ops=recipe.convert.allow_select_ops,
     )
-    return _action("evaluate", params, inputs, ("metrics.json",))
+    action = _action("evaluate", params, inputs, ("metrics.json",))
+    return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 
 
 def _action(

@@ -32,6 +32,7 @@ from mlkit_build.job import Job, JobReport
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
+from mlkit_build.report.summary import delegate_needed
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
@@ -173,7 +174,7 @@ class _Run:
         unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
         if not unchanged:
             self._publish(place, manifest, data, contents, command, started)
-        self._warn_of_quantization(manifest)
+        self._warn(manifest)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
@@ -239,10 +240,11 @@ class _Run:
 
         publish(place, write)
 
-    def _warn_of_quantization(self, manifest: Manifest) -> None:
-        warning = (manifest.quantization or {}).get("warning")
-        if warning:
-            self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
+    def _warn(self, manifest: Manifest) -> None:
+        """Say what a user must know of the bundle: how its quantization fell short, and what its app must link."""
+        for warning in ((manifest.quantization or {}).get("warning"), delegate_needed(manifest.metrics)):
+            if warning:
+                self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
 
     def _report(self, status: str, code: ExitCode, **rest: Any) -> JobReport:
         size = (self._metrics or {}).get("size_bytes")

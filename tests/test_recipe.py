@@ -235,3 +235,16 @@ def test_a_gate_in_percent_is_told_that_it_wants_a_share(limit: str) -> None:
     with pytest.raises(ConfigError, match=rf"validation\.gates\.top1\.{limit}: expected at most 1, found 95") as caught:
         check(sample(validation=schema.Validation(metrics=("top1",), gates=gates)))
     assert caught.value.hint.endswith("0.95")
+
+
+@pytest.mark.parametrize("task", TARGETS)
+@pytest.mark.parametrize("mode", MODES)
+def test_select_ops_are_taken_exactly_where_they_can_run_and_be_quantized(mode: str, task: str) -> None:
+    recipe = sample(convert=schema.Convert(allow_select_ops=True), quantization=Quantization(mode=mode), target=Target(task=task))
+    if task == "custom" and mode not in STATIC_MODES:
+        check(recipe)
+        return
+    with pytest.raises(ConfigError, match=r"^convert\.allow_select_ops: ") as caught:
+        check(recipe)
+    if task == "custom":
+        assert caught.value.hint == "use quantization=float16 or quantization=dynamic_range"

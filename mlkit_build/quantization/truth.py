@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlkit_build.errors import StageError
+from mlkit_build.tflite import FLEX
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
 
 _BOUNDARY = {"QUANTIZE", "DEQUANTIZE"}
@@ -59,7 +60,7 @@ def read_truth(model: Any) -> Truth:
         for operator in graph.operators:
             name = operator_name(model.operatorCodes[operator.opcodeIndex])
             operators[name] += 1
-            if name not in _BOUNDARY:
+            if not _is_boundary(model, graph, operator):
                 kinds.update(_kinds(model, graph, operator))
         for tensor in graph.tensors:
             data = model.buffers[tensor.buffer].data
@@ -77,18 +78,26 @@ def read_truth(model: Any) -> Truth:
     )
 
 
-def check(model: Any, mode: str, io: str, float_inputs: tuple[str, ...], float_outputs: tuple[str, ...]) -> Truth:
+def check(
+    model: Any,
+    mode: str,
+    io: str,
+    float_inputs: tuple[str, ...],
+    float_outputs: tuple[str, ...],
+    allow_select_ops: bool = False,
+) -> Truth:
     """Compare the model with what was asked.
 
     Args:
         float_inputs: Types of the float model's inputs; integer ones keep their type whatever `io` says.
         float_outputs: Types of the float model's outputs.
+        allow_select_ops: Whether Flex operators may be in it.
 
     Raises:
         StageError: The model is not what was asked; names the operators or tensors.
     """
     truth = read_truth(model)
-    _check_builtin(model)
+    _check_builtin(model, allow_select_ops)
     _check_scales(model)
     _check_ends("inputs", truth.inputs, tuple(io if found == "float32" else found for found in float_inputs))
     _check_ends("outputs", truth.outputs, tuple(io if found == "float32" else found for found in float_outputs))
@@ -96,6 +105,19 @@ def check(model: Any, mode: str, io: str, float_inputs: tuple[str, ...], float_o
         _check_full_integer(model, truth)
         return truth
     return _check_weights(model, mode, truth)
+
+
+def _is_boundary(model: Any, graph: Any, operator: Any) -> bool:
+    """Return whether the operator only converts: QUANTIZE and its like, or the CAST of an input that is made of integers.
+
+    A model that was trained on uint8 pixels casts them to float itself; its QUANTIZE follows.
+    """
+    name = operator_name(model.operatorCodes[operator.opcodeIndex])
+    return name in _BOUNDARY or (
+        name == "CAST"
+        and operator.inputs[0] in graph.inputs
+        and type_name(graph.tensors[operator.inputs[0]]) in ("uint8", "int8", "int16", "int32", "int64")
+    )
 
 
 def _kinds(model: Any, graph: Any, operator: Any) -> list[str]:
@@ -114,11 +136,12 @@ def _is_constant(model: Any, tensor: Any) -> bool:
     return data is not None and len(data) > 0
 
 
-def _check_builtin(model: Any) -> None:
+def _check_builtin(model: Any, allow_select_ops: bool) -> None:
     custom = [
         operator_name(code)
         for code in model.operatorCodes
         if max(code.builtinCode, code.deprecatedBuiltinCode) == schema().BuiltinOperator.CUSTOM
+        and not (allow_select_ops and operator_name(code).startswith(FLEX))
     ]
     if custom:
         raise StageError(f"quantize: the model has operators that are not built in: {', '.join(custom)}")
@@ -148,7 +171,7 @@ def _check_full_integer(model: Any, truth: Truth) -> None:
         f"{operator_name(model.operatorCodes[operator.opcodeIndex])} ({tensor_name(graph.tensors[operator.outputs[0]])})"
         for graph in model.subgraphs
         for operator in graph.operators
-        if operator_name(model.operatorCodes[operator.opcodeIndex]) not in _BOUNDARY and "float" in _kinds(model, graph, operator)
+        if not _is_boundary(model, graph, operator) and "float" in _kinds(model, graph, operator)
     ]
     if left:
         raise StageError(

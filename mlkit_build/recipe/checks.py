@@ -166,6 +166,12 @@ def _check_freeze(recipe: Recipe) -> None:
             f"convert.allow_select_ops: ML Kit (target.task={recipe.target.task}) runs no TensorFlow operators",
             "use target=custom, or cut the graph before the operators that LiteRT lacks",
         )
+    if recipe.convert.allow_select_ops and recipe.quantization.mode in STATIC_MODES:
+        raise ConfigError(
+            "convert.allow_select_ops: static quantization cannot observe Flex operators, "
+            f"found quantization.mode={recipe.quantization.mode}",
+            "use quantization=float16 or quantization=dynamic_range",
+        )
 
 
 def _check_quantization(recipe: Recipe) -> None:

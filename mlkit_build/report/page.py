@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.metrics import Measurement
 from mlkit_build.report import summary
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.tflite import FLEX
 
 if TYPE_CHECKING:
     from mlkit_build.stages.params import PackageParams
@@ -46,6 +47,7 @@ def render(
             "gates": [(summary.verdict_text(verdict), verdict.passed) for verdict in params.verdicts if verdict.metric == name],
         }
         for name, found in metrics.items()
+        if not name.startswith(FLEX)
     ]
     return environment.get_template("bundle.html").render(
         params=params,
@@ -53,6 +55,7 @@ def render(
         rows=rows,
         labels=labels,
         quantization=quantization,
+        delegate=summary.delegate_needed(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from mlkit_build.errors import MlkitBuildError
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import to_plain
+from mlkit_build.tflite import FLEX
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
@@ -66,6 +67,12 @@ def metric_text(name: str, found: Measurement, verdicts: Sequence[Verdict] = ())
     if gates:
         parts.append(f"[{', '.join(gates)}]")
     return " ".join(parts)
+
+
+def delegate_needed(values: Iterable[str]) -> str:
+    """Return what the app must link for the Flex operators among the measured values' names; empty without any."""
+    flex = [name for name in values if name.startswith(FLEX)]
+    return f"the app must link TensorFlow's Flex delegate: {', '.join(flex)}" if flex else ""
 
 
 def headline(report: JobReport) -> str:

@@ -1,5 +1,7 @@
 """Runs many samples through a model: the shipped file in LiteRT, and the frozen graph in TensorFlow.
 
+Of a shipped file with Flex operators, those alone run in TensorFlow.
+
 Each model runs single-threaded, one batch per core at a time: sums split over another number of threads round differently,
 and so nothing here depends on the machine's cores but the speed. Both are batched where the model allows it and where a few
 samples come out as they do one by one.
@@ -25,6 +27,7 @@ from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
 
 if TYPE_CHECKING:
+    from mlkit_build.tflite.flex import FlexModel, FlexRunner
     from mlkit_build.tflite.runner import Runner
 
 BATCH = 128
@@ -93,17 +96,23 @@ class LiteRtModel:
         signature: The frozen signature.
         feeds: What turns features into inputs.
         first: A few samples to try batches on.
+        flex: Whether the model has Flex operators, which TensorFlow then runs, one sample at a time.
 
     Raises:
         StageError: LiteRT cannot run the model.
     """
 
-    def __init__(self, path: Path, signature: FrozenSignature, feeds: Mapping[str, Feed], first: Batch) -> None:
+    def __init__(
+        self, path: Path, signature: FrozenSignature, feeds: Mapping[str, Feed], first: Batch, *, flex: bool = False
+    ) -> None:
         self._path = path
         self._signature = signature
         self._feeds = feeds
         self._batch = 1
         self._local = threading.local()
+        self._flex = self._split() if flex else None
+        if self._flex is not None:
+            return  # nothing to try: some operators refuse zeros (no matrix of them has an inverse), and batches
         try:
             self._runner().invoke()
         except (ValueError, RuntimeError) as error:
@@ -120,7 +129,7 @@ class LiteRtModel:
             parts.append([result.reshape(self._batch, -1)[: end - start] for result in runner.invoke()])
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]
 
-    def _fill(self, runner: Runner, spec: TensorSpec, raw: NDArray[Any], first: int) -> None:
+    def _fill(self, runner: Runner | FlexRunner, spec: TensorSpec, raw: NDArray[Any], first: int) -> None:
         """Write samples into the interpreter's memory, as an app would, and zeros where a batch is not full."""
         feed = self._feeds[spec.name]
         rows = runner.buffer(spec.name).reshape(self._batch, *spec.shape[1:])
@@ -146,15 +155,20 @@ class LiteRtModel:
         if len(together) != len(alone) or not all(map(np.array_equal, alone, together)):
             self._batch = 1
 
-    def _runner(self) -> Runner:
+    def _split(self) -> FlexModel:
+        from mlkit_build.tflite.flex import FlexModel
+
+        return FlexModel(self._path, self._signature)
+
+    def _runner(self) -> Runner | FlexRunner:
         """Return this thread's interpreter for the batch in use."""
         from mlkit_build.tflite.runner import Runner
 
         if not hasattr(self._local, "runners"):
             self._local.runners = {}
-        runners: dict[int, Runner] = self._local.runners
+        runners: dict[int, Runner | FlexRunner] = self._local.runners
         if self._batch not in runners:
-            runners[self._batch] = Runner(self._path, self._signature, self._batch)
+            runners[self._batch] = self._flex.runner() if self._flex else Runner(self._path, self._signature, self._batch)
         return runners[self._batch]
 
 

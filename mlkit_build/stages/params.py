@@ -16,8 +16,8 @@ VERSIONS = {
     "freeze": 2,
     "contract": 2,
     "convert": 2,
-    "calibrate": 1,
-    "quantize": 1,
+    "calibrate": 2,
+    "quantize": 2,
     "reference": 1,
     "evaluate": 1,
     "package": 1,
@@ -95,10 +95,17 @@ class CalibrateParams:
 
 @dataclass(frozen=True)
 class QuantizeParams:
-    """What decides the quantized model, besides the float model and the statistics."""
+    """What decides the quantized model, besides the float model and the statistics.
+
+    Attributes:
+        mode: Which quantization.
+        io: The type of inputs and outputs.
+        allow_select_ops: Whether the result may have Flex operators.
+    """
 
     mode: str
     io: str
+    allow_select_ops: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class EvaluateParams:
         inputs: Name -> mean and std.
         metrics: Names from the table, besides those always measured.
         output: The output that classification metrics read; the first one when None.
+        allow_select_ops: Whether the model may have Flex operators, which TensorFlow then runs.
     """
 
     dataset: Npz | None
@@ -126,6 +134,7 @@ class EvaluateParams:
     inputs: Mapping[str, Input]
     metrics: tuple[str, ...]
     output: str | None
+    allow_select_ops: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ LARGEST = 1e30
 def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `statistics.json`: the range of every tensor over the calibration samples, and which samples they were.
 
-    The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
+    Of what only a tanh or a sigmoid reads, the range ends where the function does. The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
     its input scale must be exactly that of the normalization.
 
     Raises:
@@ -33,6 +33,8 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     from ai_edge_quantizer.recipe_manager import RecipeManager
     from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
+    from mlkit_build.quantization.rules import rules_known
+    from mlkit_build.quantization.saturation import saturation_limits
     from mlkit_build.tflite import model as flatbuffer
     from mlkit_build.tflite.signatures import signed_tensors
 
@@ -44,10 +46,15 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     manager.load_quantization_recipe(static_wi8_ai8())
     # Left alone, it averages the ranges of single samples, weighting late ones more: values beyond the average are clipped,
     # and the order of the samples decides. A regression net of two dense layers was off by 2.2 in outputs of -2..3.
-    calibrator = Calibrator(str(inputs["float.tflite"]), num_threads=1, qsv_update_func=min_max_update)
-    calibrator.calibrate({SIGNATURE_KEY: _Samples(dataset, feeds, signature)}, manager)
+    calibrator = Calibrator(_observable(inputs["float.tflite"]), num_threads=1, qsv_update_func=min_max_update)
+    with rules_known():
+        calibrator.calibrate({SIGNATURE_KEY: _Samples(dataset, feeds, signature)}, manager)
     ranges = calibrator.get_model_qsvs()
-    for tensor, name in signed_tensors(flatbuffer.read(inputs["float.tflite"])).items():
+    model = flatbuffer.read(inputs["float.tflite"])
+    for tensor, limit in saturation_limits(model).items():
+        for end in ("min", "max") if tensor in ranges else ():
+            ranges[tensor][end] = ranges[tensor][end].clip(-limit, limit)
+    for tensor, name in signed_tensors(model).items():
         if name in feeds and feeds[name].is_image and tensor in ranges:
             for end, value in zip(("min", "max"), feeds[name].range, strict=True):
                 ranges[tensor][end] = ranges[tensor][end] * 0 + value
@@ -66,15 +73,18 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     from mlkit_build.quantization import truth
     from mlkit_build.quantization.io import to_uint8
     from mlkit_build.quantization.modes import recipe_for
+    from mlkit_build.quantization.rules import rules_known
     from mlkit_build.quantization.versions import raise_versions
     from mlkit_build.tflite import model as flatbuffer
 
     request = from_plain(QuantizeParams, params)
-    quantizer = Quantizer(str(inputs["float.tflite"]), recipe_for(request.mode, request.io))
     statistics = Statistics.read(inputs["statistics.json"]) if request.mode in STATIC_MODES else None
+    float_model = _observable(inputs["float.tflite"]) if statistics else str(inputs["float.tflite"])
+    quantizer = Quantizer(float_model, recipe_for(request.mode, request.io))
     try:
         ranges = {tensor: dict(ends) for tensor, ends in statistics.ranges.items()} if statistics else None
-        data = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
+        with rules_known():
+            data = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except Exception as error:
         import traceback
 
@@ -92,9 +102,20 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     raise_versions(model)
     flatbuffer.write(model, quantized)
     before = truth.read_truth(flatbuffer.read(inputs["float.tflite"]))
-    summary = truth.check(flatbuffer.read(quantized), request.mode, request.io, before.inputs, before.outputs)
+    summary = truth.check(
+        flatbuffer.read(quantized), request.mode, request.io, before.inputs, before.outputs, request.allow_select_ops
+    )
     calibrated = Calibrated.on(statistics.samples) if statistics else None
     (outputs / "quantization.json").write_bytes(pretty({**to_plain(summary), "calibration": to_plain(calibrated)}))
+
+
+def _observable(float_model: Path) -> bytes:
+    """Return the float model as calibration can observe it: every tensor in it is read."""
+    from mlkit_build.quantization.unread import without_unread_parts
+    from mlkit_build.tflite import model as flatbuffer
+
+    model = flatbuffer.read(float_model)
+    return flatbuffer.packed(model) if without_unread_parts(model) else float_model.read_bytes()
 
 
 class _Samples:

@@ -44,20 +44,24 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value.
 
+    With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
+
     Raises:
         ConfigError: Samples do not fit, labels are outside the classes, or calibration samples are among them.
-        StageError: LiteRT refuses the model, or an output is not finite.
+        StageError: LiteRT refuses the model, its Flex operators cannot be run, or an output is not finite.
     """
     request = from_plain(EvaluateParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
     model = inputs["model"]
     measured = {"size_bytes": Measurement(model.stat().st_size)}
+    flex = _flex_operators(model) if request.allow_select_ops else {}
+    measured |= {name: Measurement(count) for name, count in flex.items()}
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset")
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration"), dataset)
-        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap)
+        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap, flex=bool(flex))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 
@@ -68,10 +72,13 @@ def _measure(
     model: Path,
     reference_path: Path,
     overlap: _Overlap | None,
+    *,
+    flex: bool,
 ) -> dict[str, Measurement]:
     tables = _Reference(reference_path, signature, len(dataset), "r")
     judge = _Judge(request, signature, dataset, tables)
-    shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), next(dataset.batches(PROBED)))
+    first = next(dataset.batches(PROBED))
+    shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
     for batch, results in in_order(dataset, signature, shipped.run):
         if overlap is not None:
             overlap.look(batch)
@@ -79,6 +86,13 @@ def _measure(
     if overlap is not None:
         overlap.refuse()
     return judge.result()
+
+
+def _flex_operators(model: Path) -> dict[str, int]:
+    from mlkit_build.tflite import model as flatbuffer
+    from mlkit_build.tflite.flex import flex_operators
+
+    return flex_operators(flatbuffer.read(model))
 
 
 class _Judge:

@@ -9,6 +9,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
+from mlkit_build.tflite import FLEX
+from mlkit_build.tflite.node_defs import in_order
+
 IDENTIFIER = b"TFL3"
 
 
@@ -36,10 +39,19 @@ def read(path: Path) -> Any:
 
 
 def write(model: Any, path: Path) -> None:
-    """Write a `ModelT` to `path`; equal models give equal bytes."""
+    """Write a `ModelT` to `path`; equal models give equal bytes. What Flex operators say of themselves is put in order."""
+    for graph in model.subgraphs:
+        for operator in graph.operators or ():
+            if operator.customOptions is not None and operator_name(model.operatorCodes[operator.opcodeIndex]).startswith(FLEX):
+                operator.customOptions = np.frombuffer(in_order(bytes(operator.customOptions)), np.uint8)
+    path.write_bytes(packed(model))
+
+
+def packed(model: Any) -> bytes:
+    """Return a `ModelT` as the file's bytes."""
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
-    path.write_bytes(bytes(builder.Output()))
+    return bytes(builder.Output())
 
 
 @cache
@@ -51,7 +63,7 @@ def operator_name(code: Any) -> str:
     """Return the name of an operator code, e.g. `CONV_2D`; a custom operator gives its own name."""
     builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
     if builtin == schema().BuiltinOperator.CUSTOM:
-        return _text(code.customCode)
+        return text(code.customCode)
     return _names("BuiltinOperator").get(builtin, f"BUILTIN_{builtin}")
 
 
@@ -62,7 +74,14 @@ def type_name(tensor: Any) -> str:
 
 def tensor_name(tensor: Any) -> str:
     """Return a tensor's name."""
-    return _text(tensor.name)
+    return text(tensor.name)
+
+
+def text(value: Any) -> str:
+    """Return a string of the flatbuffer; an absent one is empty."""
+    if value is None:
+        return ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def add_operator_code(model: Any, builtin: int, version: int = 1) -> int:
@@ -76,9 +95,3 @@ def add_operator_code(model: Any, builtin: int, version: int = 1) -> int:
     code.version = version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -30,8 +30,8 @@ class Runner:
         self.batch = batch
         self._interpreter = Interpreter(model_path=str(path), num_threads=1)
         runner = self._interpreter.get_signature_runner()
-        self._inputs = {name: _Port(detail) for name, detail in runner.get_input_details().items()}
-        self._outputs = [(spec.name, _Port(runner.get_output_details()[spec.name])) for spec in signature.outputs]
+        self._inputs = {name: Port(detail) for name, detail in runner.get_input_details().items()}
+        self._outputs = [(spec.name, Port(runner.get_output_details()[spec.name])) for spec in signature.outputs]
         del runner  # while it lives, it counts as a reference to tensor data and the interpreter refuses to resize
         if batch > 1:
             for spec in signature.inputs:
@@ -53,8 +53,12 @@ class Runner:
         return [port.decode(self._interpreter.get_tensor(port.index)) for _, port in self._outputs]
 
 
-class _Port:
-    """One input or output: its index, type, and the scale and zero point of its integers."""
+class Port:
+    """One input or output: its index, type, and the scale and zero point of its integers.
+
+    Args:
+        detail: `index`, `dtype` and `quantization`, as LiteRT's interpreter describes a tensor; the scale 0 means real values.
+    """
 
     def __init__(self, detail: Mapping[str, Any]) -> None:
         self.index: int = detail["index"]
@@ -63,6 +67,7 @@ class _Port:
         self._scale, self._zero_point = np.float32(scale), int(zero_point)
 
     def encode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return real values in the port's type, rounded and clipped to its integers."""
         if values.dtype == self.dtype:
             return values
         limits = np.iinfo(self.dtype)
@@ -71,6 +76,7 @@ class _Port:
         return clipped
 
     def decode(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the port's integers as real values."""
         if self._scale == 0:
             return values
         real: NDArray[Any] = (values.astype(np.float32) - self._zero_point) * self._scale

@@ -113,6 +113,15 @@ def test_a_model_edited_into_something_else_is_found_out(built: Built, edit: Cal
         check(edited, "int8", "int8", FLOAT, FLOAT)
 
 
+def test_where_flex_operators_are_allowed_other_custom_operators_are_not(built: Built) -> None:
+    edited = model(built, "float16")
+    add_custom(edited)
+    assert "FlexErf" in check(edited, "float16", "float32", FLOAT, FLOAT, allow_select_ops=True).operators
+    edited.operatorCodes[0].customCode = b"NotFlexErf"
+    with pytest.raises(StageError, match="operators that are not built in: NotFlexErf"):
+        check(edited, "float16", "float32", FLOAT, FLOAT, allow_select_ops=True)
+
+
 def test_a_model_of_conversions_only_is_not_taken_for_int8(built: Built) -> None:
     edited = model(built, "int8", "float32")
     graph = edited.subgraphs[0]

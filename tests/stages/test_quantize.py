@@ -28,6 +28,9 @@ from tests.stages.built import (
     two_inputs,
 )
 from tests.stages.conftest import CALIBRATION, Built
+from tests.stages.select import CROPPED, cropped
+from tests.stages.select import converted as converted_with_select_ops
+from tests.stages.select import quantized as quantized_with_select_ops
 
 
 def ports(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -223,3 +226,29 @@ def test_int8_of_a_model_with_an_operator_that_has_no_integer_form_is_refused(tm
     with pytest.raises(StageError, match=r"asked for int8, but 1 of \d operators stayed float: SIN") as caught:
         quantized(files, "int8", "float32", tmp_path / "out", ranges)
     assert "dynamic_range" in caught.value.hint
+
+
+def flex_options(path: Path) -> list[bytes]:
+    model = flatbuffer.read(path)
+    custom = [operator for operator in model.subgraphs[0].operators if operator.customOptions is not None]
+    return [bytes(operator.customOptions) for operator in custom]
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("float16", "float16"), ("dynamic_range", "int8")])
+def test_quantizing_weights_leaves_a_flex_operator_as_it_was(tmp_path: Path, mode: str, kind: str) -> None:
+    files = converted_with_select_ops(cropped, CROPPED, tmp_path)
+    path = quantized_with_select_ops(files, mode, tmp_path / "out")
+    summary = json.loads((path.parent / "quantization.json").read_bytes())
+    assert summary["operators"]["FlexCropAndResize"] == 1
+    # 3*3*3*32 weights of the convolution and 4*4*32*10 of the dense layer.
+    assert summary["weight_bytes"][kind] == (864 + 5120) * np.dtype(kind).itemsize
+    assert summary["warning"] == ""
+    assert len(flex_options(path)) == 1
+    assert flex_options(path) == flex_options(files["float.tflite"])
+
+
+@pytest.mark.parametrize("mode", ["float16", "dynamic_range"])
+def test_a_flex_operator_that_was_not_asked_for_is_refused(tmp_path: Path, mode: str) -> None:
+    files = converted_with_select_ops(cropped, CROPPED, tmp_path)
+    with pytest.raises(StageError, match="operators that are not built in: FlexCropAndResize"):
+        quantized_with_select_ops(files, mode, tmp_path / "out", allow_select_ops=False)

@@ -29,6 +29,8 @@ from tests.stages.built import (
     weights,
 )
 from tests.stages.conftest import Built
+from tests.stages.select import CROPPED, cropped
+from tests.stages.select import converted as converted_with_select_ops
 
 PICTURES = Npz(path="", features={"picture": "images"})
 
@@ -297,3 +299,65 @@ def test_measuring_twice_gives_the_same_bytes(built: Built, tmp_path: Path) -> N
     assert (tmp_path / "one" / "metrics.json").read_bytes() == (tmp_path / "two" / "metrics.json").read_bytes()
     signature = FrozenSignature.read(built.files["signature.json"])
     assert (tmp_path / "one" / "reference.bin").stat().st_size == 150 * signature.outputs[0].size * 4
+
+
+def measured_with_select_ops(files: Mapping[str, Path], npz: Path, spec: Npz, inputs: Mapping[str, Input], folder: Path) -> bytes:
+    """Run evaluate with `allow_select_ops` on the float model; return what it wrote."""
+    reference_path = referred(files, npz, spec, inputs, folder)
+    read = {"model": files["float.tflite"], "signature.json": files["signature.json"], "dataset": npz}
+    params = EvaluateParams(spec, None, inputs, (), None, allow_select_ops=True)
+    evaluate(to_plain(params), {**read, "reference.bin": reference_path}, folder)
+    return (folder / "metrics.json").read_bytes()
+
+
+def test_a_model_with_flex_operators_is_measured_as_equal_to_tensorflow(tmp_path: Path) -> None:
+    files = converted_with_select_ops(cropped, CROPPED, tmp_path)
+    npz, inputs = archive(tmp_path, images=digits(BATCH + 7, [8, 8, 3])), {"picture": PLAIN}
+    written = [measured_with_select_ops(files, npz, PICTURES, inputs, tmp_path / name) for name in ("one", "two")]
+    assert written[0] == written[1]
+    found = json.loads(written[0])
+    assert found["FlexCropAndResize"] == {"value": 1, "reference": None}
+    assert found["max_abs_error"]["value"] < 1e-5
+    assert found["top1_agreement"]["value"] == 1
+
+
+def test_one_wrong_sample_of_a_model_with_flex_operators_is_seen(tmp_path: Path) -> None:
+    files = converted_with_select_ops(cropped, CROPPED, tmp_path)
+    images = digits(40, [8, 8, 3])
+    reference_path = referred(files, archive(tmp_path, images=images), PICTURES, {"picture": PLAIN}, tmp_path)
+    images[31] *= 3
+    read = {"model": files["float.tflite"], "signature.json": files["signature.json"], "reference.bin": reference_path}
+    params = EvaluateParams(PICTURES, None, {"picture": PLAIN}, (), None, allow_select_ops=True)
+    evaluate(to_plain(params), {**read, "dataset": archive(tmp_path, images=images)}, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_bytes())["max_abs_error"]["value"] > 0.1
+
+
+def test_leave_for_flex_operators_changes_nothing_for_a_model_without(built: Built, tmp_path: Path) -> None:
+    npz, inputs = archive(tmp_path, images=pictures(20)), {"picture": IMAGE}
+    evaluated(built.files, built.files["float.tflite"], npz, PICTURES, inputs, tmp_path / "plain")
+    found = measured_with_select_ops(built.files, npz, PICTURES, inputs, tmp_path / "select")
+    assert found == (tmp_path / "plain" / "metrics.json").read_bytes()
+
+
+def test_without_a_dataset_flex_operators_are_counted_wherever_they_are(tmp_path: Path) -> None:
+    files = converted_with_select_ops(cropped, CROPPED, tmp_path)
+    read = {"model": files["float.tflite"], "signature.json": files["signature.json"]}
+    evaluate(to_plain(EvaluateParams(None, None, {"picture": PLAIN}, (), None, allow_select_ops=True)), read, tmp_path)
+    assert set(json.loads((tmp_path / "metrics.json").read_bytes())) == {"size_bytes", "FlexCropAndResize"}
+
+
+def test_a_sample_that_a_flex_operator_refuses_is_a_stage_error_and_zeros_are_not_tried(tmp_path: Path) -> None:
+    def inverse(tf1: Any) -> None:
+        tf1.identity(tf1.linalg.inv(tf1.placeholder("float32", [1, 2, 2], name="x")), name="y")
+
+    files = converted_with_select_ops(inverse, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    values = digits(20, [2, 2]) + 2 * np.eye(2, dtype=np.float32)
+    spec = Npz(path="", features={"x": "x"})
+    found = json.loads(measured_with_select_ops(files, archive(tmp_path, x=values), spec, {"x": PLAIN}, tmp_path))
+    assert found["max_abs_error"]["value"] < 1e-5
+    values[17] = 0
+    read = {"model": files["float.tflite"], "signature.json": files["signature.json"]}
+    params = EvaluateParams(spec, None, {"x": PLAIN}, (), None, allow_select_ops=True)
+    npz = archive(tmp_path, x=values)
+    with pytest.raises(StageError, match="evaluate: TensorFlow cannot run FlexMatrixInverse: Input is not invertible"):
+        evaluate(to_plain(params), {**read, "dataset": npz, "reference.bin": tmp_path / "reference.bin"}, tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from mlkit_build.errors import StageError
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.tflite import model as flatbuffer
+from mlkit_build.tflite.node_defs import node_def
 from mlkit_build.tflite.signatures import sign, signed_tensors
 from tests.stages.built import interpreted, pictures
 from tests.stages.conftest import Built
+from tests.stages.select import CROPPED, converted, cropped
 
 
 def test_a_model_written_as_it_was_read_has_the_same_bytes(built: Built, tmp_path: Path) -> None:
@@ -84,3 +87,28 @@ def test_a_model_whose_input_is_another_one_is_not_signed(built: Built, shape: t
     wrong = FrozenSignature((TensorSpec("picture", "image:0", shape, dtype),), signature.outputs)
     with pytest.raises(StageError, match=r"the converter's inputs are .*, expected .* as in the signature"):
         sign(flatbuffer.read(built.files["float.tflite"]), wrong)
+
+
+def test_flex_operators_are_written_with_their_attributes_in_one_order(tmp_path: Path) -> None:
+    from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+    # Protobuf's own order differs from process to process; here the entries, fields 5, are turned round by hand.
+    model = flatbuffer.read(converted(cropped, CROPPED, tmp_path)["float.tflite"])
+    operator = next(operator for operator in model.subgraphs[0].operators if operator.customOptions is not None)
+    options = bytes(operator.customOptions)
+    plain = NodeDef.FromString(node_def(options))
+    entries = [NodeDef(attr={name: plain.attr[name]}).SerializeToString() for name in sorted(plain.attr)]
+    assert len(entries) > 2
+    rest = NodeDef.FromString(node_def(options))
+    rest.attr.clear()
+    written = set()
+    for attributes in permutations(entries):
+        turned = options.replace(node_def(options), b"".join(attributes) + rest.SerializeToString())
+        operator.customOptions = np.frombuffer(turned, np.uint8)
+        assert NodeDef.FromString(node_def(turned)) == plain
+        flatbuffer.write(model, tmp_path / "copy.tflite")
+        kept = flatbuffer.read(tmp_path / "copy.tflite").subgraphs[0].operators
+        found = next(bytes(operator.customOptions) for operator in kept if operator.customOptions is not None)
+        assert NodeDef.FromString(node_def(found)) == plain
+        written.add(found)
+    assert len(written) == 1
