@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import ConfigError, SourceError, StageError, did_you_mean
+
+if TYPE_CHECKING:
+    from mlkit_build.graphs import DeclaredSignature
 
 __all__ = ["write_recipe"]
 
@@ -60,11 +63,11 @@ def write_recipe(
 def _freeze(model: Any, inputs: Any, outputs: Any, constants: Mapping[Any, Any], folder: Path) -> dict[str, Any]:
     """Write the model's graph, with constants for variables, into the folder; return the recipe's signature."""
     from mlkit_build.graphs import canonical_form
+    from mlkit_build.graphs.variables import MAX_BYTES
     from mlkit_build.recipe import FrozenGraph
     from mlkit_build.sources.live import open_live
     from mlkit_build.stages.binding import bind
     from mlkit_build.stages.cutting import cut_graph
-    from mlkit_build.stages.freeze import MAX_BYTES
     from mlkit_build.stages.params import FreezeInput, FreezeParams
 
     if isinstance(model, (str, Path)):
@@ -73,16 +76,21 @@ def _freeze(model: Any, inputs: Any, outputs: Any, constants: Mapping[Any, Any],
             "load it first, or build it from a recipe: `mlkit-build inspect PATH` prints one",
         )
     is_session = hasattr(model, "run") and hasattr(model, "graph")
+    origin = f"the {type(model).__name__} given to export"
+    opened = None
+    if not is_session:
+        opened = open_live(model, origin, "export")
+        own = _own_names(model, opened.declared[0])
+        inputs, outputs = _named(inputs, own), _named(outputs, own)
     stated_inputs = _stated("inputs", inputs, ("tensor", "shape", "mean", "std"))
     stated_outputs = _stated("outputs", outputs, ("tensor",))
-    if is_session:
+    if opened is None:
         if not stated_inputs or not stated_outputs:
             raise ConfigError(
                 "export: a TensorFlow 1 session needs inputs and outputs",
                 'e.g. `export(session, inputs={"image": x}, outputs={"scores": y})`',
             )
-        model = (model, _tensors_of(stated_inputs), _tensors_of(stated_outputs))
-    opened = open_live(model, f"the {type(model[0] if is_session else model).__name__} given to export", "export")
+        opened = open_live((model, _tensors_of(stated_inputs), _tensors_of(stated_outputs)), origin, "export")
     request = FreezeParams(
         source=FrozenGraph(path=""),
         inputs={
@@ -95,8 +103,9 @@ def _freeze(model: Any, inputs: Any, outputs: Any, constants: Mapping[Any, Any],
     bound = bind(request, opened)
     try:
         cut = cut_graph(opened.graph(bound.shapes), bound.request)
-    except RuntimeError as error:  # a session that is closed
-        raise SourceError(f"export: the model cannot be read: {error}", "export it before the session is closed") from error
+    except (RuntimeError, NotImplementedError) as error:
+        hint = "export it before the session is closed" if is_session else "without eager execution, export the session"
+        raise SourceError(f"export: the model cannot be read: {error}", hint) from error
     graph_def = canonical_form(cut.graph_def, cut.outputs.values())
     if graph_def.ByteSize() > MAX_BYTES:
         raise StageError(f"export: the frozen graph needs {graph_def.ByteSize()} bytes; a GraphDef can hold 2 GB")
@@ -126,6 +135,22 @@ def _stated(field: str, tensors: Any, known: Sequence[str]) -> dict[str, dict[st
                     did_you_mean(str(key), list(known)),
                 )
     return stated
+
+
+def _own_names(model: Any, declared: DeclaredSignature) -> dict[int, str]:
+    """Return identity -> declared name of the symbolic tensors that a Keras model or a concrete function has."""
+    tensors = [getattr(model, part, None) or () for part in ("inputs", "outputs")]
+    pairs = [*zip(tensors[0], declared.inputs, strict=False), *zip(tensors[1], declared.outputs, strict=False)]
+    return {id(tensor): spec.name for tensor, spec in pairs}
+
+
+def _named(tensors: Any, own: Mapping[int, str]) -> Any:
+    """Return what the caller stated with names for the model's own tensors."""
+    if isinstance(tensors, Mapping):
+        return {key: _named(item, own) for key, item in tensors.items()}
+    if isinstance(tensors, (list, tuple)):
+        return [_named(item, own) for item in tensors]
+    return own.get(id(tensors), tensors)
 
 
 def _tensors_of(stated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -174,16 +199,24 @@ def _samples(field: str, data: Any, names: Sequence[str], folder: Path) -> dict[
                 f"e.g. `{field}={{{names[0]!r}: array, ...}}`",
             )
         values = {names[0]: values}
-    arrays = {f"input_{index}": _array(f"{field}.{key}", values[key]) for index, key in enumerate(values)}
-    entry: dict[str, Any] = {
-        "kind": "npz",
-        "path": f"{field}.npz",
-        "features": {str(key): f"input_{index}" for index, key in enumerate(values)},
-    }
+    names_of = {key: _array_name(str(key), index) for index, key in enumerate(values)}
+    arrays = {name: _array(f"{field}.{key}", values[key]) for key, name in names_of.items()}
+    features = {str(key): name for key, name in names_of.items()}
+    entry: dict[str, Any] = {"kind": "npz", "path": f"{field}.npz", "features": features}
     if classes is not None:
         arrays["label"], entry["label"] = _array(f"{field}: the labels", classes), "label"
+        if arrays["label"].ndim == 2 and arrays["label"].shape[1] > 1:
+            raise ConfigError(
+                f"export: {field}: the labels: expected one class index per sample, found shape {list(arrays['label'].shape)}",
+                "one-hot labels become indices with np.argmax(labels, axis=1)",
+            )
     np.savez(folder / f"{field}.npz", **arrays)
     return entry
+
+
+def _array_name(feature: str, index: int) -> str:
+    """Return what the archive calls the array of an input: the same, unless `numpy.savez` or the labels take the name."""
+    return feature if feature.isidentifier() and feature not in ("file", "allow_pickle", "label") else f"input_{index}"
 
 
 def _array(what: str, values: Any) -> Any:
@@ -195,7 +228,10 @@ def _array(what: str, values: Any) -> Any:
     except (TypeError, ValueError) as error:
         raise ConfigError(f"export: {what}: expected an array, found something else: {str(error).splitlines()[0]}") from error
     if array.dtype.kind not in "buif":
-        raise ConfigError(f"export: {what}: expected an array of numbers, found {type(values).__name__} of dtype {array.dtype}")
+        raise ConfigError(
+            f"export: {what}: expected an array of numbers, found {type(values).__name__} of dtype {array.dtype}",
+            "give a NumPy array, sample first",
+        )
     return array
 
 

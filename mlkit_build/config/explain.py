@@ -101,12 +101,19 @@ def _wrong_override(text: str, cause: str, key: str, overrides: Sequence[str]) -
     if override is None and named:
         override = next((item for item in overrides if item.startswith(named[1])), named[1])
     path = (override or key).lstrip("+~").split("=")[0].split(".")
+    if override and "reference_type=Dict" in cause and "not in struct" in cause:
+        return ConfigError(
+            f"override {override!r}: {'.'.join(path[:-1])} has no entry {path[-1]!r} that could be changed",
+            f"to add it write +{override}",
+        )
     if _UNKNOWN.search(cause) or "not in struct" in cause or "Could not override" in text:
+        stated = re.search(r"object_type=(\w+)", cause)
+        kinds = {path[0]: kind} if stated and (kind := kind_named(stated[1])) else {}
         depth = next(
-            (i for i in range(len(path)) if path[i] not in fields_at(path[:i], {}) and fields_at(path[:i], {})),
+            (i for i in range(len(path)) if path[i] not in fields_at(path[:i], kinds) and fields_at(path[:i], kinds)),
             len(path) - 1,
         )
-        known = fields_at(path[:depth], {})
+        known = fields_at(path[:depth], kinds)
         return ConfigError(
             f"override {override or key!r}: no field {'.'.join(path[: depth + 1])}; known: {', '.join(known)}",
             did_you_mean(path[depth], known),

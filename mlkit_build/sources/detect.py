@@ -55,6 +55,8 @@ def _found(path: str) -> AnySource:
         )
     if place.name in ("saved_model.pb", "saved_model.pbtxt"):
         return SavedModel(path=str(place.parent))
+    if place.suffix == ".py":
+        raise SourceError(f"{path}: expected FILE.py:FUNCTION", f"name the function that returns the model, e.g. `{path}:build`")
     with place.open("rb") as file:
         start = file.read(16)
     if start[:8] == b"\x89HDF\r\n\x1a\n" or place.suffix == ".keras":

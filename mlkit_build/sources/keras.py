@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlkit_build.recipe import Keras
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_AGAIN = "save the model again; the file may be truncated"
 _CAUSE = "Exception encountered: "
 _MODULES = ("builtins", "keras", "tf_keras", "tensorflow")
 _EXTRA = 'install the second loader with `pip install "mlkit-build[keras2]"`'
@@ -65,7 +66,7 @@ def _load(path: Path) -> Any:
     else:
         raise SourceError(
             f"source.path: {path} is not a Keras file, which is a zip archive or HDF5",
-            what_it_is(start if start[:2] != b"PK" else b"PK?", "save the model again; the file may be truncated"),
+            _AGAIN if start[:2] == b"PK" else what_it_is(start, _AGAIN),
         )
     named = path
     if path.suffix not in ((".h5", ".hdf5") if suffix == ".h5" else (".keras",)):
@@ -83,9 +84,7 @@ def _load(path: Path) -> Any:
                 f"source.path: {path} was saved by Keras 2 and Keras 3 cannot read it: {_line(first)}", _EXTRA
             ) from first
         raise _unreadable(path, first) from first
-    strange = [module for module in _modules(config) if module.split(".")[0] not in _MODULES]
-    if strange:
-        raise SourceError(f"source.path: {path} needs classes of your own, of the module {strange[0]!r}", _AS_PYTHON) from first
+    _refuse_code(config, path)
     try:
         return loader(named)
     except Exception as second:
@@ -112,16 +111,29 @@ def _keras2() -> Callable[[Path], Any] | None:
     return load
 
 
-def _modules(config: Any) -> Iterator[str]:
-    """Yield every module that a model's configuration names: Keras 2 imports whatever a file says."""
+def _refuse_code(config: Any, path: Path) -> None:
+    """Refuse a model's configuration with Python code in it, or with modules that are not Keras's: Keras 2 imports any.
+
+    Raises:
+        SourceError: It has either.
+    """
+    parts = list(_parts(config))
+    if any(part.get("class_name") in ("Lambda", "__lambda__") for part in parts):
+        raise _holds_code(path)
+    for part in parts:
+        module = part.get("module")
+        if isinstance(module, str) and module.split(".")[0] not in _MODULES:
+            raise SourceError(f"source.path: {path} needs classes of your own, of the module {module!r}", _AS_PYTHON)
+
+
+def _parts(config: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(config, Mapping):
-        if isinstance(config.get("module"), str):
-            yield config["module"]
+        yield config
         for item in config.values():
-            yield from _modules(item)
+            yield from _parts(item)
     elif isinstance(config, list):
         for item in config:
-            yield from _modules(item)
+            yield from _parts(item)
 
 
 def _h5_content(path: Path) -> tuple[int, Any]:
@@ -171,13 +183,17 @@ def _zip_content(path: Path) -> tuple[int, Any]:
 def _unreadable(path: Path, error: Exception) -> SourceError:
     text = str(error)
     if "safe_mode" in text or "unsafe" in text.lower() or "arbitrary code" in text:
-        return SourceError(
-            f"source.path: {path} holds Python code (a Lambda layer), which safe mode does not run",
-            f"a model file is data here; {_AS_PYTHON}",
-        )
+        return _holds_code(path)
     if "register_keras_serializable" in text or "custom" in text.lower() or "Unknown layer" in text:
         return SourceError(f"source.path: {path} needs classes of your own: {_line(error)}", _AS_PYTHON)
     return SourceError(f"source.path: {path} cannot be read: {_line(error)}", "it may be truncated or damaged; save it again")
+
+
+def _holds_code(path: Path) -> SourceError:
+    return SourceError(
+        f"source.path: {path} holds Python code (a Lambda layer), which safe mode does not run",
+        f"a model file is data here; {_AS_PYTHON}",
+    )
 
 
 def _line(error: Exception) -> str:

@@ -50,7 +50,7 @@ def open_live(model: Any, origin: str, where: str) -> OpenedModel:
     function = _function(model)
     if function is None:
         several = _functions_of(model)
-        hint = f"it has {', '.join(several)}: name one `__call__`, or set `signatures`" if several else "return the model itself"
+        hint = f"it has {', '.join(several)}: name one `__call__`, or set `signatures`" if several else "give the model itself"
         raise SourceError(f"{where}: expected {FORMS}, found {_described(model)}", hint)
     return _open_function(function, model, specs, origin, where)
 
@@ -128,7 +128,9 @@ def open_session(session: Any, inputs: Any, outputs: Any, origin: str, where: st
         "", _session_tensors(graph, inputs, f"{where}: inputs"), _session_tensors(graph, outputs, f"{where}: outputs")
     )
     graph_def = graph.as_graph_def()
-    readers = {node.input[0]: f"{node.name}:0" for node in graph_def.node if node.op == "ReadVariableOp"}
+    # A read that waits for something, as the one behind an assignment, would run that something.
+    reads = [node for node in graph_def.node if node.op == "ReadVariableOp" and len(node.input) == 1]
+    readers = {node.input[0]: f"{node.name}:0" for node in reversed(reads)}
 
     def value(name: str) -> NDArray[Any]:
         from tensorflow.errors import OpError
@@ -136,9 +138,8 @@ def open_session(session: Any, inputs: Any, outputs: Any, origin: str, where: st
         try:
             found: NDArray[Any] = session.run(readers.get(name, f"{name}:0"))
         except (OpError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise SourceError(
-                f"{where}: the variable {name!r} has no value in the session: {reason}",
+                f"{where}: the variable {name!r} has no value in the session: {_of_session(error)}",
                 "initialize or restore the variables before exporting",
             ) from error
         return found
@@ -275,6 +276,13 @@ def _loaded(
         return found
 
     return LoadedGraph(graph_def, value, origin)
+
+
+def _of_session(error: Exception) -> str:
+    """Return what a session's error says, without where in whose code the operator was made."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Graph execution error", "Detected at", "Node:", "File ", "[["))]
+    return told[0] if told else type(error).__name__
 
 
 def _reason(error: Exception) -> str:

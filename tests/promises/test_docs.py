@@ -1,0 +1,112 @@
+"""The pages of `docs/` say what the code does: their tables are generated from it, and their recipes compose."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from mlkit_build.adapters import ADAPTERS
+from mlkit_build.sources import SOURCES
+from tests.conftest import Workspace
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+BASE = {"name": "example", "source": {"kind": "frozen_graph", "path": "graph.pb"}}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recipes() -> list[Any]:
+    """Return every YAML block of every page."""
+    found = []
+    for page in PAGES:
+        blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+        found += [pytest.param(block, id=f"{page}-{index}") for index, block in enumerate(blocks)]
+    return found
+
+
+def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
+    pages = generator.pages()
+    assert sorted(pages) == ["adapters.md", "sources.md"]
+    for name, text in pages.items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
+
+
+def test_a_page_that_is_not_up_to_date_is_named_and_mended(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    shutil.copytree(DOCS, docs)
+    (docs / "sources.md").write_text("old\n")
+
+    def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, str(docs / "generate.py"), *arguments], capture_output=True, text=True)
+
+    failed = generate("--check")
+    assert (failed.returncode, "sources.md" in failed.stderr, "adapters.md" in failed.stderr) == (1, True, False)
+    assert (docs / "sources.md").read_text() == "old\n"
+    assert generate().returncode == 0
+    assert generate("--check").returncode == 0
+
+
+def test_every_kind_and_every_adapter_has_a_section() -> None:
+    for page, names in (("sources.md", SOURCES), ("adapters.md", ADAPTERS)):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        for name in names:
+            section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+            assert section, f"{page} has no section {name}"
+            assert "```yaml\n" in section
+            assert "| meaning |" in section
+
+
+def test_every_field_is_explained(generator: ModuleType) -> None:
+    for text in generator.pages().values():
+        for row in re.findall(r"^\| `\w+` \|.*$", text, re.MULTILINE):
+            assert re.search(r"\| [^|\s][^|]* \|$", row.replace("\\|", "")), row
+
+
+@pytest.mark.parametrize("block", recipes())
+def test_every_recipe_in_the_pages_composes(workspace: Workspace, block: str) -> None:
+    stated = yaml.safe_load(block)
+    folder = workspace.folder / "recipes" / "example"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(block if "name" in stated else yaml.safe_dump({**BASE, **stated}), encoding="utf-8")
+    job = workspace.compose("recipe=example")
+    for field in stated:
+        assert getattr(job.recipe, field) is not None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    for link in links:
+        target, _, anchor = link.partition("#")
+        place = DOCS / target if target else DOCS / page
+        assert place.is_file(), link
+        if anchor:
+            assert f"\n## {anchor}\n" in place.read_text(encoding="utf-8"), link
+
+
+@pytest.mark.parametrize("page", [*PAGES, "exporting_tensorflow_models.ipynb"])
+def test_no_page_names_a_machine(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert not re.search(r"/(root|home|Users|work|tmp)/", text)
+    assert str(Path.home()) not in text
