@@ -26,8 +26,8 @@ _FED_BY_A_PIPELINE = (
 )
 _BESIDE = ("Save", "Restore", "Assign", "Resource", "Apply", "Summary", "Initialize", "IsVariable", "Queue", "Lookup", "Random")
 _NO_RESULT = ("NoOp", "Const", "Placeholder", "Assert", "Shape", "ShapeN", "Rank", "Size", "PlaceholderWithDefault")
-_SCOPES = ("gradients", "save", "save_1", "init", "report_uninitialized_variables", "summaries")
-_LOSS = re.compile(r"cross_entropy|CrossEntropy|(^|/)loss|[Rr]egularizer|random_uniform|AssignMovingAvg|/moments/|/while/")
+_SCOPES = ("gradients", "metrics", "save", "save_1", "init", "report_uninitialized_variables", "summaries")
+_LOSS = re.compile(r"cross_entropy|CrossEntropy|(^|/)loss|[Rr]egularizer|random_uniform|AssignMovingAvg|/moments/")
 _PLAIN = re.compile(r"(?!(null|true|false|yes|no|on|off)$)[A-Za-z_][\w/-]*", re.IGNORECASE)
 _SHOWN = 5
 
@@ -156,12 +156,32 @@ def _read_tensors(nodes: Mapping[str, NodeDef]) -> list[TensorName]:
 
 def _beside_the_model(node: NodeDef) -> bool:
     """Return whether the node serves training, saving or initializing, or gives no more than a shape."""
-    scope = node.name.split("/", 1)[0]
-    if scope in _SCOPES or "/Initializer/" in node.name or _LOSS.search(node.name):
+    if _serves_training(node):
         return True
     if node.op in (*_NO_RESULT, *CONTROL_FLOW_V1, *VARIABLES) and node.op not in ("Exit", "Merge"):
         return True
     return any(word in node.op for word in _BESIDE) and node.op != "ResourceGather"
+
+
+def _serves_training(node: NodeDef) -> bool:
+    """Return whether its name says that the node is no part of the model's own computation."""
+    return node.name.split("/", 1)[0] in _SCOPES or "/Initializer/" in node.name or _LOSS.search(node.name) is not None
+
+
+def _inside_loops(nodes: Mapping[str, NodeDef]) -> set[str]:
+    """Return the nodes of while loops of control flow v1, from each Enter to the Exits, which are outside."""
+    readers: dict[str, list[str]] = {}
+    for node in nodes.values():
+        for item in node.input:
+            readers.setdefault(TensorName.parse(item.removeprefix("^")).node, []).append(node.name)
+    waiting = [name for name, node in nodes.items() if node.op in ("Enter", "RefEnter")]
+    inside = set(waiting)
+    while waiting:
+        for name in readers.get(waiting.pop(), []):
+            if name not in inside and nodes[name].op not in ("Exit", "RefExit"):
+                inside.add(name)
+                waiting.append(name)
+    return inside
 
 
 def _dependences(nodes: Mapping[str, NodeDef], inputs: Sequence[DeclaredTensor]) -> dict[str, int]:
@@ -186,22 +206,39 @@ def _dependences(nodes: Mapping[str, NodeDef], inputs: Sequence[DeclaredTensor])
 def _outputs(nodes: Mapping[str, NodeDef], graph_def: GraphDef, inputs: Sequence[DeclaredTensor]) -> list[DeclaredTensor]:
     """Return what the model's own computation ends in.
 
-    With labels beside the images, that is what depends on the images and on nothing else.
+    With labels beside the images, and nothing but losses and accuracies made of both, that is what depends on the images alone.
     """
-    depends = _dependences(nodes, inputs)
-    forward = {name: mask for name, mask in depends.items() if mask and not _beside_the_model(nodes[name])}
-    alone = {name for name, mask in forward.items() if mask == 1}
-    kept = alone if len(inputs) > 1 and len(alone) > 1 else set(forward)
-    kept -= {TensorName.parse(spec.tensor).node for spec in inputs}
-    read = {TensorName.parse(item).node for name in kept for item in nodes[name].input if not item.startswith("^")}
-    ends = [name for name in kept if name not in read]
-    # Whoever ends in the best class has its scores right before it.
-    ends += [TensorName.parse(nodes[name].input[0]).node for name in ends if nodes[name].op in ("ArgMax", "TopKV2")]
-    ends = [name for name in dict.fromkeys(ends) if name in kept]
+    depends, loops = _dependences(nodes, inputs), _inside_loops(nodes)
+    forward = {name: mask for name, mask in depends.items() if mask and name not in loops and not _beside_the_model(nodes[name])}
+    whole = set(forward) - {TensorName.parse(spec.tensor).node for spec in inputs}
+    alone = {name for name in whole if forward[name] == 1}
+    # Loops and branches read for what comes after them.
+    flow = {name for name in depends if name in loops or nodes[name].op in CONTROL_FLOW_V1}
+    flow = {name for name in flow if not _serves_training(nodes[name])}
+    ends = _ends(nodes, whole, flow)
+    if len(inputs) > 1 and not any(_is_result(name, nodes) for name in ends if name not in alone):
+        ends = _ends(nodes, alone, flow) or ends
     longest = {name: len(needed_nodes(nodes, [name], control=False)) for name in ends}
     ends.sort(key=lambda name: (_looks_minor(nodes[name]), -_looks_like_scores(nodes[name]), -longest[name], name))
     described = _described(graph_def, [f"{name}:0" for name in ends[: 2 * _SHOWN]])
     return [described.get(f"{name}:0", DeclaredTensor(_short(name), f"{name}:0", None, "?")) for name in ends]
+
+
+def _ends(nodes: Mapping[str, NodeDef], kept: set[str], flow: set[str]) -> list[str]:
+    """Return those of `kept` that nothing of `kept` and `flow` reads."""
+    read = {TensorName.parse(item).node for name in kept | flow for item in nodes[name].input if not item.startswith("^")}
+    ends = [name for name in kept if name not in read]
+    # Whoever ends in the best class has its scores right before it.
+    ends += [TensorName.parse(nodes[name].input[0]).node for name in ends if nodes[name].op in ("ArgMax", "TopKV2")]
+    return [name for name in dict.fromkeys(ends) if name in kept]
+
+
+def _is_result(end: str, nodes: Mapping[str, NodeDef]) -> bool:
+    """Return whether an end of the graph is more than a loss or an accuracy, which labels are for."""
+    if _looks_minor(nodes[end]) or nodes[end].op in ("Mean", "Sum"):
+        return False
+    training = [node for node in nodes.values() if _serves_training(node)]
+    return not any(TensorName.parse(item).node == end for node in training for item in node.input)
 
 
 def _looks_minor(node: NodeDef) -> bool:
@@ -226,7 +263,7 @@ def _described(graph_def: GraphDef, tensors: list[str]) -> dict[str, DeclaredTen
     with tf.Graph().as_default():
         try:
             found = tf.graph_util.import_graph_def(part, return_elements=tensors, name="")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, tf.errors.OpError):
             return {}
     described = {}
     for tensor, item in zip(tensors, found, strict=True):

@@ -3,7 +3,7 @@ where only one tensor can be meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlkit_build.errors import ConfigError, did_you_mean
@@ -38,9 +38,16 @@ def bind(request: FreezeParams, model: OpenedModel) -> Bound:
     if declared is None and (missing or unnamed):
         declared = _inferred(model, request)
     if declared is None:
+        _refuse_twice({name: spec.tensor or "" for name, spec in request.inputs.items()})
         return Bound(request, {})
     inputs = _inputs(request, declared)
+    _refuse_twice({name: spec.tensor or "" for name, spec in inputs.items()})
     outputs = _outputs(request, declared)
+    if not inputs:
+        raise ConfigError(
+            f"signature.inputs: {model.origin} declares none, so that the model would always answer the same",
+            "name the tensor that the app feeds: `inputs: {image: {tensor: ..., shape: [...]}}`",
+        )
     stated = {spec.tensor: spec.shape for spec in inputs.values()}
     pinned = {
         spec.name: shape for spec in declared.inputs if (shape := stated.get(spec.tensor) or pinned_shape(spec)) is not None
@@ -64,7 +71,7 @@ def _inferred(model: OpenedModel, request: FreezeParams) -> DeclaredSignature:
     from mlkit_build.graphs.candidates import candidates
 
     found = candidates(model.graph({}).graph_def)
-    given = set(request.constants) | {f"{name}:0" for name in request.constants}
+    given = _given(request)
     found = replace(
         found,
         inputs=tuple(spec for spec in found.inputs if spec.tensor not in given),
@@ -95,12 +102,27 @@ def _names_fit(request: FreezeParams, signature: DeclaredSignature) -> bool:
     return inputs <= {spec.name for spec in signature.inputs} and outputs <= {spec.name for spec in signature.outputs}
 
 
+def _given(request: FreezeParams) -> set[str]:
+    """Return the tensors that have a value for good, and so are no inputs."""
+    return set(request.constants) | {f"{name}:0" for name in request.constants}
+
+
 def _inputs(request: FreezeParams, declared: DeclaredSignature) -> dict[str, FreezeInput]:
     if not request.inputs:
-        return {spec.name: FreezeInput(spec.tensor, None) for spec in declared.inputs}
+        given = _given(request)
+        return {spec.name: FreezeInput(spec.tensor, None) for spec in declared.inputs if spec.tensor not in given}
     stated = {name: spec.tensor for name, spec in request.inputs.items()}
     tensors = _bound("signature.inputs", stated, declared.inputs)
     return {name: replace(spec, tensor=tensors[name]) for name, spec in request.inputs.items()}
+
+
+def _refuse_twice(inputs: Mapping[str, str]) -> None:
+    """Refuse two inputs that stand for one tensor."""
+    seen: dict[str, str] = {}
+    for name, tensor in inputs.items():
+        first = seen.setdefault(tensor.removesuffix(":0"), name)
+        if first != name:
+            raise ConfigError(f"signature.inputs.{name}: {tensor} is the input {first!r} already", "name each tensor once")
 
 
 def _outputs(request: FreezeParams, declared: DeclaredSignature) -> dict[str, str | None]:
@@ -116,7 +138,7 @@ def _bound(where: str, stated: dict[str, str | None] | object, declared: Sequenc
     tensors: dict[str, str] = {}
     for name, tensor in stated.items():
         if tensor is not None:
-            tensors[name] = known.get(tensor, known.get(tensor.removesuffix(":0"), tensor))
+            tensors[name] = known.get(tensor, tensor)
         elif name in known:
             tensors[name] = known[name]
     unbound = [name for name in stated if name not in tensors]

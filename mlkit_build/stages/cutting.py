@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.errors import ConfigError
+from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.graphs import (
     LoadedGraph,
     TensorName,
@@ -87,6 +87,7 @@ def cut_graph(loaded: LoadedGraph, request: FreezeParams) -> CutGraph:
         needed = _needed(nodes, roots, cut)
         put_variables(needed, nodes, loaded, library)
     modernize(nodes, needed)
+    _refuse_foreign(needed, nodes, library)
     graph_def = with_all_attributes(_with_nodes(graph_def, [nodes[name] for name in needed], library))
     return CutGraph(graph_def, tuple(specs), outputs)
 
@@ -139,7 +140,7 @@ def _type_of(
     with tf.Graph().as_default():
         try:
             (found,) = tf.graph_util.import_graph_def(part, return_elements=[str(tensor)], name="")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, tf.errors.OpError) as error:
             raise ConfigError(f"{where}.tensor: {tensor} cannot be cut out of the graph: {error}") from error
     return found.dtype.base_dtype.name, None if found.shape.rank is None else tuple(found.shape.as_list())
 
@@ -230,7 +231,8 @@ def _check_reachable(
             listed = ", ".join(f"{output} ({tensor})" for output, tensor in outputs.items())
             raise ConfigError(
                 f"signature.outputs: {listed} cannot be reached from the input {name!r} ({tensor})",
-                "check both tensor names; a training graph often has an evaluation branch beside the one you want",
+                "check both tensor names: a training graph often has an evaluation branch beside the one you want; an input that "
+                "the model does not use is left out by stating the others in signature.inputs",
             )
     starving = [name for name in needed if nodes[name].op in PLACEHOLDERS and name not in cut]
     if starving:
@@ -238,6 +240,19 @@ def _check_reachable(
         raise ConfigError(
             f"signature: the outputs also depend on the placeholder {starving[0]}:0, which is neither input nor constant",
             f"give it a value: `constants: {{{stated}}}`; keep probabilities are 1.0 and is_training is false",
+        )
+
+
+def _refuse_foreign(needed: list[str], nodes: Mapping[str, NodeDef], library: Library) -> None:
+    """Refuse operators that this TensorFlow does not have: custom ones, and those of `tf.contrib`."""
+    from tensorflow.python.framework import op_def_registry
+
+    foreign = [nodes[name] for name in needed if nodes[name].op not in library and op_def_registry.get(nodes[name].op) is None]
+    if foreign:
+        listed = ", ".join(f"{node.op} ({node.name})" for node in foreign[:5])
+        raise StageError(
+            f"freeze: these operators are not TensorFlow's own: {listed}{', ...' if len(foreign) > 5 else ''}",
+            "cut the graph before them with signature.outputs, or after them with signature.inputs, or export without them",
         )
 
 

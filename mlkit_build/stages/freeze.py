@@ -100,7 +100,7 @@ def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tup
         names = [str(tensor) for tensor in outputs.values()]
         try:
             tensors = tf.graph_util.import_graph_def(graph_def, return_elements=names, name="")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, tf.errors.OpError) as error:
             text = str(error).splitlines()[0]
             raise StageError(f"freeze: TensorFlow refuses the frozen graph: {text}") from error
     specs = []

@@ -13,7 +13,7 @@ from mlkit_build.gates import Verdict
 from mlkit_build.recipe import Adapter, AnySource, Input, Npz
 
 VERSIONS = {
-    "freeze": 2,
+    "freeze": 3,
     "contract": 2,
     "convert": 2,
     "calibrate": 2,

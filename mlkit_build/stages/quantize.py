@@ -22,8 +22,8 @@ LARGEST = 1e30
 def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `statistics.json`: the range of every tensor over the calibration samples, and which samples they were.
 
-    Of what only a tanh or a sigmoid reads, the range ends where the function does. The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
-    its input scale must be exactly that of the normalization.
+    The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
+    its input scale must be exactly that of the normalization. What only a tanh or a sigmoid reads ends where the function does.
 
     Raises:
         ConfigError: A sample cannot be fed: wrong shape, NaN, infinite, or beyond the range of float32 arithmetic.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,13 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.errors import ExitCode
 from mlkit_build.pipeline import placeless
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import AnySource
+from mlkit_build.recipe import AnySource, Python
 from mlkit_build.sources import SOURCES, source
 from mlkit_build.sources.detect import described
 from mlkit_build.store import open_store
 from mlkit_build.store.layered import default_folder
 
-_VERSION = 2
+_VERSION = 3
 _SHOWN = 12
 
 
@@ -40,7 +41,10 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     stated = described(parsed.path, parsed.kind, parsed.graph)
     if parsed.tags or parsed.signature:
         stated = replace(stated, **_of_saved_model(parser, stated, parsed))
-    found = _inspected(stated)
+    if parsed.graph and stated.kind != "tf1_checkpoint":
+        parser.error(f"--graph is for a tf1_checkpoint, and this is a {stated.kind}")
+    stated, folder = _placed(stated)
+    found = _inspected(stated, folder)
     if parsed.json:
         print(json.dumps({"source": to_plain(stated), **found}, ensure_ascii=False))
     else:
@@ -54,18 +58,27 @@ def _of_saved_model(parser: argparse.ArgumentParser, stated: AnySource, parsed: 
     return {"tags": tuple(parsed.tags.split(",")) if parsed.tags else None, "signature": parsed.signature}
 
 
-def _inspected(stated: AnySource) -> dict[str, Any]:
+def _placed(stated: AnySource) -> tuple[AnySource, Path]:
+    """Return the source and its recipe's folder: the current one, unless a function's file is not below it."""
+    if isinstance(stated, Python):
+        module, _, name = stated.function.rpartition(":")
+        if Path(module).is_absolute() or ".." in Path(module).parts:
+            return replace(stated, function=f"{Path(module).name}:{name}"), Path(module).parent
+    return stated, Path()
+
+
+def _inspected(stated: AnySource, folder: Path) -> dict[str, Any]:
     """Run the one action; its result is cached like any other."""
     from mlkit_build.report.screens import Quiet
 
-    files = source(stated.kind).files(stated, Path())
+    files = source(stated.kind).files(stated, folder)
     params = to_plain({"source": placeless(stated)})
     function = "mlkit_build.stages.inspection:inspect"
     action = Action("inspect", "inspect", _VERSION, "tensorflow", function, params, dict(files), ("inspection.json",))
-    folder, screen, pool = default_folder(), Quiet(), Pool()
+    cache, screen, pool = default_folder(), Quiet(), Pool()
     try:
-        with open_store(folder, screen.warning) as store:
-            engine = Engine(store, pool, screen, scope="inspect", logs=folder / "logs")
+        with open_store(cache, screen.warning) as store:
+            engine = Engine(store, pool, screen, scope="inspect", logs=cache / "logs")
             engine.run([replace(action, timeout_s=getattr(stated, "timeout_s", None))])
             found: dict[str, Any] = json.loads(engine.output("inspect", "inspection.json").read_bytes())
             return found
@@ -109,7 +122,14 @@ def _stated(source: AnySource) -> dict[str, Any]:
 
 
 def _yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """Return the value as it may stand in a flow mapping: a text without quotes where YAML reads it as the same text."""
+    import yaml
+
+    if isinstance(value, str):
+        with contextlib.suppress(yaml.YAMLError):
+            if yaml.safe_load(f"{{key: {value}}}") == {"key": value}:
+                return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _shortened(lines: list[str]) -> list[str]:

@@ -103,6 +103,27 @@ def test_whoever_ends_in_the_best_class_has_the_scores_before_it() -> None:
     assert tensors(found(build).outputs) == ["scores:0", "best:0"]
 
 
+def test_losses_and_accuracies_without_a_name_are_no_outputs() -> None:
+    def build(tf1: Any) -> None:
+        x, y = tf1.placeholder("float32", [None, 4], name="x"), tf1.placeholder("float32", [None, 3], name="labels")
+        found = tf1.nn.relu(tf1.matmul(x, tf1.get_variable("w", [4, 3])), name="found")
+        tf1.reduce_mean(tf1.square(found - y))
+        tf1.reduce_mean(tf1.cast(tf1.equal(tf1.argmax(found, 1), tf1.argmax(y, 1)), "float32"))
+
+    model = found(build)
+    assert tensors(model.inputs) == ["x:0", "labels:0"]
+    assert tensors(model.outputs)[0] == "found:0"
+    assert not [name for name in tensors(model.outputs) if name.startswith("Mean")]
+
+
+def test_two_inputs_that_come_together_have_their_joint_outputs() -> None:
+    def build(tf1: Any) -> None:
+        left, right = (tf1.placeholder("float32", [1, 4], name=name) for name in ("left", "right"))
+        tf1.identity(tf1.nn.relu(left * 2.0) + tf1.nn.relu(right * 3.0), name="y")
+
+    assert tensors(found(build).outputs) == ["y:0"]
+
+
 def test_what_an_input_pipeline_gives_can_be_an_input() -> None:
     import tensorflow as tf
 
@@ -126,8 +147,19 @@ def test_a_graph_that_is_frozen_already_is_ranked_without_variables() -> None:
 def test_a_loop_is_walked_through_to_what_comes_after_it() -> None:
     def build(tf1: Any) -> None:
         x = tf1.placeholder("float32", [1, 4], name="x")
-        _, total = tf1.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * 2.0), [tf1.constant(0), x])
+        first = tf1.nn.relu(x, name="first")
+        _, total = tf1.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * 2.0), [tf1.constant(0), first])
         tf1.identity(total, name="y")
+
+    model = found(build)
+    assert tensors(model.outputs) == ["y:0"]
+    assert model.signature() is not None
+
+
+def test_a_branch_is_walked_through_to_what_comes_after_it() -> None:
+    def build(tf1: Any) -> None:
+        x = tf1.nn.relu(tf1.placeholder("float32", [1, 4], name="x"), name="first")
+        tf1.identity(tf1.cond(tf1.placeholder("bool", [], name="train"), lambda: x * 2.0, lambda: x), name="y")
 
     assert tensors(found(build).outputs) == ["y:0"]
 

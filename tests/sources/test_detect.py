@@ -102,7 +102,7 @@ def test_what_is_no_model_is_named(path: str, message: str, hint: str) -> None:
 
 @pytest.mark.parametrize("path", ["model.py", "model.py:", "model:build", "graph.pb"])
 def test_a_python_source_without_a_function_is_told_how_to_name_one(path: str) -> None:
-    with pytest.raises(SourceError, match="expected FILE.py:FUNCTION") as caught:
+    with pytest.raises(SourceError, match=r"expected FILE\.py:FUNCTION") as caught:
         described(path, "python")
     assert "model.py:build" in caught.value.hint
 

@@ -155,7 +155,7 @@ def test_code_in_a_file_never_runs(tmp_path: Path, name: str, generation: int) -
     keras = keras_of(generation)
     ran = tmp_path / "ran"
     x = keras.layers.Input((4,))
-    inner = keras.layers.Lambda(lambda value, path=str(ran): [open(path, "w").close(), value][1])  # noqa: PTH123, SIM115
+    inner = keras.layers.Lambda(lambda value, path=str(ran): [open(path, "w").close(), value][1])  # noqa: PTH123
     keras.Model(x, inner(x)).save(tmp_path / name)
     ran.unlink()
     found = refused(tmp_path / name)

@@ -80,6 +80,16 @@ def test_a_tensor_of_the_graph_is_not_taken_for_a_declared_name() -> None:
     assert tensors(bind(asked({}, {"logits": "scores:0"}), ONE).request)[1] == {"logits": "scores:0"}
 
 
+@pytest.mark.parametrize("tensors", [("x:0", "x"), ("image", "x:0")])
+def test_one_tensor_is_not_two_inputs(tensors: tuple[str, str]) -> None:
+    stated = {name: FreezeInput(tensor) for name, tensor in zip("ab", tensors, strict=True)}
+    with pytest.raises(ConfigError, match=r"signature\.inputs\.b: x:?0? is the input 'a' already"):
+        bind(asked(stated, {"y": "call:0"}), ONE)
+    if "image" not in tensors:
+        with pytest.raises(ConfigError, match=r"signature\.inputs\.b: x is the input 'a' already"):
+            bind(asked(stated, {"y": "call:0"}), declaring())
+
+
 def test_a_declared_input_that_is_given_a_constant_is_no_input() -> None:
     for constants in ({"nested/m:0": False}, {"nested/m": False}):
         assert tensors(bind(asked(constants=constants), TWO).request)[0] == {"image": "x:0"}

@@ -298,3 +298,10 @@ def test_a_graph_saved_in_another_order_of_nodes_freezes_to_the_same_bytes(tmp_p
     files["meta"].write_bytes(meta.SerializeToString())
     freeze_files(asked, files, tmp_path / "two")
     assert (tmp_path / "one" / "frozen_graph.pb").read_bytes() == (tmp_path / "two" / "frozen_graph.pb").read_bytes()
+
+
+def test_an_operator_that_tensorflow_does_not_have_is_named() -> None:
+    graph_def, _ = constants_only(lambda tf1: tf1.identity(tf1.placeholder("float32", [1, 3], name="x"), name="y"))
+    next(node for node in graph_def.node if node.name == "y").op = "ContribResampler"
+    with pytest.raises(StageError, match=r"not TensorFlow's own: ContribResampler \(y\)"):
+        freeze_graph(loaded(graph_def), request({"x": "x:0"}, {"y": "y:0"}))

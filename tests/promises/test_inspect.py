@@ -1,0 +1,214 @@
+"""`inspect` says what a model file holds, in words, as JSON, and as the lines of a recipe that then builds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Workspace
+from tests.promises.conftest import Command
+from tests.sources.models import FORMS, checkpoint, keras_file, python_file, saved_model_v1, saved_model_v2, write_graph
+
+Inspected = Callable[..., str]
+
+
+@pytest.fixture
+def inspected(workspace: Workspace, command: Command) -> Inspected:
+    """Inspect in the workspace's folder, and return what is printed."""
+
+    def call(*arguments: str) -> str:
+        code, out, err = command("inspect", *arguments)
+        assert code == 0, err
+        assert err == ""
+        return out
+
+    return call
+
+
+@pytest.fixture
+def refused(workspace: Workspace, command: Command) -> Callable[..., str]:
+    """Inspect what cannot be, and return the one error."""
+
+    def call(*arguments: str) -> str:
+        code, out, err = command("inspect", *arguments)
+        assert code == 2, out + err
+        assert out == ""
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+def pasted(page: str) -> dict[str, Any]:
+    """Return the recipe at the end of a page."""
+    found: dict[str, Any] = yaml.safe_load(page.partition("recipe.yaml:\n")[2])
+    return found
+
+
+# The kinds of source, each in a form in which it says all that a recipe needs, or in which one thing only can be meant.
+KINDS = [
+    "checkpoint_prefix",
+    "checkpoint_and_text_graph",
+    "checkpoint_empty_prefix",
+    "graph_text",
+    "saved_model_v1_key",
+    "saved_model_v2_default",
+    "keras3",
+    "keras2_h5",
+    "python_module",
+    "python_session",
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_recipe_that_inspect_prints_builds(workspace: Workspace, inspected: Inspected, name: str) -> None:
+    form = FORMS[name]
+    folder = workspace.folder / "recipes" / "pasted"
+    folder.mkdir(parents=True)
+    form.write(folder)
+    stated = {key: value for key, value in form.source.items() if key != "kind"}
+    place = stated.pop("path", None) or stated.pop("function")
+    page = inspected(
+        str(folder / place), *(f"--{key}={folder / value if key == 'graph' else value}" for key, value in stated.items())
+    )
+    assert page.startswith(f"{folder / place}: {form.source['kind']}\n")
+    (folder / "recipe.yaml").write_text("name: pasted\n" + page.partition("recipe.yaml:\n")[2])
+    report = workspace.build("recipe=pasted")
+    assert report.exit_code == 0, report.error
+
+
+def test_a_checkpoint_is_shown_with_its_candidates_variables_and_operators(workspace: Workspace, inspected: Inspected) -> None:
+    checkpoint(workspace.folder / "net")
+    page = inspected("net")
+    assert "possible inputs, the likeliest first\n  x:0  float32 [?, 4]\n" in page
+    assert "possible outputs, the likeliest first\n  y:0  float32 [?, 3]\n" in page
+    assert "2 variables, 2 of them used between x:0 and y:0\n  b  [3] float32\n  w  [4, 3] float32\n" in page
+    assert "no operator is known not to convert" in page
+    assert pasted(page) == {
+        "source": {"kind": "tf1_checkpoint", "path": "net"},
+        "signature": {"inputs": {"input": {"tensor": "x:0", "shape": [1, 4]}}, "outputs": {"output": {"tensor": "y:0"}}},
+    }
+
+
+def test_every_signature_of_a_saved_model_is_shown(workspace: Workspace, inspected: Inspected) -> None:
+    saved_model_v2(workspace.folder / "saved", {"doubled": "doubled", "serving_default": "scores"})
+    page = inspected("saved")
+    assert "signature doubled\n  input   doubled_image:0  (image)  float32 [?, 4]\n" in page
+    assert "signature serving_default\n" in page
+    assert pasted(page)["signature"]["inputs"] == {"image": {"tensor": "serving_default_image:0", "shape": [1, 4]}}
+    one = inspected("saved", "--signature", "doubled")
+    assert "signature serving_default" not in one
+    assert pasted(one)["source"] == {"kind": "saved_model", "path": "saved", "signature": "doubled"}
+
+
+def test_one_graph_of_a_saved_model_is_chosen_by_its_tags(
+    workspace: Workspace, inspected: Inspected, refused: Callable[..., str]
+) -> None:
+    saved_model_v1(workspace.folder / "saved", tags=("train",), second=("serve", "gpu"))
+    assert pasted(inspected("saved", "--tags", "gpu,serve"))["source"]["tags"] == ["gpu", "serve"]
+    assert "has [train] or [gpu, serve]" in refused("saved")
+
+
+def test_json_holds_what_the_page_shows(workspace: Workspace, inspected: Inspected) -> None:
+    keras_file(workspace.folder / "model.keras", 3)
+    found = json.loads(inspected("model.keras", "--json"))
+    assert found["source"]["kind"] == found["kind"] == "keras"
+    assert [item["name"] for item in found["signatures"][0]["inputs"]] == ["image"]
+    assert found["signatures"][0]["inputs"][0]["shape"] == [None, 4]
+    assert found["operators"]["MatMul"] == 1
+    assert found["problems"] == []
+    assert yaml.safe_load(found["recipe"])["signature"]["inputs"]["image"]["shape"] == [1, 4]
+
+
+def test_a_function_is_inspected_from_wherever_one_stands(workspace: Workspace, inspected: Inspected) -> None:
+    folder = workspace.folder.parent / "elsewhere"
+    python_file(folder, "module")
+    (folder / "model.py").write_text("import beside\n" + (folder / "model.py").read_text())
+    (folder / "beside.py").write_text("")
+    for path in (f"{folder}/model.py:build", "../elsewhere/model.py:build"):
+        assert pasted(inspected(path))["source"] == {"kind": "python", "function": "model.py:build"}
+
+
+@pytest.mark.parametrize("name", ["my model, v2.pb", "a: b.pb", "a#b.pb", "{x}.pb", "1.0", "null", "é.pb"])
+def test_a_path_is_printed_so_that_yaml_reads_it_back(workspace: Workspace, inspected: Inspected, name: str) -> None:
+    write_graph(workspace.folder / "graph.pb", constants=True)
+    (workspace.folder / "graph.pb").rename(workspace.folder / name)
+    assert pasted(inspected(name))["source"] == {"kind": "frozen_graph", "path": name}
+
+
+def test_what_will_not_convert_is_told_with_its_place(workspace: Workspace, inspected: Inspected) -> None:
+    from tests.sources.tf1 import constants_only
+
+    def build(tf1: Any) -> None:
+        import tensorflow as tf
+
+        x = tf1.placeholder("float32", [5, 4], name="boxes")
+        kept = tf.raw_ops.NonMaxSuppression(boxes=x, scores=x[:, 0], max_output_size=3)
+        tf1.gather(x, kept, name="y")
+
+    (workspace.folder / "graph.pb").write_bytes(constants_only(build)[0].SerializeToString())
+    page = inspected("graph.pb")
+    assert "will not convert: NonMaxSuppression (" in page
+    assert "no operator is known not to convert" not in page
+
+
+def test_a_second_look_is_answered_from_the_cache_until_the_file_changes(
+    workspace: Workspace, inspected: Inspected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint(workspace.folder / "net")
+    first = inspected("net")
+    with monkeypatch.context() as patched:
+        patched.setattr("mlkit_build.engine.run.Engine._run", lambda *_: pytest.fail("it ran again"))
+        assert inspected("net") == first
+    write_graph(workspace.folder / "net.meta", constants=True)
+    assert "2 variables" in first
+    assert "variables" not in inspected("net")
+
+
+# What is refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("nowhere",), "error: nowhere: no such file or folder"),
+        (("empty.pb",), "the file is empty"),
+        (("text.pb",), "text.pb is not a GraphDef"),
+        (("model.tflite",), "it is a .tflite model, which is converted already"),
+        (("model.py",), "error: model.py: expected FILE.py:FUNCTION"),
+        (("model.py:nothing",), "error: source.function: no function 'nothing' in "),
+        (("nowhere.py:build",), "error: source.function: expected a Python file at nowhere.py, found nothing"),
+        (("text.pb", "--kind", "keras"), "error: source.path: "),
+        (("text.pb", "--kind", "kears"), "invalid choice: 'kears'"),
+        (("text.pb", "--tags", "serve"), "--tags and --signature are for a saved_model, and this is a frozen_graph"),
+        (("text.pb", "--kind", "keras", "--graph", "g.pb"), "--graph is for a tf1_checkpoint, and this is a keras"),
+        ((), "the following arguments are required: path"),
+    ],
+)
+def test_what_cannot_be_inspected_is_named(
+    workspace: Workspace, refused: Callable[..., str], arguments: tuple[str, ...], expected: str
+) -> None:
+    for name, data in {"empty.pb": b"", "text.pb": b"hello\n", "model.tflite": b"\x1c\0\0\0TFL3", "model.py": b"a = 1\n"}.items():
+        (workspace.folder / name).write_bytes(data)
+    assert expected in refused(*arguments)
+
+
+def test_a_function_that_hangs_is_ended(
+    workspace: Workspace, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlkit_build.recipe import Python
+
+    monkeypatch.setattr("mlkit_build.verbs.inspect.described", lambda path, *_: Python(function=path, timeout_s=1.0))
+    (workspace.folder / "model.py").write_text("def build():\n    while True:\n        pass\n")
+    assert "error: source.timeout_s: inspect was not done after 1 s and was ended" in refused("model.py:build")
+
+
+def test_help_tells_what_may_be_inspected(command: Command) -> None:
+    code, out, _ = command("inspect", "--help")
+    assert code == 0
+    for word in ("FILE.py:FUNCTION", "--json", "--kind", "--graph", "--signature", "--tags"):
+        assert word in out
