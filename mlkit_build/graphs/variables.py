@@ -47,8 +47,8 @@ def put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGr
             total += array.nbytes
             if total > MAX_BYTES:
                 raise StageError(
-                    f"freeze: the variables that the outputs need have more than 2 GB ({name!r} is one); a GraphDef can hold no more, "
-                    "and neither can a .tflite",
+                    f"freeze: the variables that the outputs need have more than 2 GB ({name!r} is one); a GraphDef can hold "
+                    "no more, and neither can a .tflite",
                     "cut the model into parts with signature.inputs and signature.outputs, or store the weights in float16",
                 )
             value = constant_node(name, array)

@@ -34,8 +34,8 @@ class Kind:
 SOURCES = {
     "tf1_checkpoint": Kind(
         "mlkit_build.sources.tf1_checkpoint",
-        "V2 (`.index`, `.data-*`) and V1 (one file) checkpoints, by prefix, `.meta` file or folder, also with an empty prefix; the "
-        "graph from `.meta` or a separate `.pb`/`.pbtxt`; training graphs as they are",
+        "V2 (`.index`, `.data-*`) and V1 (one file) checkpoints, by prefix, `.meta` file or folder, also with an empty prefix; "
+        "the graph from `.meta` or a separate `.pb`/`.pbtxt`; training graphs as they are",
     ),
     "frozen_graph": Kind(
         "mlkit_build.sources.frozen_graph",
@@ -43,8 +43,8 @@ SOURCES = {
     ),
     "saved_model": Kind(
         "mlkit_build.sources.saved_model",
-        "the folder that TensorFlow 1 or 2 wrote, with `saved_model.pb` or `.pbtxt`; by tags and signature where there are several; "
-        "also models that today's `tf.saved_model.load` refuses",
+        "the folder that TensorFlow 1 or 2 wrote, with `saved_model.pb` or `.pbtxt`; by tags and signature where there are "
+        "several; also models that today's `tf.saved_model.load` refuses",
     ),
     "keras": Kind(
         "mlkit_build.sources.keras",
@@ -52,8 +52,8 @@ SOURCES = {
     ),
     "python": Kind(
         "mlkit_build.sources.python",
-        "a function of the recipe's folder that returns a Keras model, a `tf.function` with its input signature, a concrete function, "
-        "a `tf.Module` with one of these, or a TensorFlow 1 session with its tensors",
+        "a function of the recipe's folder that returns a Keras model, a `tf.function` with its input signature, a concrete "
+        "function, a `tf.Module` with one of these, or a TensorFlow 1 session with its tensors",
     ),
 }
 

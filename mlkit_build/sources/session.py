@@ -1,4 +1,4 @@
-"""A TensorFlow 1 session and its tensors, as a notebook has them. The graph is copied and the variables are read: nothing changes."""
+"""A TensorFlow 1 session and its tensors, as a notebook has them. Its graph is copied and its variables read: nothing changes."""
 
 from __future__ import annotations
 

@@ -72,3 +72,12 @@ def test_two_builds_write_the_same_page(workspace: Workspace, page: str) -> None
     report = workspace.build("recipe=mine", "cache.enabled=false", "output_dir=again")
     assert report.bundle is not None
     assert (report.bundle / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_an_input_that_the_recipe_leaves_to_the_model_is_on_the_page(workspace: Workspace) -> None:
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"signature.inputs": None})
+    report = workspace.build("recipe=mine")
+    assert report.exit_code == 0, report.error
+    assert report.bundle is not None
+    assert "<code>x</code>" in (report.bundle / "report.html").read_text(encoding="utf-8")
