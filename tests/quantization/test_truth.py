@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 
 from mlkit_build.errors import StageError
 from mlkit_build.quantization.truth import check, read_truth
+from mlkit_build.recipe import Npz
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import schema
+from tests.sources.tf1 import request
+from tests.stages.built import PLAIN, calibrated, converted, frozen, quantized, weights
 from tests.stages.conftest import Built
 
 FLOAT = ("float32",)
@@ -135,6 +139,26 @@ def test_an_integer_input_keeps_its_type_whatever_io_says(built: Built) -> None:
     graph = edited.subgraphs[0]
     graph.tensors[graph.inputs[0]].type = schema().TensorType.INT32
     assert check(edited, "int8", "uint8", ("int32",), FLOAT).inputs == ("int32",)
+
+
+def test_the_cast_of_an_integer_input_is_a_boundary_and_any_other_is_not(tmp_path: Path) -> None:
+    def pixels(tf1: Any) -> None:
+        x = tf1.placeholder("uint8", [1, 8], name="x")
+        h = tf1.matmul(tf1.cast(x, "float32"), tf1.constant(weights(8, 6)))
+        tf1.identity(tf1.matmul(h, tf1.constant(weights(6, 3))), name="y")
+
+    files = converted(frozen(pixels, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
+    np.savez(tmp_path / "c.npz", x=np.arange(128, dtype=np.uint8).reshape(16, 8))
+    statistics = calibrated(files, tmp_path / "c.npz", Npz(path="", features={"x": "x"}), {"x": PLAIN}, tmp_path)
+    edited = flatbuffer.read(quantized(files, "int8", "float32", tmp_path / "out", statistics))
+    truth = check(edited, "int8", "float32", ("uint8",), FLOAT)
+    assert (truth.operators["CAST"], truth.float_operators) == (1, 0)
+    graph = edited.subgraphs[0]
+    cast = next(op for op in graph.operators if name_of(edited, op) == "CAST")
+    inside = next(op for op in graph.operators if name_of(edited, op) == "FULLY_CONNECTED")
+    cast.inputs = [inside.outputs[0]]
+    with pytest.raises(StageError, match="1 of 5 operators stayed float: CAST"):
+        check(edited, "int8", "float32", ("uint8",), FLOAT)
 
 
 def test_the_truth_counts_operators_by_what_they_compute_with(built: Built) -> None:
