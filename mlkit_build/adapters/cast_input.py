@@ -1,7 +1,7 @@
 """`cast_input`: the app feeds another type than the model was trained on, e.g. uint8 pixels to a float32 model.
 
 The values stay what they are: a model that wants other numbers than raw pixels needs `normalize` before. An int8 model with
-uint8 pixels comes from `quantization.io: uint8` and not from here: ai-edge-quantizer leaves CAST float.
+uint8 pixels comes from `quantization.io: uint8`, which adds 128; here a float CAST stays before the integers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Operators that LiteRT computes in int8 and that ai-edge-quantizer 0.10 leaves float: each follows the rule of one it knows.
 
-What an operator demands of the scales of its inputs and outputs is all that quantizing it takes; the rules are those of
-TensorFlow's converter (tensorflow/compiler/mlir/lite/ir/tfl_ops.td, `SameOperandsAndResultsScale` and its like). Constants
-and results that are not float32, such as axes, are left alone by every rule.
+What an operator's kernel demands of the scales of its inputs and outputs is all that quantizing it takes, and there are few
+such demands. Constants and results that are not float32, such as axes, are left alone by every rule.
 """
 
 from __future__ import annotations
