@@ -75,9 +75,9 @@ def test_the_pose_net_agrees_with_its_authors_own_tflite_file(workspace: Workspa
 @pytest.mark.parametrize(
     ("file", "constants", "accuracy", "lost", "calibrated_on"),
     [
-        # The row: 94.05, 97.70 and 97.75% on the first 2,000 test images. Measured: int8 93.80, 97.80 and 97.65%. The first
-        # is what TensorFlow's own int8 gives, calibrated on the same images: 13 of the 2,000 are ties of 8-bit logits.
-        ("mnist_fc-layers.pb", None, 0.9405, 0.003, 200),
+        # The row: 94.05, 97.70 and 97.75% on the first 2,000 test images. Measured: int8 93.90, 97.80 and 97.65%. The first is
+        # 93.75 to 93.90% with 10 to 200 samples, as TensorFlow's own int8 is: some 13 of the images are ties of 8-bit logits.
+        ("mnist_fc-layers.pb", None, 0.9405, 0.002, 100),
         ("mnist_lstm.pb", {"keep_prob:0": 1.0}, 0.977, 0.002, 50),
         ("mnist_gru.pb", {"keep_prob:0": 1.0}, 0.9775, 0.002, 50),
     ],
