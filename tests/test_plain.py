@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import canonical, from_plain, pretty, to_plain
 from mlkit_build.recipe import (
+    Adapter,
     FrozenGraph,
     Gate,
     Input,
@@ -62,7 +63,7 @@ recipes = st.builds(
         outputs=st.dictionaries(texts, st.builds(Output, tensor=texts), max_size=2),
         constants=st.dictionaries(texts, st.booleans() | numbers | st.integers(), max_size=2),
     ),
-    adapters=st.lists(texts, max_size=2).map(tuple),
+    adapters=st.lists(st.builds(Adapter, name=texts, options=st.dictionaries(texts, numbers, max_size=2)), max_size=2).map(tuple),
     labels=st.none() | texts,
     dataset=st.none() | npz,
     calibration=st.none() | npz,
@@ -145,7 +146,7 @@ def test_to_plain_copies_so_that_nobody_shares_a_list() -> None:
         ({"source": {"kind": "onnx"}}, r"^source: expected a mapping whose `kind` is one of .*frozen_graph.*tf1_checkpoint"),
         ({"source": "graph.pb"}, r"^source: expected a mapping whose `kind`"),
         ({"adapters": "softmax"}, r"^adapters: expected a list, found 'softmax'"),
-        ({"adapters": ["softmax", 3]}, r"^adapters\[1\]: expected a text, found 3"),
+        ({"adapters": [{"name": "softmax"}, {"name": 3}]}, r"^adapters\[1\]\.name: expected a text, found 3"),
         (
             {"signature": {"inputs": {"image": {"shape": [1, 2.5]}}}},
             r"^signature\.inputs\.image\.shape\[1\]: expected an integer",

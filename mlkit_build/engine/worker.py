@@ -28,9 +28,20 @@ from typing import Any
 from mlkit_build.errors import MlkitBuildError
 
 PRELOADS = {
-    "tensorflow": ("tensorflow", "mlkit_build.stages.freeze", "mlkit_build.stages.convert"),
+    "tensorflow": (
+        "tensorflow",
+        "ai_edge_litert.schema_py_generated",
+        "mlkit_build.stages.freeze",
+        "mlkit_build.stages.convert",
+    ),
     "litert": ("numpy", "ai_edge_litert.interpreter", "mlkit_build.stages.validate"),
-    "quantizer": ("numpy", "ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "mlkit_build.stages.quantize"),
+    "quantizer": (
+        "numpy",
+        "ai_edge_litert.interpreter",
+        "ai_edge_litert.schema_py_generated",
+        "ai_edge_quantizer.quantizer",
+        "mlkit_build.stages.quantize",
+    ),
     "jinja2": (),
     "python": (),
 }

@@ -40,10 +40,12 @@ def put_variables(needed: list[str], nodes: dict[str, NodeDef], loaded: LoadedGr
     """
     handles: dict[str, int] = {}
     total = 0
+    names = [name for name in needed if nodes[name].op in VARIABLES]
+    known = loaded.together(names) if loaded.together and names else {}
     for name in needed:
         node = nodes[name]
         if node.op in VARIABLES:
-            array = loaded.variable(name)
+            array = known[name] if name in known else loaded.variable(name)
             total += array.nbytes
             if total > MAX_BYTES:
                 raise StageError(

@@ -169,7 +169,7 @@ def _open_function(function: Any, owner: Any, specs: Any, origin: str, where: st
     outputs = _output_names(concrete.structured_outputs)
     if not outputs:
         raise SourceError(f"{where}: {origin}: the function returns nothing", "return a tensor, or a mapping of tensors")
-    return _traced(trace, inputs, outputs, variables, origin, where)
+    return _traced(trace, inputs, outputs, variables, origin, where, known=concrete)
 
 
 def _traced(
@@ -179,8 +179,13 @@ def _traced(
     variables: Sequence[Any],
     origin: str,
     where: str,
+    known: Any = None,
 ) -> OpenedModel:
-    """Return the opened form of what `trace` makes of input specs: a concrete function."""
+    """Return the opened form of what `trace` makes of input specs: a concrete function.
+
+    Args:
+        known: What was traced with the declared shapes already; None if nothing was.
+    """
     declared = DeclaredSignature(
         "", inputs, tuple(DeclaredTensor(name, f"{_output_node(name)}:0", None, "?") for name in outputs)
     )
@@ -189,6 +194,8 @@ def _traced(
         import tensorflow as tf
 
         specs = [tf.TensorSpec(shapes.get(spec.name, spec.shape), spec.dtype, name=_node(spec.name)) for spec in inputs]
+        if known is not None and all(spec.shape == shapes.get(spec.name, spec.shape) for spec in inputs):
+            return _loaded(known, inputs, outputs, variables, origin)
         try:
             concrete = trace(specs)
         except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import SourceError
@@ -41,7 +41,15 @@ def open_session(session: Any, inputs: Any, outputs: Any, origin: str, where: st
             ) from error
         return found
 
-    return OpenedModel.of(LoadedGraph(graph_def, value, origin), (declared,))
+    def together(names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        from tensorflow.errors import OpError
+
+        try:
+            return dict(zip(names, session.run([readers.get(name, f"{name}:0") for name in names]), strict=True))
+        except (OpError, TypeError, ValueError, RuntimeError):
+            return {}  # one by one, to name the one that has no value
+
+    return OpenedModel.of(LoadedGraph(graph_def, value, origin, together), (declared,))
 
 
 def _tensors(graph: Any, tensors: Any, where: str) -> tuple[DeclaredTensor, ...]:
