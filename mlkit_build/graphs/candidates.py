@@ -103,8 +103,12 @@ def _text(value: bool | float | int) -> str:
     return str(value).lower()
 
 
-def candidates(graph_def: GraphDef) -> Candidates:
-    """Rank the graph's possible inputs and outputs."""
+def candidates(graph_def: GraphDef, *, describe: bool = True) -> Candidates:
+    """Rank the graph's possible inputs and outputs.
+
+    Args:
+        describe: Ask TensorFlow for the outputs' shapes and types, which takes longer than all the rest.
+    """
     nodes = {node.name: node for node in graph_def.node}
     fed = [_placeholder(node, graph_def) for node in graph_def.node if node.op in PLACEHOLDERS]
     fed += [
@@ -118,7 +122,11 @@ def candidates(graph_def: GraphDef) -> Candidates:
     # Beside a tensor of pixels or features, one number is a switch of the training, such as a keep probability.
     choices = [spec for spec in fed[1:] if _is_choice(spec)]
     inputs = [spec for spec in fed if spec not in choices]
-    return Candidates(tuple(inputs), tuple(_outputs(nodes, graph_def, inputs)), tuple(choices))
+    outputs = [DeclaredTensor(_short(name), f"{name}:0", None, "?") for name in _outputs(nodes, inputs)]
+    if describe:
+        known = _described(graph_def, [spec.tensor for spec in outputs[: 2 * _SHOWN]])
+        outputs = [known.get(spec.tensor, spec) for spec in outputs]
+    return Candidates(tuple(inputs), tuple(outputs), tuple(choices))
 
 
 def _placeholder(node: NodeDef, graph_def: GraphDef) -> DeclaredTensor:
@@ -203,8 +211,8 @@ def _dependences(nodes: Mapping[str, NodeDef], inputs: Sequence[DeclaredTensor])
     return depends
 
 
-def _outputs(nodes: Mapping[str, NodeDef], graph_def: GraphDef, inputs: Sequence[DeclaredTensor]) -> list[DeclaredTensor]:
-    """Return what the model's own computation ends in.
+def _outputs(nodes: Mapping[str, NodeDef], inputs: Sequence[DeclaredTensor]) -> list[str]:
+    """Return the nodes that the model's own computation ends in, the likeliest first.
 
     With labels beside the images, and nothing but losses and accuracies made of both, that is what depends on the images alone.
     """
@@ -220,8 +228,7 @@ def _outputs(nodes: Mapping[str, NodeDef], graph_def: GraphDef, inputs: Sequence
         ends = _ends(nodes, alone, flow) or ends
     longest = {name: len(needed_nodes(nodes, [name], control=False)) for name in ends}
     ends.sort(key=lambda name: (_looks_minor(nodes[name]), -_looks_like_scores(nodes[name]), -longest[name], name))
-    described = _described(graph_def, [f"{name}:0" for name in ends[: 2 * _SHOWN]])
-    return [described.get(f"{name}:0", DeclaredTensor(_short(name), f"{name}:0", None, "?")) for name in ends]
+    return ends
 
 
 def _ends(nodes: Mapping[str, NodeDef], kept: set[str], flow: set[str]) -> list[str]:

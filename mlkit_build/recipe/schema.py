@@ -145,7 +145,8 @@ class Python:
             signature, a `tf.Module` with one, or `(session, inputs, outputs)` of TensorFlow 1.
         arguments: What the function is called with, by name.
         files: What it reads, as paths or patterns relative to the recipe's folder. It runs in a copy of the folder that holds
-            these files and the modules it imports, and nothing else: what is not stated cannot change the result.
+            these files and the modules it imports, and nothing else. What it reads from elsewhere, by an absolute path or from
+            the environment, is not in the key: a change there is not noticed.
         timeout_s: How long it may take, in seconds.
     """
 

@@ -81,11 +81,24 @@ def load(files: Mapping[str, Path], source: Python) -> OpenedModel:
     os.chdir(copy)
     origin = f"{files[module].parent / Path(module).name}:{name}"
     function = _imported(copy, copy / module, name, origin)
+    _seed()
     try:
         model = function(**source.arguments)
     except BaseException as error:
         raise _raised(error, copy, origin, "raised") from error
     return open_live(model, origin, "source.function")
+
+
+def _seed() -> None:
+    """Let a function that draws its weights at random draw the same ones each time."""
+    import random
+
+    import numpy as np
+    import tensorflow as tf
+
+    random.seed(0)
+    np.random.seed(0)
+    tf.random.set_seed(0)
 
 
 def _modules(first: Path, folder: Path) -> Iterator[Path]:

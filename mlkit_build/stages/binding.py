@@ -70,7 +70,8 @@ def _declared(model: OpenedModel) -> DeclaredSignature | None:
 def _inferred(model: OpenedModel, request: FreezeParams) -> DeclaredSignature:
     from mlkit_build.graphs.candidates import candidates
 
-    found = candidates(model.graph({}).graph_def)
+    graph_def = model.graph({}).graph_def
+    found = candidates(graph_def, describe=False)
     given = _given(request)
     found = replace(
         found,
@@ -87,6 +88,7 @@ def _inferred(model: OpenedModel, request: FreezeParams) -> DeclaredSignature:
     named = DeclaredSignature("", found.inputs, found.outputs)
     if request.inputs and request.outputs and _names_fit(request, named):
         return named
+    found = replace(found, outputs=candidates(graph_def).outputs)
     placeholders = len(found.inputs) + len(found.choices)
     raise ConfigError(
         f"signature: missing, and {model.origin} does not say it: {placeholders} possible inputs, "

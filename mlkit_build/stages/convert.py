@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import StageError
-from mlkit_build.signature import FrozenSignature
+from mlkit_build.signature import FrozenSignature, TensorSpec
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
+
+_NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -65,10 +68,19 @@ def convert_graph(graph_def: GraphDef, signature: FrozenSignature, *, allow_sele
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
         inputs = [graph.get_tensor_by_name(spec.tensor) for spec in signature.inputs]
-        results = [tf.identity(graph.get_tensor_by_name(spec.tensor), name=f"{spec.name}_output") for spec in signature.outputs]
+        results = [
+            tf.identity(graph.get_tensor_by_name(spec.tensor), name=_node_name(spec, index))
+            for index, spec in enumerate(signature.outputs)
+        ]
     converter = tf.compat.v1.lite.TFLiteConverter(graph.as_graph_def(), inputs, results)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.exclude_conversion_metadata = True  # the manifest says it, and it costs the converter a fifth of its time
     if allow_select_ops:
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
     model: bytes = converter.convert()
     return model
+
+
+def _node_name(spec: TensorSpec, index: int) -> str:
+    """Return a name that TensorFlow takes for a node: the signature, written later, may call the output anything."""
+    return f"{spec.name}_output" if _NODE_NAME.fullmatch(spec.name) else f"output_{index}"

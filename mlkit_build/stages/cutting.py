@@ -22,6 +22,7 @@ from mlkit_build.graphs import (
 )
 from mlkit_build.graphs.functions import BRANCHING, Library, library_of, write_out_calls, write_out_nested_calls
 from mlkit_build.graphs.modern import modernize
+from mlkit_build.graphs.state import refuse_state
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, with_all_attributes
 from mlkit_build.graphs.variables import put_variables, reader_node
 from mlkit_build.signature import TensorSpec
@@ -81,6 +82,7 @@ def cut_graph(loaded: LoadedGraph, request: FreezeParams) -> CutGraph:
     needed = _needed(nodes, roots, cut)
     inputs = {spec.name: TensorName.parse(spec.tensor) for spec in specs}
     _check_reachable(needed, nodes, inputs, outputs)
+    refuse_state(needed, nodes, {node.name: node for node in loaded.graph_def.node}, cut)
     put_variables(needed, nodes, loaded, library)
     if any(nodes[name].op in BRANCHING for name in needed):  # on a variable, perhaps, which is a constant now
         write_out_calls(nodes, library, roots, cut)
@@ -169,6 +171,8 @@ def _typed(value: Any, dtype: Any) -> NDArray[Any] | None:
     """Return `value` as an array of `dtype`, or None where that type cannot hold it: NumPy reads 'false' and 2 as true."""
     try:
         given = np.array(value)
+        if given.dtype.kind == "O" or (given.dtype.kind == "f" and not np.isfinite(given).all()):
+            return None
         if (given.dtype.kind in "US") != (np.dtype(dtype).kind in "OSU"):
             return None
         array: NDArray[Any] = given.astype(dtype)

@@ -38,6 +38,7 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     from mlkit_build.tflite import model as flatbuffer
     from mlkit_build.tflite.signatures import signed_tensors
 
+    _refuse_loops(flatbuffer.read(inputs["float.tflite"]))
     request = from_plain(CalibrateParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
     dataset = open_dataset(request.dataset, inputs["calibration"], "calibration")
@@ -60,6 +61,20 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
                 ranges[tensor][end] = ranges[tensor][end] * 0 + value
     samples = tuple(identity.hex() for identity in dataset.identities())
     Statistics(ranges, samples).write(outputs / "statistics.json")
+
+
+def _refuse_loops(model: Any) -> None:
+    """Refuse loops and branches: the quantizer sees nothing of what happens inside them.
+
+    Raises:
+        StageError: There is one.
+    """
+    if len(model.subgraphs) > 1:
+        raise StageError(
+            "calibrate: the model has a loop or a branch (WHILE or IF), whose inside static quantization cannot observe",
+            "unroll it (in Keras `LSTM(..., unroll=True)`; loops of TensorFlow 1 with freeze.unroll=always), or use "
+            "quantization=dynamic_range",
+        )
 
 
 def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

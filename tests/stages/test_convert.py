@@ -176,3 +176,15 @@ def test_the_float_model_has_builtin_operators_of_float_type_only(built: Built) 
     model = flatbuffer.read(built.files["float.tflite"])
     types = {flatbuffer.type_name(tensor) for tensor in model.subgraphs[0].tensors}
     assert types <= {"float32", "int32"}
+
+
+@pytest.mark.parametrize("name", ["my scores", "ß", "_b", "y:0", "a'b"])
+def test_an_output_may_have_any_name(name: str, tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    def build(tf1: Any) -> None:
+        tf1.identity(tf1.placeholder("float32", [1, 3], name="x") * 2.0, name="y")
+
+    files = converted(frozen(build, request({"x": "x:0"}, {name: "y:0"}), tmp_path), tmp_path)
+    runner = Interpreter(model_path=str(files["float.tflite"])).get_signature_runner("serving_default")
+    assert list(runner(x=np.ones((1, 3), np.float32))) == [name]
