@@ -29,6 +29,7 @@ def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     from mlkit_build.graphs.operators import describe, unconvertible
     from mlkit_build.graphs.operators_failure import explain_failure
     from mlkit_build.tflite import model as flatbuffer
+    from mlkit_build.tflite.sharing import share_equal_constants
     from mlkit_build.tflite.signatures import sign
 
     select = bool(params.get("allow_select_ops", False))
@@ -53,6 +54,7 @@ def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         raise StageError(f"convert: {message}", hint) from error
     model = flatbuffer.read(converted)
     converted.unlink()
+    share_equal_constants(model)
     sign(model, signature)
     flatbuffer.write(model, outputs / "float.tflite")
 
@@ -72,7 +74,13 @@ def convert_graph(graph_def: GraphDef, signature: FrozenSignature, *, allow_sele
             tf.identity(graph.get_tensor_by_name(spec.tensor), name=_node_name(spec, index))
             for index, spec in enumerate(signature.outputs)
         ]
-    converter = tf.compat.v1.lite.TFLiteConverter(graph.as_graph_def(), inputs, results)
+
+    class Converter(tf.compat.v1.lite.TFLiteConverter):  # type: ignore[misc]
+        def _optimize_tflite_model(self, model: bytes, *_: Any, **__: Any) -> bytes:
+            # It reads and writes the file three times over, in Python, to share equal constants: `convert` does that.
+            return model
+
+    converter = Converter(graph.as_graph_def(), inputs, results)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.exclude_conversion_metadata = True  # the manifest says it, and it costs the converter a fifth of its time
     if allow_select_ops:

@@ -15,7 +15,7 @@ from mlkit_build.recipe import Adapter, AnySource, Input, Npz
 VERSIONS = {
     "freeze": 3,
     "contract": 2,
-    "convert": 3,
+    "convert": 4,
     "calibrate": 2,
     "quantize": 2,
     "reference": 1,
