@@ -80,6 +80,14 @@ def by_name(name: str) -> type[MlkitBuildError]:
     return {cls.__name__: cls for cls in classes}.get(name, StageError)
 
 
+def operator_reason(error: Exception) -> str:
+    """Return what TensorFlow says of an operator that failed, without where in whose code the operator was made."""
+    text = str(error).partition("Node: ")[2] or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Graph execution error", "Detected at", "File ", "[[", "'"))]
+    return told[0] if told else type(error).__name__
+
+
 def did_you_mean(wrong: str, known: list[str] | tuple[str, ...], limit: int = 3) -> str:
     """Return `did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string when nothing is near."""
     from difflib import get_close_matches

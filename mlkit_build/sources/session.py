@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.errors import SourceError
+from mlkit_build.errors import SourceError, operator_reason
 from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, LoadedGraph, OpenedModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def open_session(session: Any, inputs: Any, outputs: Any, origin: str, where: st
             found: NDArray[Any] = session.run(readers.get(name, f"{name}:0"))
         except (OpError, TypeError, ValueError) as error:
             raise SourceError(
-                f"{where}: the variable {name!r} has no value in the session: {_reason(error)}",
+                f"{where}: the variable {name!r} has no value in the session: {operator_reason(error)}",
                 "initialize or restore the variables before exporting",
             ) from error
         return found
@@ -71,10 +71,3 @@ def _tensors(graph: Any, tensors: Any, where: str) -> tuple[DeclaredTensor, ...]
         own = tensor.op.name.rsplit("/", 1)[-1]
         found.append(DeclaredTensor(name or own, tensor.name, shape, tensor.dtype.base_dtype.name))
     return tuple(found)
-
-
-def _reason(error: Exception) -> str:
-    """Return what a session's error says, without where in whose code the operator was made."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Graph execution error", "Detected at", "Node:", "File ", "[["))]
-    return told[0] if told else type(error).__name__

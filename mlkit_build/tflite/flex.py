@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.errors import StageError
+from mlkit_build.errors import StageError, operator_reason
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite import model as flatbuffer
@@ -309,5 +309,4 @@ def _refuse_opaque(graph: Any, indices: Iterable[int]) -> None:
 
 
 def _refusal(who: str, what: str, error: Exception) -> StageError:
-    lines = [line for line in str(error).splitlines() if line and line != "Graph execution error:"]  # TensorFlow's heading
-    return StageError(f"evaluate: {who} cannot run {what}: {lines[0] if lines else type(error).__name__}")
+    return StageError(f"evaluate: {who} cannot run {what}: {operator_reason(error)}")
