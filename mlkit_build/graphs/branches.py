@@ -72,9 +72,11 @@ def take_known_branches(nodes: dict[str, NodeDef], roots: Iterable[str], stops: 
 
 
 def _predicate(node: NodeDef, known: dict[str, bool]) -> bool | None:
-    value = constant_value(node)
-    if value is not None:
-        return bool(value) if value.dtype == np.bool_ and value.size == 1 else None
+    from tensorflow.core.framework.types_pb2 import DT_BOOL
+
+    if node.op == "Const":
+        value = constant_value(node) if node.attr["dtype"].type == DT_BOOL else None
+        return bool(value) if value is not None and value.size == 1 else None
     inputs = [TensorName.parse(item).node for item in node.input if not item.startswith("^")]
     if node.op in _PASSING:
         return known.get(inputs[0])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mlkit_build.graphs.functions import Library, functions_of, library_of
-from mlkit_build.graphs.surgery import TensorName, needed_nodes, without_training_marks
+from mlkit_build.graphs.surgery import TensorName, has_control_flow_v1, needed_nodes, remove_training_marks
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -28,13 +28,17 @@ def canonical_form(graph_def: GraphDef, outputs: Iterable[TensorName]) -> GraphD
     """
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    clean = without_training_marks(graph_def)
-    nodes = {node.name: node for node in clean.node}
+    control = has_control_flow_v1(graph_def)
+    nodes = {node.name: node for node in graph_def.node}
     result = GraphDef()
     result.versions.producer = graph_def.versions.producer
     result.versions.min_consumer = graph_def.versions.min_consumer
-    result.node.extend(nodes[name] for name in needed_nodes(nodes, [output.node for output in outputs]))
-    _add_functions(result, library_of(clean))
+    result.node.extend(nodes[name] for name in needed_nodes(nodes, [output.node for output in outputs], control=control))
+    remove_training_marks(result, keep_control=control)
+    if graph_def.library.function:
+        all_functions = GraphDef(library=graph_def.library)
+        remove_training_marks(all_functions, keep_control=control)
+        _add_functions(result, library_of(all_functions))
     return result
 
 

@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 
-def renew_shapes(graph_def: GraphDef) -> None:
-    """Work out, in place, what the loops and branches of the graph return and what its TensorLists hold.
+def renew_shapes(graph_def: GraphDef) -> bool:
+    """Work out, in place, what the loops and branches of the graph return and what its TensorLists hold; return whether it has any.
 
     What is stated already stays as it is, and so does all of a graph whose shapes contradict each other.
     """
     from tensorflow.errors import OpError
 
     if not any(node.op in (*LOOPS, *BRANCHES, *CALLS) or node.op in LIST_OPERATORS for node in graph_def.node):
-        return
+        return False
     library = library_of(graph_def)
     analysis = Analysis(library, graph_def)
     whole = Part(analysis, list(graph_def.node), {}, "", ())
     try:
         whole.evaluate()
     except (ValueError, KeyError, IndexError, RecursionError, OpError):  # what TensorFlow refuses is a ValueError, mostly
-        return
+        return False
     whole.settle_made()
     _Rewriting(library).rewrite(whole, graph_def)
+    return True
 
 
 class _Rewriting:

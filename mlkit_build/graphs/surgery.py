@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,8 +40,12 @@ class TensorName:
     index: int = 0
 
     @classmethod
+    @lru_cache(maxsize=1 << 15)
     def parse(cls, text: str) -> TensorName:
-        """Read `node:index`, `node` or a node's input entry; a control input `^node` reads as its node."""
+        """Read `node:index`, `node` or a node's input entry; a control input `^node` reads as its node.
+
+        Cached: freezing walks the same edges about ten times, and making a frozen dataclass costs more than the walk.
+        """
         node, colon, index = text.removeprefix("^").rpartition(":")
         if not colon:
             return cls(index)
@@ -106,21 +111,36 @@ def without_training_marks(graph_def: GraphDef) -> GraphDef:
 
     clean = GraphDef()
     clean.CopyFrom(graph_def)
-    keep_control = any(node.op in CONTROL_FLOW_V1 for node in clean.node)
-    for function in clean.library.function:
+    remove_training_marks(clean, keep_control=has_control_flow_v1(clean))
+    return clean
+
+
+def has_control_flow_v1(graph_def: GraphDef) -> bool:
+    """Return whether control inputs mean something in this graph: which branch, which loop."""
+    return any(node.op in CONTROL_FLOW_V1 for node in graph_def.node)
+
+
+def remove_training_marks(graph_def: GraphDef, *, keep_control: bool) -> None:
+    """Do in place what `without_training_marks` does to a copy."""
+    for function in graph_def.library.function:
         _drop_private(function.attr)
         function.arg_attr.clear()
         function.resource_arg_unique_id.clear()
         for node in function.node_def:
             _unmark(node)
-    del clean.library.gradient[:]
-    for node in clean.node:
+    del graph_def.library.gradient[:]
+    for node in graph_def.node:
         _unmark(node)
         if not keep_control:
-            data = [item for item in node.input if not item.startswith("^")]
-            del node.input[:]
-            node.input.extend(data)
-    return clean
+            drop_control_inputs(node)
+
+
+def drop_control_inputs(node: NodeDef) -> None:
+    """Leave the node its data alone."""
+    data = [item for item in node.input if not item.startswith("^")]
+    if len(data) < len(node.input):
+        del node.input[:]
+        node.input.extend(data)
 
 
 def with_all_attributes(graph_def: GraphDef) -> GraphDef:

@@ -20,10 +20,11 @@ from mlkit_build.graphs import (
     take_known_branches,
     without_training_marks,
 )
+from mlkit_build.graphs.description import described, shown_shape
 from mlkit_build.graphs.functions import BRANCHING, Library, library_of, write_out_calls, write_out_nested_calls
 from mlkit_build.graphs.modern import modernize
 from mlkit_build.graphs.state import refuse_state
-from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, with_all_attributes
+from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, drop_control_inputs, with_all_attributes
 from mlkit_build.graphs.variables import put_variables, reader_node
 from mlkit_build.signature import TensorSpec
 from mlkit_build.stages.params import FreezeParams
@@ -108,9 +109,8 @@ def _input_spec(
             )
         pinned = tuple(1 if index == 0 and size is None else size for index, size in enumerate(found))
         if None in pinned:
-            shown = [size if size is not None else "?" for size in found]
             raise ConfigError(
-                f"{where}.shape: missing, and {tensor} has dynamic dimensions in the graph: {shown}".replace("'", ""),
+                f"{where}.shape: missing, and {tensor} has dynamic dimensions in the graph: {shown_shape(found)}",
                 "the converter needs static shapes; state the whole shape, batch first",
             )
         return TensorSpec(name, str(tensor), tuple(int(size) for size in pinned if size is not None), dtype)
@@ -119,8 +119,7 @@ def _input_spec(
     )
     batch_only = found is not None and len(found) == len(wanted) and found[1:] == wanted[1:]
     if not compatible and not batch_only:
-        shown = [size if size is not None else "?" for size in found or ()]
-        raise ConfigError(f"{where}.shape: expected {shown} as in the graph, found {list(wanted)}".replace("'", ""))
+        raise ConfigError(f"{where}.shape: expected {shown_shape(found)} as in the graph, found {list(wanted)}")
     return TensorSpec(name, str(tensor), wanted, dtype)
 
 
@@ -139,12 +138,10 @@ def _type_of(
         sizes = None if known is None else tuple(None if dim.size < 0 else int(dim.size) for dim in known.dim)
         return tf.as_dtype(node.attr["dtype"].type).name, sizes
     part = _with_nodes(graph_def, [nodes[name] for name in needed_nodes(nodes, [tensor.node])])
-    with tf.Graph().as_default():
-        try:
-            (found,) = tf.graph_util.import_graph_def(part, return_elements=[str(tensor)], name="")
-        except (ValueError, KeyError, tf.errors.OpError) as error:
-            raise ConfigError(f"{where}.tensor: {tensor} cannot be cut out of the graph: {error}") from error
-    return found.dtype.base_dtype.name, None if found.shape.rank is None else tuple(found.shape.as_list())
+    try:
+        return described(part, [str(tensor)])[0]
+    except ValueError as error:
+        raise ConfigError(f"{where}.tensor: {tensor} cannot be cut out of the graph: {error}") from error
 
 
 def _put_constants(constants: Mapping[str, Any], graph_def: GraphDef, nodes: dict[str, NodeDef], origin: str) -> None:
@@ -162,8 +159,7 @@ def _put_constants(constants: Mapping[str, Any], graph_def: GraphDef, nodes: dic
             raise ConfigError(f"{where}: expected a value of type {dtype.name}, found {value!r}")
         _, shape = _type_of(tensor, graph_def, nodes, where)
         if shape is not None and not tf.TensorShape(shape).is_compatible_with(array.shape):
-            shown = str([size if size is not None else "?" for size in shape]).replace("'", "")
-            raise ConfigError(f"{where}: expected the shape {shown} as in the graph, found {list(array.shape)}")
+            raise ConfigError(f"{where}: expected the shape {shown_shape(shape)} as in the graph, found {list(array.shape)}")
         nodes[tensor.node] = constant_node(tensor.node, array)
 
 
@@ -220,9 +216,7 @@ def _needed(nodes: dict[str, NodeDef], roots: list[str], cut: list[str]) -> list
     if any(nodes[name].op in CONTROL_FLOW_V1 for name in needed):
         return needed_nodes(nodes, roots, cut)
     for name in needed:
-        data = [item for item in nodes[name].input if not item.startswith("^")]
-        del nodes[name].input[:]
-        nodes[name].input.extend(data)
+        drop_control_inputs(nodes[name])
     return needed
 
 

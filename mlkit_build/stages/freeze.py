@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.adapters import FrozenModel, adapt
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.graphs import LoadedGraph, OpenedModel, TensorName, canonical_form, switch_off_dropout
+from mlkit_build.graphs.description import described, shown_shape
 from mlkit_build.graphs.dropout import random_nodes
 from mlkit_build.graphs.loops import without_loops
 from mlkit_build.graphs.operators import describe, unconvertible
@@ -40,13 +41,13 @@ def freeze(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path)
     model = freeze_model(source(request.source.kind).load(inputs, request.source), request)
     for index, adapter in enumerate(request.adapters):
         model = adapt(model, adapter.name, adapter.options, f"adapters[{index}]")
-    graph_def = canonical_form(model.graph_def, [TensorName.parse(spec.tensor) for spec in model.signature.outputs])
-    if graph_def.ByteSize() > MAX_BYTES:
+    size = model.graph_def.ByteSize()
+    if size > MAX_BYTES:
         raise StageError(
-            f"freeze: the frozen graph needs {graph_def.ByteSize()} bytes; a GraphDef can hold 2 GB",
+            f"freeze: the frozen graph needs {size} bytes; a GraphDef can hold 2 GB",
             "models of this size cannot be converted from a GraphDef",
         )
-    (outputs / "frozen_graph.pb").write_bytes(graph_def.SerializeToString(deterministic=True))
+    (outputs / "frozen_graph.pb").write_bytes(model.graph_def.SerializeToString(deterministic=True))
     model.signature.write(outputs / "signature.json")
 
 
@@ -66,7 +67,8 @@ def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
         raise _with_operators(error.message, cut.graph_def, cut.outputs) or error from error
     graph_def = switch_off_dropout(graph_def, outputs)
     graph_def = canonical_form(graph_def, cut.outputs.values())
-    renew_shapes(graph_def)
+    if renew_shapes(graph_def):  # which numbers the functions anew
+        graph_def = canonical_form(graph_def, cut.outputs.values())
     _refuse_randomness(graph_def)
     return FrozenModel(graph_def, FrozenSignature(cut.inputs, _output_specs(cut.outputs, graph_def)))
 
@@ -94,21 +96,17 @@ def _with_operators(problem: str, graph_def: GraphDef, outputs: Mapping[str, Ten
 
 
 def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tuple[TensorSpec, ...]:
-    import tensorflow as tf
-
-    with tf.Graph().as_default():
-        names = [str(tensor) for tensor in outputs.values()]
-        try:
-            tensors = tf.graph_util.import_graph_def(graph_def, return_elements=names, name="")
-        except (ValueError, KeyError, tf.errors.OpError) as error:
-            text = str(error).splitlines()[0]
-            raise StageError(f"freeze: TensorFlow refuses the frozen graph: {text}") from error
+    try:
+        found = described(graph_def, [str(tensor) for tensor in outputs.values()])
+    except ValueError as error:
+        raise StageError(f"freeze: TensorFlow refuses the frozen graph: {str(error).splitlines()[0]}") from error
     specs = []
-    for (name, tensor), found in zip(outputs.items(), tensors, strict=True):
-        if found.shape.rank is None or None in found.shape.as_list():
-            problem = f"signature.outputs.{name}: {tensor} has no static shape ({found.shape})"
+    for (name, tensor), (dtype, shape) in zip(outputs.items(), found, strict=True):
+        sizes = [size for size in shape or () if size is not None]
+        if shape is None or len(sizes) < len(shape):
+            problem = f"signature.outputs.{name}: {tensor} has no static shape ({shown_shape(shape)})"
             raise _with_operators(problem, graph_def, outputs) or ConfigError(
                 problem, "the converter needs static shapes; cut the graph before the operator that makes the size depend on data"
             )
-        specs.append(TensorSpec(name, str(tensor), tuple(found.shape.as_list()), found.dtype.base_dtype.name))
+        specs.append(TensorSpec(name, str(tensor), tuple(sizes), dtype))
     return tuple(specs)

@@ -24,12 +24,16 @@ def schema() -> Any:
 
 
 def read(path: Path) -> Any:
-    """Return the file as a `ModelT`, with every buffer's data in it.
+    """Return the file as a `ModelT`, with every buffer's data in it."""
+    return parsed(path.read_bytes())
+
+
+def parsed(data: bytes) -> Any:
+    """Return a file's bytes as a `ModelT`, with every buffer's data in it.
 
     ai-edge-quantizer appends large buffers to the flatbuffer and states where (schema.fbs, Buffer: `offset` and `size` count
     when `offset` is above 1); written back as objects, such a model would have lost them.
     """
-    data = path.read_bytes()
     model = schema().ModelT.InitFromPackedBuf(bytearray(data), 0)
     for buffer in model.buffers or []:
         if buffer.offset > 1:
