@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+from textwrap import dedent
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_KERAS = "Exception encountered when calling "
 
 
 class ExitCode(IntEnum):
@@ -88,6 +93,25 @@ def operator_reason(error: Exception) -> str:
     return told[0] if told else type(error).__name__
 
 
+def words_of(error: BaseException, limit: int = 10) -> str:
+    """Return the type and the text of an exception that the user's code raised: its lines, without what frameworks put around.
+
+    AutoGraph puts a traceback before it, Keras the layer that was being called and what with.
+    """
+    lines = [line.rstrip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    kind = f"{type(error).__name__}: "
+    if lines and lines[0] == "in user code:":
+        frames = [index for index, line in enumerate(lines) if line.lstrip().startswith('File "')]
+        lines, kind = dedent("\n".join(lines[frames[-1] + 2 :] if frames else lines[1:])).splitlines(), ""
+    if lines and _KERAS in lines[0] and len(lines) > 1:
+        kind = kind or lines[0].partition(_KERAS)[0]
+        end = next((index for index, line in enumerate(lines) if line.startswith("Arguments received by ")), len(lines))
+        lines = lines[1:end]
+    if not lines:
+        return type(error).__name__
+    return kind + "\n".join([*lines[:limit], *(["..."] if len(lines) > limit else [])])
+
+
 def did_you_mean(wrong: str, known: list[str] | tuple[str, ...], limit: int = 3) -> str:
     """Return `did you mean 'x' or 'y'?` for the nearest of `known`, or an empty string when nothing is near."""
     from difflib import get_close_matches
@@ -96,3 +120,13 @@ def did_you_mean(wrong: str, known: list[str] | tuple[str, ...], limit: int = 3)
     if not near:
         return ""
     return f"did you mean {' or '.join(repr(name) for name in near)}?"
+
+
+def expect_one_of(where: str, found: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that is none of `known`.
+
+    Raises:
+        ConfigError: Names the field and all of them.
+    """
+    if found not in known:
+        raise ConfigError(f"{where}: expected one of {', '.join(known)}, found {found!r}", did_you_mean(found, known))

@@ -12,7 +12,7 @@ from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, AnySource, Input, Npz, Python, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import AnySource, Input, Npz, Python, Recipe, Tf1Checkpoint
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
@@ -23,6 +23,7 @@ from mlkit_build.stages.params import (
     FreezeInput,
     FreezeParams,
     PackageParams,
+    QuantizeGraphParams,
     QuantizeParams,
     ReferenceParams,
 )
@@ -41,8 +42,9 @@ _KINDS = {
     "freeze": _Kind("freeze", "tensorflow", "mlkit_build.stages.freeze:freeze"),
     "contract": _Kind("freeze", "python", "mlkit_build.stages.package:contract"),
     "convert": _Kind("convert", "tensorflow", "mlkit_build.stages.convert:convert"),
-    "calibrate": _Kind("convert", "quantizer", "mlkit_build.stages.quantize:calibrate"),
+    "calibrate": _Kind("convert", "quantizer", "mlkit_build.stages.calibrate:calibrate"),
     "quantize": _Kind("convert", "quantizer", "mlkit_build.stages.quantize:quantize"),
+    "quantize_graph": _Kind("convert", "tensorflow", "mlkit_build.stages.quantize_graph:quantize_graph"),
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
@@ -100,27 +102,21 @@ def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
 
 
 def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
-    static = recipe.quantization.mode in STATIC_MODES
+    observes = recipe.quantization.needs_calibration
     return Files(
         source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
         dataset=_file("dataset.path", recipe.dataset, folder),
-        calibration=_file("calibration.path", recipe.calibration if static else None, folder),
+        calibration=_file("calibration.path", recipe.calibration if observes else None, folder),
         labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
     )
 
 
 def actions(recipe: Recipe, files: Files) -> list[Action]:
     """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
-    static = recipe.quantization.mode in STATIC_MODES
-    row = [_freeze(recipe, files), _contract(recipe, files), _convert(recipe)]
-    if static:
-        assert recipe.calibration is not None, "the schema demands it"
-        row.append(_calibrate(recipe, recipe.calibration, files))
-    if recipe.quantization.mode != "float32":
-        row.append(_quantize(recipe, static))
+    row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
     if recipe.dataset is not None:
         row.append(_reference(recipe, recipe.dataset, files))
-    row.append(_evaluate(recipe, files, static))
+    row.append(_evaluate(recipe, files))
     return row
 
 
@@ -141,8 +137,8 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     outputs = ["model.tflite", "report.html"]
-    if recipe.quantization.mode != "float32":
-        inputs["quantization.json"] = OutputOf("quantize", "quantization.json")
+    if not recipe.quantization.is_float:
+        inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
     if files.labels:
         inputs["labels"] = files.labels
         outputs.append("labels.txt")
@@ -151,7 +147,12 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
 
 def model(recipe: Recipe) -> OutputOf:
     """Return where the model to ship comes from: the quantized file, or the float one."""
-    return FLOAT_MODEL if recipe.quantization.mode == "float32" else OutputOf("quantize", "model.tflite")
+    return FLOAT_MODEL if recipe.quantization.is_float else OutputOf(quantizing(recipe), "model.tflite")
+
+
+def quantizing(recipe: Recipe) -> str:
+    """Return the action that quantizes: the backend's."""
+    return "quantize_graph" if recipe.quantization.backend == "converter" else "quantize"
 
 
 def _freeze(recipe: Recipe, files: Files) -> Action:
@@ -182,25 +183,70 @@ def _contract(recipe: Recipe, files: Files) -> Action:
     return _action("contract", params, inputs, ("contract.json",))
 
 
+def _conversion(recipe: Recipe, files: Files) -> list[Action]:
+    """Return the convert stage: the float model and what quantizes it, or TensorFlow's converter alone."""
+    quantization = recipe.quantization
+    if quantization.is_float:
+        return [_convert(recipe)]
+    if quantization.backend == "converter":
+        return [_quantize_graph(recipe, files)]
+    calibration = [_calibrate(recipe, files)] if quantization.needs_calibration else []
+    return [_convert(recipe), *calibration, _quantize(recipe)]
+
+
 def _convert(recipe: Recipe) -> Action:
     inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE}
     params = ConvertParams(recipe.convert.allow_select_ops)
     return _action("convert", params, inputs, ("float.tflite",), after=("contract",))
 
 
-def _calibrate(recipe: Recipe, calibration: Npz, files: Files) -> Action:
+def _calibrate(recipe: Recipe, files: Files) -> Action:
+    quantization = recipe.quantization
+    assert recipe.calibration is not None, "the schema demands it"
     assert files.calibration is not None
     inputs: Inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
-    params = CalibrateParams(_content(calibration), _normalization(recipe))
-    return _action("calibrate", params, inputs, ("statistics.json",))
+    params = CalibrateParams(
+        dataset=_content(recipe.calibration, labels=False),
+        inputs=_normalization(recipe),
+        observer=quantization.observer,
+        percentile=quantization.percentile if quantization.observer == "percentile" else 100.0,
+        hessians=quantization.algorithm == "gptq",
+    )
+    return _action(
+        "calibrate", params, inputs, ("statistics.json", "calibration.json", *(["hessians.npz"] if params.hessians else []))
+    )
 
 
-def _quantize(recipe: Recipe, static: bool) -> Action:
-    inputs = {"float.tflite": FLOAT_MODEL}
-    if static:
-        inputs["statistics.json"] = OutputOf("calibrate", "statistics.json")
-    params = QuantizeParams(recipe.quantization.mode, recipe.quantization.io, recipe.convert.allow_select_ops)
+def _quantize(recipe: Recipe) -> Action:
+    quantization = recipe.quantization
+    inputs: Inputs = {"float.tflite": FLOAT_MODEL}
+    if quantization.needs_calibration:
+        seen = ("statistics.json", "calibration.json", *(["hessians.npz"] if quantization.algorithm == "gptq" else []))
+        inputs |= {name: OutputOf("calibrate", name) for name in seen}
+    params = QuantizeParams(
+        mode=quantization.mode,
+        io=quantization.io,
+        granularity=quantization.granularity,
+        algorithm=quantization.algorithm,
+        rules=quantization.rules,
+        allow_select_ops=recipe.convert.allow_select_ops,
+    )
     return _action("quantize", params, inputs, ("model.tflite", "quantization.json"))
+
+
+def _quantize_graph(recipe: Recipe, files: Files) -> Action:
+    inputs: Inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE}
+    if files.calibration:
+        inputs["calibration"] = files.calibration
+    params = QuantizeGraphParams(
+        mode=recipe.quantization.mode,
+        io=recipe.quantization.io,
+        granularity=recipe.quantization.granularity,
+        dataset=_content(recipe.calibration, labels=False) if files.calibration and recipe.calibration else None,
+        inputs=_normalization(recipe),
+        allow_select_ops=recipe.convert.allow_select_ops,
+    )
+    return _action("quantize_graph", params, inputs, ("model.tflite", "quantization.json"), after=("contract",))
 
 
 def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
@@ -210,11 +256,11 @@ def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
     return _action("reference", params, inputs, ("reference.bin",), after=("contract",))
 
 
-def _evaluate(recipe: Recipe, files: Files, static: bool) -> Action:
+def _evaluate(recipe: Recipe, files: Files) -> Action:
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
     if files.dataset:
         inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
-        if static and files.calibration:
+        if files.calibration:
             inputs["calibration"] = files.calibration
     params = EvaluateParams(
         dataset=_content(recipe.dataset) if recipe.dataset else None,

@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from importlib import import_module
@@ -40,6 +41,7 @@ PRELOADS = {
         "ai_edge_litert.interpreter",
         "ai_edge_litert.schema_py_generated",
         "ai_edge_quantizer.quantizer",
+        "mlkit_build.stages.calibrate",
         "mlkit_build.stages.quantize",
     ),
     "jinja2": (),
@@ -48,6 +50,7 @@ PRELOADS = {
 
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
+SCRATCH = "tmp"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -165,6 +168,7 @@ def _child(request: dict[str, Any], server: int) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(request["work"])
+        _own_temporary_folder()
         status = perform(request)
     except BaseException:
         traceback.print_exc()
@@ -173,6 +177,13 @@ def _child(request: dict[str, Any], server: int) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _own_temporary_folder() -> None:
+    """Make what libraries leave behind go with the work folder: AutoGraph's source files, which it removes only at an exit."""
+    folder = Path(SCRATCH).absolute()
+    folder.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def _finished(running: dict[int, Any]) -> list[tuple[int, int]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
-from mlkit_build.tflite.model import add_operator_code, schema, type_name
+from mlkit_build.tflite.model import add_operator_code, operator_name, schema, type_name
 
 _OFFSET = 128
 """uint8 = int8 + 128, so zero points move by 128 and scales stay."""
@@ -30,6 +31,28 @@ def to_uint8(model: Any) -> None:
             after.append(_operator(quantize, inner, outer))
             _rename(model, graph.outputs, position, inner, outer)
     graph.operators = [*before, *graph.operators, *after]
+
+
+def feed_pixels(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Let the uint8 inputs that images are fed to mean pixels, in place: 0..255 is exactly the range that normalization gives.
+
+    TensorFlow's converter makes them mean what calibration saw. The QUANTIZE operator behind such an input converts from any
+    scale.
+
+    Args:
+        ranges: Signature name -> the normalized values of the pixels 0 and 255.
+    """
+    graph = model.subgraphs[0]
+    read_by = [operator_name(model.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
+    for entry in model.signatureDefs[0].inputs:
+        tensor = graph.tensors[entry.tensorIndex]
+        name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+        readers = {kind for kind, item in zip(read_by, graph.operators, strict=True) if entry.tensorIndex in item.inputs}
+        if name in ranges and type_name(tensor) == "uint8" and readers == {"QUANTIZE"}:
+            low, high = ranges[name]
+            scale = (high - low) / 255
+            tensor.quantization.scale = [scale]
+            tensor.quantization.zeroPoint = [round(-low / scale)]
 
 
 def _uint8_twin(model: Any, index: int, suffix: str) -> int:

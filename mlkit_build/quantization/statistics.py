@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlkit_build.plain import canonical
+from mlkit_build.quantization.observing import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,17 @@ class Statistics:
 
     ranges: Mapping[str, Mapping[str, Any]]
     samples: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ends: Mapping[Tensor, tuple[float, float]], identities: Sequence[bytes]) -> Statistics:
+        """Return the ranges as ai-edge-quantizer wants them: arrays of the tensor's rank with one value."""
+        ranges = {
+            tensor.name: {
+                end: np.full((1,) * tensor.rank, value, np.float32) for end, value in zip(("min", "max"), values, strict=True)
+            }
+            for tensor, values in ends.items()
+        }
+        return cls(ranges, tuple(identity.hex() for identity in identities))
 
     @classmethod
     def read(cls, path: Path) -> Statistics:
@@ -41,6 +53,41 @@ class Statistics:
             tensor: {end: np.asarray(value).tolist() for end, value in ends.items()} for tensor, ends in self.ranges.items()
         }
         path.write_bytes(canonical({"ranges": ranges, "samples": sorted(self.samples)}))
+
+
+@dataclass(frozen=True)
+class Hessians:
+    """What GPTQ needs beside the ranges: how the values that a FULLY_CONNECTED reads go together.
+
+    Attributes:
+        matrices: Tensor name -> `2 / n * X^T X` over all `n` rows that the tensor held, float32 (GPTQ, arXiv:2210.17323).
+    """
+
+    matrices: Mapping[str, Any]
+
+    @classmethod
+    def summed(cls, tensors: Sequence[str], parts: Iterable[Sequence[tuple[Any, int]]]) -> Hessians:
+        """Return them from `X^T X` and its number of rows, for every part of the samples and every tensor."""
+        sums: list[Any] = [0.0] * len(tensors)
+        counts = [0] * len(tensors)
+        for part in parts:
+            for index, (product, count) in enumerate(part):
+                sums[index] = sums[index] + product
+                counts[index] += count
+        found = zip(tensors, sums, counts, strict=True)
+        return cls({tensor: (2.0 / max(1, count) * product).astype(np.float32) for tensor, product, count in found})
+
+    @classmethod
+    def read(cls, path: Path) -> Hessians:
+        """Return what `write` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            names = json.loads(bytes(archive["names"]))
+            return cls({name: archive[str(index)] for index, name in enumerate(names)})
+
+    def write(self, path: Path) -> None:
+        """Write them: tensor names are no file names, so the matrices are numbered."""
+        names = np.frombuffer(canonical(list(self.matrices)), np.uint8)
+        np.savez(path, names=names, **{str(index): matrix for index, matrix in enumerate(self.matrices.values())})
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,30 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlkit_build.errors import StageError
+from mlkit_build.quantization.reading import (
+    Weights,
+    is_boundary,
+    is_constant,
+    kind_of,
+    producers,
+    weights_of,
+)
+from mlkit_build.quantization.selection import Place, Selection, place_of
+from mlkit_build.recipe import STATIC_MODES, Quantization
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
 
-_BOUNDARY = {"QUANTIZE", "DEQUANTIZE"}
-_WEIGHTED = {
-    "CONV_2D",
-    "DEPTHWISE_CONV_2D",
-    "FULLY_CONNECTED",
-    "TRANSPOSE_CONV",
-    "CONV_3D",
-    "BATCH_MATMUL",
-    "EMBEDDING_LOOKUP",
+_STORED = {
+    "float16": "float16",
+    "dynamic_range": "int8",
+    "dynamic_range_int4": "int4",
+    "weight_only_int8": "int8",
+    "weight_only_int4": "int4",
 }
+"""Mode -> the type that weights have in the file."""
+
+_ACTIVATIONS = {"int8": "int8", "int16x8": "int16"}
+"""Static mode -> the type that stands in place of float32."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,12 @@ class Truth:
         integer_operators: Operators whose data are all integers, without those that only convert.
         float_operators: Operators that compute with floating point.
         hybrid_operators: Of those, the ones with integer weights.
+        integer_share: Integer operators among all that compute, 0..1.
         weight_bytes: Constant bytes by type.
+        integer_bytes_share: Constant bytes of integer types among all, 0..1.
+        weight_scales: How the weights of operators share scales -> how many: `per_tensor`, `per_channel axis 0`, `blockwise_32`.
+        quantize_pairs: DEQUANTIZE operators whose result is quantized again.
+        unread_bytes: Constant bytes that no operator reads.
         inputs: Types of the inputs.
         outputs: Types of the outputs.
         left_float: Operators whose weights could be stored smaller in the mode asked for, and are not.
@@ -44,7 +60,12 @@ class Truth:
     integer_operators: int
     float_operators: int
     hybrid_operators: int
+    integer_share: float
     weight_bytes: Mapping[str, int]
+    integer_bytes_share: float
+    weight_scales: Mapping[str, int]
+    quantize_pairs: int
+    unread_bytes: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     left_float: tuple[str, ...] = ()
@@ -56,32 +77,49 @@ def read_truth(model: Any) -> Truth:
     operators: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     weights: Counter[str] = Counter()
+    scales: Counter[str] = Counter()
+    pairs = unread = 0
     for graph in model.subgraphs:
+        made = producers(model, graph)
+        read = {int(index) for operator in graph.operators for index in operator.inputs} | {int(index) for index in graph.outputs}
         for operator in graph.operators:
             name = operator_name(model.operatorCodes[operator.opcodeIndex])
             operators[name] += 1
-            if not _is_boundary(model, graph, operator):
-                kinds.update(_kinds(model, graph, operator))
-        for tensor in graph.tensors:
-            data = model.buffers[tensor.buffer].data
-            if data is not None and len(data):
-                weights[type_name(tensor)] += len(data)
+            if not is_boundary(model, graph, operator):
+                kinds.update([kind_of(model, graph, operator)])
+                found = weights_of(model, graph, operator, made)
+                scales.update([found.scales] if found and found.scales else [])
+            pairs += name == "QUANTIZE" and made.get(int(operator.inputs[0]), ("", None))[0] == "DEQUANTIZE"
+        for index, tensor in enumerate(graph.tensors):
+            if is_constant(model, tensor):
+                size = len(model.buffers[tensor.buffer].data)
+                weights[type_name(tensor)] += size
+                unread += size if index not in read else 0
     main = model.subgraphs[0]
+    integers = sum(size for name, size in weights.items() if "int" in name)
     return Truth(
         operators=dict(sorted(operators.items())),
         integer_operators=kinds["integer"],
-        float_operators=kinds["float"],
+        float_operators=kinds["float"] + kinds["hybrid"],
         hybrid_operators=kinds["hybrid"],
+        integer_share=_share(kinds["integer"], sum(kinds.values())),
         weight_bytes=dict(sorted(weights.items())),
+        integer_bytes_share=_share(integers, sum(weights.values())),
+        weight_scales=dict(sorted(scales.items())),
+        quantize_pairs=pairs,
+        unread_bytes=unread,
         inputs=tuple(type_name(main.tensors[index]) for index in main.inputs),
         outputs=tuple(type_name(main.tensors[index]) for index in main.outputs),
     )
 
 
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0
+
+
 def check(
     model: Any,
-    mode: str,
-    io: str,
+    quantization: Quantization,
     float_inputs: tuple[str, ...],
     float_outputs: tuple[str, ...],
     allow_select_ops: bool = False,
@@ -89,6 +127,7 @@ def check(
     """Compare the model with what was asked.
 
     Args:
+        quantization: What was asked.
         float_inputs: Types of the float model's inputs; integer ones keep their type whatever `io` says.
         float_outputs: Types of the float model's outputs.
         allow_select_ops: Whether Flex operators may be in it.
@@ -97,43 +136,138 @@ def check(
         StageError: The model is not what was asked; names the operators or tensors.
     """
     truth = read_truth(model)
+    io = quantization.io
     _check_builtin(model, allow_select_ops)
     _check_scales(model)
     _check_ends("inputs", truth.inputs, tuple(io if found == "float32" else found for found in float_inputs))
     _check_ends("outputs", truth.outputs, tuple(io if found == "float32" else found for found in float_outputs))
-    if mode == "int8":
-        _check_full_integer(model, truth)
-        return truth
-    return _check_weights(model, mode, truth)
+    found = _Findings(model, quantization)
+    found.check_integers()
+    found.check_floats()
+    return found.check_weights(truth)
 
 
-def _is_boundary(model: Any, graph: Any, operator: Any) -> bool:
-    """Return whether the operator only converts: QUANTIZE and its like, or the CAST of an input that is made of integers.
+@dataclass(frozen=True)
+class _Operator:
+    """One operator that computes: what it is to be, and what it is."""
 
-    A model that was trained on uint8 pixels casts them to float itself; its QUANTIZE follows.
-    """
-    name = operator_name(model.operatorCodes[operator.opcodeIndex])
-    return name in _BOUNDARY or (
-        name == "CAST"
-        and operator.inputs[0] in graph.inputs
-        and type_name(graph.tensors[operator.inputs[0]]) in ("uint8", "int8", "int16", "int32", "int64")
-    )
+    place: Place
+    mode: str
+    kind: str
+    types: frozenset[str]
+    weights: Weights | None
 
-
-def _kinds(model: Any, graph: Any, operator: Any) -> list[str]:
-    types = [type_name(graph.tensors[index]) for index in [*operator.inputs, *operator.outputs] if index >= 0]
-    if not any(name in ("float32", "float16") for name in types):
-        return ["integer"]
-    name = operator_name(model.operatorCodes[operator.opcodeIndex])
-    constants = [
-        type_name(graph.tensors[index]) for index in operator.inputs if index >= 0 and _is_constant(model, graph.tensors[index])
-    ]
-    return ["float", "hybrid"] if name in _WEIGHTED and any(kind in ("int8", "int4") for kind in constants) else ["float"]
+    def __str__(self) -> str:
+        return str(self.place)
 
 
-def _is_constant(model: Any, tensor: Any) -> bool:
-    data = model.buffers[tensor.buffer].data
-    return data is not None and len(data) > 0
+class _Findings:
+    """Every operator that computes, beside the mode that it was to have."""
+
+    def __init__(self, model: Any, quantization: Quantization) -> None:
+        self._quantization = quantization
+        selection = Selection(quantization)
+        self._operators = []
+        for graph in model.subgraphs:
+            made = producers(model, graph)
+            for operator in graph.operators:
+                if is_boundary(model, graph, operator):
+                    continue
+                place = place_of(model, graph, operator)
+                varying = [index for index in [*operator.inputs, *operator.outputs] if index >= 0]
+                types = {type_name(graph.tensors[index]) for index in varying if not is_constant(model, graph.tensors[index])}
+                self._operators.append(
+                    _Operator(
+                        place,
+                        selection.mode_of(place),
+                        kind_of(model, graph, operator),
+                        frozenset(types),
+                        weights_of(model, graph, operator, made),
+                    )
+                )
+
+    def check_integers(self) -> None:
+        """Refuse operators of a static mode that compute in floating point, or with integers of another size."""
+        for mode, type_ in _ACTIVATIONS.items():
+            asked = [operator for operator in self._operators if operator.mode == mode]
+            left = [operator for operator in asked if operator.kind != "integer"]
+            if left:
+                rules = ", ".join(
+                    f"{{operator: {name}, mode: float32}}" for name in sorted({item.place.operator for item in left})
+                )
+                raise StageError(
+                    f"quantize: asked for {mode}, but {len(left)} of {len(asked)} operators stayed float: {_listed(left)}",
+                    f"let them stay float with `quantization.rules: [{rules}]`, or use quantization=dynamic_range or "
+                    "quantization=float16 for this model",
+                )
+            other = next(name for name in _ACTIVATIONS.values() if name != type_)
+            wrong = [operator for operator in asked if type_ not in operator.types and other in operator.types]
+            if wrong:
+                raise StageError(
+                    f"quantize: asked for {mode}, but {len(wrong)} of {len(asked)} operators compute in {other}: {_listed(wrong)}"
+                )
+        if self._quantization.mode in STATIC_MODES and not any(item.kind == "integer" for item in self._operators):
+            raise StageError(f"quantize: asked for {self._quantization.mode}, but the model has no operator that computes")
+
+    def check_floats(self) -> None:
+        """Refuse operators that were to stay float and did not."""
+        wrong = [operator for operator in self._operators if operator.mode not in STATIC_MODES and _is_quantized(operator)]
+        if wrong:
+            raise StageError(
+                f"quantize: {len(wrong)} operators were to be {', '.join(sorted({item.mode for item in wrong}))}, but compute "
+                f"with quantized integers: {_listed(wrong)}"
+            )
+
+    def check_weights(self, truth: Truth) -> Truth:
+        """A mode about weights holds where there are none; where there are, it must have reached them."""
+        warnings, left_float = [], []
+        for mode, stored in _STORED.items():
+            weighted = [item for item in self._operators if item.mode == mode and item.weights is not None]
+            if mode == self._quantization.mode and not weighted:
+                warnings.append(f"no operator has weights, so {mode} changes nothing: this is the float32 model")
+            left = [str(item) for item in weighted if item.weights is not None and item.weights.stored == "float32"]
+            other = [item for item in weighted if item.weights is not None and item.weights.stored not in ("float32", stored)]
+            if weighted and len(left) == len(weighted):
+                raise StageError(
+                    f"quantize: asked for {mode}, but all {len(left)} operators with weights kept them as float32: "
+                    f"{_listed(left)}",
+                    "use quantization=float32, which says what it is",
+                )
+            if other:
+                raise StageError(
+                    f"quantize: asked for {mode}, but {len(other)} operators have weights of another type than {stored}: "
+                    f"{_listed(other)}"
+                )
+            if left:
+                warnings.append(f"{len(left)} of {len(weighted)} operators with weights kept them as float32: {_listed(left)}")
+                left_float += left
+        self._check_granularity()
+        return replace(truth, left_float=tuple(left_float), warning="; ".join(warnings))
+
+    def _check_granularity(self) -> None:
+        """Refuse scales that are shared otherwise than asked: more of them cost size, fewer cost accuracy."""
+        asked = self._quantization.granularity
+        wrong = []
+        for item in self._operators:
+            if item.weights is None or item.mode in ("float32", "float16") or not item.weights.scales:
+                continue
+            if asked == "per_tensor" and item.weights.scales != "per_tensor":
+                wrong.append(item)
+            if asked.startswith("blockwise") and item.place.operator == "FULLY_CONNECTED" and item.weights.scales != asked:
+                wrong.append(item)
+        if wrong:
+            raise StageError(
+                f"quantize: asked for quantization.granularity={asked}, but the weights of {len(wrong)} operators are "
+                f"{', '.join(sorted({item.weights.scales for item in wrong if item.weights}))}: {_listed(wrong)}",
+                "their rows may be no multiple of the block; use quantization.granularity=per_channel",
+            )
+
+
+def _is_quantized(operator: _Operator) -> bool:
+    """Whether an operator has quantized activations, or weights where there should be none smaller than float32."""
+    integers = operator.kind == "integer" and bool(operator.types & set(_ACTIVATIONS.values()))
+    weights = operator.mode == "float32" and operator.weights is not None and operator.weights.stored in ("int8", "int4")
+    return integers or weights
 
 
 def _check_builtin(model: Any, allow_select_ops: bool) -> None:
@@ -166,44 +300,5 @@ def _check_ends(what: str, found: tuple[str, ...], expected: tuple[str, ...]) ->
         raise StageError(f"quantize: the {what} are {', '.join(found)}; asked for {', '.join(expected)}")
 
 
-def _check_full_integer(model: Any, truth: Truth) -> None:
-    left = [
-        f"{operator_name(model.operatorCodes[operator.opcodeIndex])} ({tensor_name(graph.tensors[operator.outputs[0]])})"
-        for graph in model.subgraphs
-        for operator in graph.operators
-        if not _is_boundary(model, graph, operator) and "float" in _kinds(model, graph, operator)
-    ]
-    if left:
-        raise StageError(
-            f"quantize: asked for int8, but {len(left)} of {sum(truth.operators.values())} operators stayed float: "
-            + _listed(left),
-            "use quantization=dynamic_range or quantization=float16 for this model",
-        )
-    if not truth.integer_operators:
-        raise StageError("quantize: asked for int8, but the model has no operator that computes")
-
-
-def _check_weights(model: Any, mode: str, truth: Truth) -> Truth:
-    """A mode about weights holds where there are none; where there are, it must have reached them."""
-    weighted, left = [], []
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            name = operator_name(model.operatorCodes[operator.opcodeIndex])
-            if name in _WEIGHTED:
-                label = f"{name} ({tensor_name(graph.tensors[operator.outputs[0]])})"
-                weighted.append(label)
-                constants = [index for index in operator.inputs[:2] if index >= 0 and _is_constant(model, graph.tensors[index])]
-                left += [label for index in constants if type_name(graph.tensors[index]) == "float32"]
-    if not weighted:
-        return replace(truth, warning=f"no operator has weights, so {mode} changes nothing: this is the float32 model")
-    if len(left) == len(weighted):
-        raise StageError(
-            f"quantize: asked for {mode}, but all {len(left)} operators with weights kept them as float32: {_listed(left)}",
-            "use quantization=float32, which says what it is",
-        )
-    warning = f"{len(left)} of {len(weighted)} operators with weights kept them as float32: {_listed(left)}" if left else ""
-    return replace(truth, left_float=tuple(left), warning=warning)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _listed(found: list[Any]) -> str:
+    return ", ".join(str(item) for item in found[:5]) + (", ..." if len(found) > 5 else "")

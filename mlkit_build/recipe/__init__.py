@@ -2,10 +2,14 @@
 
 from mlkit_build.recipe.checks import check, check_settings
 from mlkit_build.recipe.schema import (
+    ALGORITHMS,
+    BACKENDS,
+    GRANULARITIES,
     IO_TYPES,
     MANDATORY,
     ML_KIT_TARGETS,
     MODES,
+    OBSERVERS,
     STATIC_MODES,
     TARGETS,
     UI_MODES,
@@ -23,6 +27,7 @@ from mlkit_build.recipe.schema import (
     Python,
     Quantization,
     Recipe,
+    Rule,
     SavedModel,
     Settings,
     Signature,
@@ -32,10 +37,14 @@ from mlkit_build.recipe.schema import (
 )
 
 __all__ = [
+    "ALGORITHMS",
+    "BACKENDS",
+    "GRANULARITIES",
     "IO_TYPES",
     "MANDATORY",
     "ML_KIT_TARGETS",
     "MODES",
+    "OBSERVERS",
     "STATIC_MODES",
     "TARGETS",
     "UI_MODES",
@@ -53,6 +62,7 @@ __all__ = [
     "Python",
     "Quantization",
     "Recipe",
+    "Rule",
     "SavedModel",
     "Settings",
     "Signature",

@@ -7,13 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
 from mlkit_build.plain import to_plain
+from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.schema import (
-    IO_TYPES,
     ML_KIT_TARGETS,
-    MODES,
-    STATIC_MODES,
     TARGETS,
     UI_MODES,
     Adapter,
@@ -43,9 +41,8 @@ def check(recipe: Recipe) -> None:
     _check_finite("", to_plain(recipe))
     _check_source(recipe.source)
     _check_signature(recipe.signature)
-    _one_of("quantization.mode", recipe.quantization.mode, MODES)
-    _one_of("quantization.io", recipe.quantization.io, IO_TYPES)
-    _one_of("target.task", recipe.target.task, TARGETS)
+    check_offered(recipe.quantization)
+    expect_one_of("target.task", recipe.target.task, TARGETS)
     _check_adapters(recipe.adapters)
     _check_freeze(recipe)
     _check_quantization(recipe)
@@ -60,7 +57,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         ConfigError: Names the field.
     """
-    _one_of("ui", settings.ui, UI_MODES)
+    expect_one_of("ui", settings.ui, UI_MODES)
     if settings.jobs is not None and settings.jobs < 1:
         raise ConfigError(f"jobs: expected at least 1, found {settings.jobs}")
     if not settings.output_dir:
@@ -106,7 +103,11 @@ def _check_signature(signature: Signature) -> None:
                 "keep probabilities are 1.0 and is_training is false",
             )
     for name in {*signature.inputs} & {*signature.outputs}:
-        raise ConfigError(f"signature: {name!r} names an input and an output; expected different names")
+        tensor = signature.outputs[name].tensor or name
+        raise ConfigError(
+            f"signature: {name!r} names an input and an output; expected different names",
+            f'name the output otherwise and say which it is: `outputs: {{{name}_out: {{tensor: "{tensor}"}}}}`',
+        )
 
 
 def _check_normalization(where: str, spec: Input) -> None:
@@ -166,9 +167,9 @@ def _check_freeze(recipe: Recipe) -> None:
             f"convert.allow_select_ops: ML Kit (target.task={recipe.target.task}) runs no TensorFlow operators",
             "use target=custom, or cut the graph before the operators that LiteRT lacks",
         )
-    if recipe.convert.allow_select_ops and recipe.quantization.mode in STATIC_MODES:
+    if recipe.convert.allow_select_ops and recipe.quantization.needs_calibration:
         raise ConfigError(
-            "convert.allow_select_ops: static quantization cannot observe Flex operators, "
+            "convert.allow_select_ops: calibration cannot observe Flex operators, "
             f"found quantization.mode={recipe.quantization.mode}",
             "use quantization=float16 or quantization=dynamic_range",
         )
@@ -176,14 +177,10 @@ def _check_freeze(recipe: Recipe) -> None:
 
 def _check_quantization(recipe: Recipe) -> None:
     quantization = recipe.quantization
-    if quantization.io != "float32" and quantization.mode not in STATIC_MODES:
+    if quantization.needs_calibration and recipe.calibration is None:
+        why = "algorithm=gptq" if quantization.algorithm == "gptq" else f"mode={quantization.mode}"
         raise ConfigError(
-            f"quantization.io: {quantization.io!r} needs a full-integer mode, found quantization.mode={quantization.mode}",
-            "use quantization=int8, or quantization.io=float32",
-        )
-    if quantization.mode in STATIC_MODES and recipe.calibration is None:
-        raise ConfigError(
-            f"calibration: missing, and quantization.mode={quantization.mode} needs samples to observe",
+            f"calibration: missing, and quantization.{why} needs samples to observe",
             "add `calibration: {kind: npz, path: ..., features: {...}}` with samples of the training set, "
             "or use quantization=dynamic_range",
         )
@@ -223,13 +220,14 @@ def _check_validation(recipe: Recipe) -> None:
 
     validation = recipe.validation
     for index, metric in enumerate(validation.metrics):
-        _one_of(f"validation.metrics[{index}]", metric, tuple(METRICS))
+        expect_one_of(f"validation.metrics[{index}]", metric, tuple(METRICS))
     if validation.output is not None and recipe.signature.outputs:
-        _one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
+        expect_one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
     if (validation.metrics or set(validation.gates) - {"size_bytes"}) and recipe.dataset is None:
         raise ConfigError(
             "dataset: missing, and validation has metrics or gates that need samples",
-            "add `dataset: {kind: npz, path: ..., features: {...}, label: ...}`",
+            "add `dataset: {kind: npz, path: ..., features: {...}, label: ...}`, or ask for no measurement: "
+            "validation.metrics=[] validation.gates={}",
         )
     if recipe.dataset and recipe.dataset.label is None:
         for metric in validation.metrics:
@@ -252,8 +250,3 @@ def _check_validation(recipe: Recipe) -> None:
                 )
         if gate.max_drop is not None and not (name in METRICS and METRICS[name].has_reference):
             raise ConfigError(f"validation.gates.{name}.max_drop: this value has no TensorFlow counterpart to drop from")
-
-
-def _one_of(where: str, found: str, known: tuple[str, ...]) -> None:
-    if found not in known:
-        raise ConfigError(f"{where}: expected one of {', '.join(known)}, found {found!r}", did_you_mean(found, known))

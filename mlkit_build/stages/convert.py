@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.errors import StageError
+from mlkit_build.errors import MlkitBuildError, StageError
 from mlkit_build.graphs.operators import describe, unconvertible
 from mlkit_build.graphs.operators_failure import explain_failure
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -18,6 +19,9 @@ from mlkit_build.tflite.signatures import sign
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
+
+Quantizer = Callable[[Any], None]
+"""Sets a TFLiteConverter up."""
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
@@ -32,35 +36,48 @@ def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     """
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
-    select = bool(params.get("allow_select_ops", False))
     signature = FrozenSignature.read(inputs["signature.json"])
     graph_def = GraphDef.FromString(inputs["frozen_graph.pb"].read_bytes())
-    found = unconvertible(
-        graph_def, allow_select_ops=select, outputs=[spec.tensor.rpartition(":")[0] for spec in signature.outputs]
-    )
-    if found:
-        message, hint = describe(found, allow_select_ops=select)
-        for finding in found:
-            print(f"{finding.operator}: {', '.join(finding.nodes)}")
-        raise StageError(f"convert: {message}", hint)
-    try:
-        converted = convert_graph(graph_def, signature, allow_select_ops=select)
-    except Exception as error:
-        import traceback
-
-        traceback.print_exc()
-        message, hint = explain_failure(error, graph_def, allow_select_ops=select)
-        raise StageError(f"convert: {message}", hint) from error
+    converted = convert_graph(graph_def, signature, allow_select_ops=bool(params.get("allow_select_ops", False)))
     model = flatbuffer.parsed(converted)
     share_equal_constants(model)
     sign(model, signature)
     flatbuffer.write(model, outputs / "float.tflite")
 
 
-def convert_graph(graph_def: GraphDef, signature: FrozenSignature, *, allow_select_ops: bool = False) -> bytes:
+def convert_graph(
+    graph_def: GraphDef, signature: FrozenSignature, *, allow_select_ops: bool = False, quantizer: Quantizer | None = None
+) -> bytes:
     """Return the flatbuffer that TensorFlow's converter makes of the graph; inputs and outputs keep the signature's order.
 
-    The graph is changed: every output gets a node of its own.
+    Args:
+        graph_def: The frozen graph. It is changed: every output gets a node of its own.
+        signature: Its inputs and outputs.
+        allow_select_ops: Let TensorFlow's own operators (Flex) stand where there is no other.
+        quantizer: Sets the converter up for a quantized model.
+
+    Raises:
+        StageError: An operator does not convert, or the converter fails; names the operators and their nodes.
+    """
+    outputs = [spec.tensor.rpartition(":")[0] for spec in signature.outputs]
+    found = unconvertible(graph_def, allow_select_ops=allow_select_ops, outputs=outputs)
+    if found:
+        message, hint = describe(found, allow_select_ops=allow_select_ops)
+        for finding in found:
+            print(f"{finding.operator}: {', '.join(finding.nodes)}")
+        raise StageError(f"convert: {message}", hint)
+    try:
+        return _converted(graph_def, signature, allow_select_ops, quantizer)
+    except MlkitBuildError:  # from the samples
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        message, hint = explain_failure(error, graph_def, allow_select_ops=allow_select_ops)
+        raise StageError(f"convert: {message}", hint) from error
+
+
+def _converted(graph_def: GraphDef, signature: FrozenSignature, allow_select_ops: bool, quantizer: Quantizer | None) -> bytes:
+    """Run the converter.
 
     The converter is handed the GraphDef itself. Measured, that gives the same bytes as a concrete function of it, three to five
     times faster: a function is frozen once more, every node twice through Python.
@@ -77,13 +94,19 @@ def convert_graph(graph_def: GraphDef, signature: FrozenSignature, *, allow_sele
         )
 
     class Converter(tf.compat.v1.lite.TFLiteConverter):  # type: ignore[misc]
-        def _optimize_tflite_model(self, model: bytes, *_: Any, **__: Any) -> bytes:
-            # It reads and writes the file three times over, in Python, to share equal constants: `convert` does that.
-            return model
+        def _optimize_tflite_model(self, model: bytes, *arguments: Any, **options: Any) -> bytes:
+            # It reads and writes the file three times over, in Python, to share equal constants: `convert` does that. Full
+            # integer quantization happens here too.
+            if quantizer is None:
+                return model
+            optimized: bytes = super()._optimize_tflite_model(model, *arguments, **options)
+            return optimized
 
     converter = Converter(graph_def, inputs, results)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.exclude_conversion_metadata = True  # the manifest says it, and it costs the converter a fifth of its time
+    if quantizer is not None:
+        quantizer(converter)
     if allow_select_ops:
         converter.target_spec.supported_ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
     model: bytes = converter.convert()

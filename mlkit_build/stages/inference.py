@@ -10,10 +10,9 @@ samples come out as they do one by one.
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset
 from mlkit_build.datasets.feeding import Feed
-from mlkit_build.errors import StageError
+from mlkit_build.datasets.parallel import in_order
+from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, operator_reason
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
 
@@ -38,7 +38,9 @@ TASK = 1024
 """Samples that a thread is given at once where they are as small: each task costs Python's time, which threads share."""
 PROBED = 3
 """Samples on which batched and single inference are compared before batches are trusted."""
-MOST_THREADS = 8
+
+_WRONG_INDEX = re.compile(r"indices\[[\d,]*\] = (-?\d+) is not in \[0, (\d+)\)")
+"""What the kernels of TensorFlow's gathers say (`gather_op.cc`)."""
 
 Outputs = list[NDArray[Any]]
 """Each output of a batch's samples, `[n, values]` float32, in the signature's order."""
@@ -49,35 +51,9 @@ def feeds(dataset: Dataset, signature: FrozenSignature, stated: Mapping[str, Inp
     return {spec.name: Feed(dataset, spec, stated.get(spec.name, Input())) for spec in signature.inputs}
 
 
-def in_order(dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs]) -> Iterator[tuple[Batch, Outputs]]:
-    """Yield each batch with what `run` makes of it, in the dataset's order.
-
-    One thread per core decodes a batch and runs it, so that one decodes while another infers: `Interpreter.invoke` and
-    `Session.run` release the GIL.
-    """
-    workers = max(1, min(os.cpu_count() or 1, MOST_THREADS))
-    batches = dataset.batches(max(BATCH, min(TASK, 2 * BATCH_BYTES // _sample_bytes(signature))))
-    decoding = threading.Lock()
-
-    def work() -> tuple[Batch, Outputs] | None:
-        with decoding:
-            batch = next(batches, None)
-        return None if batch is None else (batch, run(batch))
-
-    done: dict[int, tuple[Batch, Outputs]] = {}
-    expected = 0
-    with ThreadPoolExecutor(workers) as executor:
-        pending = deque(executor.submit(work) for _ in range(2 * workers))
-        while pending:
-            finished = pending.popleft().result()
-            if finished is None:
-                continue
-            pending.append(executor.submit(work))
-            done[finished[0].first] = finished
-            while expected in done:
-                batch, outputs = done.pop(expected)
-                expected += len(batch)
-                yield batch, outputs
+def predictions(dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs]) -> Iterator[tuple[Batch, Outputs]]:
+    """Yield each batch with what `run` makes of it, in the dataset's order, on every core."""
+    return in_order(dataset, max(BATCH, min(TASK, 2 * BATCH_BYTES // _sample_bytes(signature))), run)
 
 
 def _sample_bytes(signature: FrozenSignature) -> int:
@@ -113,8 +89,9 @@ class LiteRtModel:
         self._flex = self._split() if flex else None
         if self._flex is not None:
             return  # nothing to try: some operators refuse zeros (no matrix of them has an inverse), and batches
+        one = Batch(first.first, {name: values[:1] for name, values in first.features.items()}, None)
         try:
-            self._runner().invoke()
+            self.run(one)  # not what its memory holds at first: numbers of any size, which are no indices
         except (ValueError, RuntimeError) as error:
             raise StageError(f"evaluate: LiteRT cannot run the model: {str(error).splitlines()[0]}") from error
         self._probe(first)
@@ -193,8 +170,21 @@ class TensorFlowModel:
         self._probe(first)
 
     def run(self, batch: Batch) -> Outputs:
-        """Return the outputs of the batch's samples. Threads may share it."""
+        """Return the outputs of the batch's samples. Threads may share it.
+
+        Raises:
+            ConfigError: A sample holds an index that the model has nothing at.
+            StageError: TensorFlow cannot run the model on a sample.
+        """
+        from tensorflow.errors import OpError
+
         values = {name: feed.values(batch.features[name], batch.first) for name, feed in self._feeds.items()}
+        try:
+            return self._results(batch, values)
+        except OpError as error:
+            raise self._refusal(error, batch) from error
+
+    def _results(self, batch: Batch, values: Mapping[str, NDArray[Any]]) -> Outputs:
         if self._batched is not None:
             return [array.reshape(len(batch), -1) for array in self._run(self._batched, values)]
         rows = [
@@ -202,6 +192,22 @@ class TensorFlowModel:
             for row in range(len(batch))
         ]
         return [np.stack(column).reshape(len(batch), -1) for column in zip(*rows, strict=True)]
+
+    def _refusal(self, error: Exception, batch: Batch) -> MlkitBuildError:
+        """Return what TensorFlow says of a batch, for an index out of range with the input and the sample that hold it."""
+        wrong = _WRONG_INDEX.search(str(error))
+        last = batch.first + len(batch) - 1
+        samples = f"sample {last}" if len(batch) == 1 else f"a sample of {batch.first}..{last}"
+        if wrong is None:
+            return StageError(f"reference: TensorFlow cannot run the model on {samples}: {operator_reason(error)}")
+        index, expected = int(wrong[1]), f"expected 0..{int(wrong[2]) - 1}"
+        hint = "the model has nothing there: check how the array was made, and with which vocabulary"
+        for name, feed in self._feeds.items():
+            rows = np.nonzero((batch.features[name].reshape(len(batch), -1) == index).any(axis=1))[0]
+            if len(rows):
+                sample = f"sample {batch.first + int(rows[0])}"
+                return ConfigError(f"{feed.origin}: {sample}: the input {name!r} holds the index {index}, {expected}", hint)
+        return ConfigError(f"dataset: the model looks up the index {index} for {samples}, {expected}", hint)
 
     def _probe(self, batch: Batch) -> None:
         """Use batches if the graph takes an unknown batch and gives the same results, up to rounding, as one by one."""

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.recipe import Adapter, AnySource, Input, Npz
+from mlkit_build.recipe import Adapter, AnySource, Input, Npz, Quantization, Rule
 
 VERSIONS = {
-    "freeze": 3,
+    "freeze": 4,
     "contract": 2,
     "convert": 4,
-    "calibrate": 2,
-    "quantize": 2,
+    "calibrate": 4,
+    "quantize": 4,
+    "quantize_graph": 1,
     "reference": 1,
     "evaluate": 1,
-    "package": 1,
+    "package": 2,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 
@@ -87,10 +88,16 @@ class CalibrateParams:
     Attributes:
         dataset: Which samples.
         inputs: Name -> mean and std.
+        observer: How a range is made of what was seen.
+        percentile: Of the observer `percentile`; 100 for others.
+        hessians: Whether GPTQ's matrices are wanted too.
     """
 
     dataset: Npz
     inputs: Mapping[str, Input]
+    observer: str = "min_max"
+    percentile: float = 100.0
+    hessians: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,11 +107,42 @@ class QuantizeParams:
     Attributes:
         mode: Which quantization.
         io: The type of inputs and outputs.
+        granularity: What shares one scale in the weights.
+        algorithm: How the weights' scales are chosen.
+        rules: Other modes for some operators.
         allow_select_ops: Whether the result may have Flex operators.
     """
 
     mode: str
     io: str
+    granularity: str = "per_channel"
+    algorithm: str = "min_max"
+    rules: tuple[Rule, ...] = ()
+    allow_select_ops: bool = False
+
+    def quantization(self) -> Quantization:
+        """Return it as the recipe states it."""
+        return Quantization(mode=self.mode, io=self.io, granularity=self.granularity, algorithm=self.algorithm, rules=self.rules)
+
+
+@dataclass(frozen=True)
+class QuantizeGraphParams:
+    """What decides a model that TensorFlow's converter quantizes, besides the frozen graph and the samples.
+
+    Attributes:
+        mode: Which quantization.
+        io: The type of inputs and outputs.
+        granularity: What shares one scale in the weights.
+        dataset: Which samples; None in modes that observe nothing.
+        inputs: Name -> mean and std.
+        allow_select_ops: Whether the result may have Flex operators.
+    """
+
+    mode: str
+    io: str
+    granularity: str
+    dataset: Npz | None
+    inputs: Mapping[str, Input]
     allow_select_ops: bool = False
 
 

@@ -14,7 +14,7 @@ from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, create
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature, TensorSpec
-from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, in_order
+from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.params import EvaluateParams, ReferenceParams
 
 HELD_BYTES = 1 << 20
@@ -34,7 +34,7 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     first = next(dataset.batches(PROBED))
     model = TensorFlowModel(inputs["frozen_graph.pb"], signature, feeds(dataset, signature, request.inputs), first)
     tables = _Reference(outputs / "reference.bin", signature, len(dataset), "w+")
-    for batch, results in in_order(dataset, signature, model.run):
+    for batch, results in predictions(dataset, signature, model.run):
         for spec, table, found in zip(signature.outputs, tables.arrays, results, strict=True):
             _refuse_not_finite("reference: TensorFlow's", spec, found, batch.first)
             table[batch.first : batch.first + len(batch)] = found
@@ -79,7 +79,7 @@ def _measure(
     judge = _Judge(request, signature, dataset, tables)
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
-    for batch, results in in_order(dataset, signature, shipped.run):
+    for batch, results in predictions(dataset, signature, shipped.run):
         if overlap is not None:
             overlap.look(batch)
         judge.add(batch, results)

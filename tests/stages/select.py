@@ -37,6 +37,6 @@ def quantized(files: Mapping[str, Path], mode: str, folder: Path, *, allow_selec
     from mlkit_build.stages.quantize import quantize
 
     folder.mkdir(parents=True, exist_ok=True)
-    params = QuantizeParams(mode, "float32", allow_select_ops)
+    params = QuantizeParams(mode, "float32", allow_select_ops=allow_select_ops)
     quantize(to_plain(params), {"float.tflite": files["float.tflite"]}, folder)
     return folder / "model.tflite"

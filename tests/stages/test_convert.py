@@ -140,8 +140,11 @@ def test_an_operator_that_converts_in_other_types_only_is_named_with_its_node(
 
     with pytest.raises(StageError) as caught:
         converted(frozen(double, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
-    assert caught.value.message == "convert: this operator has no LiteRT counterpart: Sin (wave/sine)"
-    assert "it converts for float32, not for float64 as here: (tensor<1x3xf64>) -> tensor<1x3xf64>" in caught.value.hint
+    assert caught.value.message == (
+        "convert: the model computes in float64 (Sin; for instance wave/sine), and LiteRT's operators compute in float32"
+    )
+    assert "tf.cast(..., tf.float32)" in caught.value.hint
+    assert "allow_select_ops" not in caught.value.hint
     log = capfd.readouterr().err
     assert "'tf.Sin' op is neither a custom op nor a flex op" in log
     assert "TF Select ops: Sin" in log

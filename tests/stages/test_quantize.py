@@ -252,3 +252,22 @@ def test_a_flex_operator_that_was_not_asked_for_is_refused(tmp_path: Path, mode:
     files = converted_with_select_ops(cropped, CROPPED, tmp_path)
     with pytest.raises(StageError, match="operators that are not built in: FlexCropAndResize"):
         quantized_with_select_ops(files, mode, tmp_path / "out", allow_select_ops=False)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.zeros((3, 12, 12, 3), np.uint8), "every value of all 3 samples is 0"),
+        (np.full((1, 12, 12, 3), 255, np.uint8), "every value of all 1 samples is 1"),
+        (np.repeat(pictures(1), 4, axis=0), "all 4 samples are the same"),
+        (pictures(1), ""),
+        (np.concatenate([np.zeros((40, 12, 12, 3), np.uint8), pictures(1)]), ""),
+    ],
+)
+def test_calibration_samples_that_never_vary_are_warned_of(built: Built, tmp_path: Path, images: Any, said: str) -> None:
+    archive = tmp_path / "c.npz"
+    np.savez(archive, images=images)
+    statistics = calibrated(built.files, archive, CALIBRATION, {"picture": IMAGE}, tmp_path)
+    quantized(built.files, "int8", "float32", tmp_path / "q", statistics)
+    warning = json.loads((tmp_path / "q/quantization.json").read_bytes())["warning"]
+    assert warning == (f"calibration input 'picture' never varies: {said}; calibrate on samples of the training set" if said else "")

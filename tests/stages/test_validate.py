@@ -12,7 +12,7 @@ from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Npz
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, feeds, in_order
+from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, feeds, predictions
 from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
 from mlkit_build.stages.validate import evaluate, reference
 from tests.sources.tf1 import digits, request, run_graph
@@ -72,7 +72,7 @@ def outputs_of(files: Mapping[str, Path], model: Path, npz: Path, spec: Npz, inp
     dataset = open_dataset(spec, npz, "dataset")
     signature = signature_of(files)
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, inputs), next(dataset.batches(PROBED)))
-    rows = [results for _, results in in_order(dataset, signature, shipped.run)]
+    rows = [results for _, results in predictions(dataset, signature, shipped.run)]
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 

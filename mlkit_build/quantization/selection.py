@@ -1,0 +1,93 @@
+"""Which mode each operator of a model is to have: the recipe's mode, and the last rule that fits the operator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from mlkit_build.errors import ConfigError
+from mlkit_build.recipe import Quantization, Rule
+from mlkit_build.tflite.model import operator_name, tensor_name
+
+WEIGHTED = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "TRANSPOSE_CONV": 1,
+    "CONV_3D": 1,
+    "BATCH_MATMUL": 1,
+    "EMBEDDING_LOOKUP": 1,
+}
+"""Operators that have weights -> which input these are."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One operator of a model.
+
+    Attributes:
+        operator: LiteRT's name of it.
+        tensors: Names of its output tensors.
+    """
+
+    operator: str
+    tensors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.operator} ({', '.join(self.tensors[:1])})"
+
+
+def place_of(model: Any, graph: Any, operator: Any) -> Place:
+    """Return what a rule may know an operator by."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return Place(operator_name(code), tuple(tensor_name(graph.tensors[index]) for index in operator.outputs))
+
+
+def places(model: Any) -> Iterator[Place]:
+    """Yield every operator of the model."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            yield place_of(model, graph, operator)
+
+
+class Selection:
+    """The recipe's choice of modes."""
+
+    def __init__(self, quantization: Quantization) -> None:
+        self.mode = quantization.mode
+        self._rules = [(rule, re.compile(rule.tensor or "")) for rule in quantization.rules]
+
+    def mode_of(self, place: Place) -> str:
+        """Return the mode that an operator is to have."""
+        fitting = [rule.mode for rule, pattern in self._rules if _fits(rule, pattern, place)]
+        return fitting[-1] if fitting else self.mode
+
+    def check_rules(self, model: Any) -> None:
+        """Refuse rules that fit no operator of the float model.
+
+        Raises:
+            ConfigError: Names the rule, and what the model has.
+        """
+        known = list(places(model))
+        for index, (rule, pattern) in enumerate(self._rules):
+            if any(_fits(rule, pattern, place) for place in known):
+                continue
+            operators = sorted({place.operator for place in known})
+            if rule.operator is not None and rule.operator not in operators:
+                raise ConfigError(
+                    f"quantization.rules[{index}].operator: the model has no {rule.operator}; it has {', '.join(operators)}"
+                )
+            names = [name for place in known if rule.operator in (None, place.operator) for name in place.tensors]
+            near = get_close_matches(re.sub(r"[^\w/]", "", rule.tensor or ""), names, n=3, cutoff=0.2) or names[:3]
+            raise ConfigError(
+                f"quantization.rules[{index}].tensor: {rule.tensor!r} is found in no output tensor's name"
+                + (f" of {rule.operator}" if rule.operator else ""),
+                f"names are like {', '.join(near)}; `mlkit-build quantization-report` lists them",
+            )
+
+
+def _fits(rule: Rule, pattern: re.Pattern[str], place: Place) -> bool:
+    return rule.operator in (None, place.operator) and any(pattern.search(name) for name in place.tensors)

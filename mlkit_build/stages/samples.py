@@ -1,0 +1,80 @@
+"""Calibration samples in the model's units, checked before any quantizer sees one: TensorFlow's dies of a large number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.datasets import Batch, Dataset
+from mlkit_build.datasets.feeding import Feed
+from mlkit_build.errors import ConfigError
+from mlkit_build.recipe import Input
+from mlkit_build.signature import FrozenSignature
+
+LARGEST = 1e30
+"""Beyond it float32 products overflow, and ranges with them."""
+
+
+class Samples:
+    """The calibration samples in the model's units, checked. Notices inputs that never vary."""
+
+    def __init__(self, dataset: Dataset, signature: FrozenSignature, stated: Mapping[str, Input]) -> None:
+        self.dataset = dataset
+        self.feeds = {spec.name: Feed(dataset, spec, stated.get(spec.name, Input())) for spec in signature.inputs}
+        self._signature = signature
+        self._seen: dict[int, dict[str, _Seen]] = {}
+
+    def values(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Return `[n, *shape]` of every input, where `shape` is the tensor's. Threads may share it."""
+        values = {name: self._checked(name, batch.features[name], batch.first) for name in self.feeds}
+        self._seen[batch.first] = {name: _Seen.of(array) for name, array in values.items()}
+        return {spec.name: values[spec.name].reshape(len(batch), *spec.shape) for spec in self._signature.inputs}
+
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the least and greatest value of every input over all samples."""
+        return {
+            name: (min(seen[name].low for seen in self._seen.values()), max(seen[name].high for seen in self._seen.values()))
+            for name in self.feeds
+        }
+
+    def warning(self) -> str:
+        """Return what is wrong with samples that all looked valid; empty when nothing is.
+
+        Of equal samples a quantizer learns the ranges of one input, and of a constant one it learns none: the model then
+        clips whatever the app feeds. One sample alone may be meant, unless it is a constant too.
+        """
+        found, count = [], len(self.dataset)
+        for name, (low, high) in sorted(self.ranges().items()):
+            parts = [seen[name] for seen in self._seen.values()]
+            if low == high:
+                found.append(f"calibration input {name!r} never varies: every value of all {count} samples is {low:g}")
+            elif count > 1 and all(part.same and np.array_equal(part.first, parts[0].first) for part in parts):
+                found.append(f"calibration input {name!r} never varies: all {count} samples are the same")
+        return f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""
+
+    def _checked(self, name: str, raw: Any, first: int) -> NDArray[Any]:
+        values = self.feeds[name].values(raw, first)
+        if values.dtype.kind == "f" and (np.abs(values) > LARGEST).any():
+            row = int(np.nonzero(np.abs(values) > LARGEST)[0][0])
+            raise ConfigError(
+                f"{self.dataset.origin}, array {self.dataset.array_name(name)!r}: sample {first + row} has values beyond "
+                f"{LARGEST:g}, which no integer range can represent",
+                "remove the sample, or check how the array was made",
+            )
+        return values
+
+
+class _Seen:
+    """What is remembered of one batch of an input: its range, its first sample, and whether all are the same."""
+
+    def __init__(self, low: float, high: float, first: NDArray[Any], same: bool) -> None:
+        self.low, self.high, self.first, self.same = low, high, first, same
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> _Seen:
+        same = not (values != values[0]).any()
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        return cls(low, high, values[0].copy() if same else values[0, ..., :0], same)
