@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def renew_shapes(graph_def: GraphDef) -> bool:
-    """Work out, in place, what the loops and branches of the graph return and what its TensorLists hold; return whether it has any.
+    """Work out, in place, what loops and branches return and what TensorLists hold; return whether there are any.
 
     What is stated already stays as it is, and so does all of a graph whose shapes contradict each other.
     """

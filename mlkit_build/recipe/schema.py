@@ -411,9 +411,12 @@ class Settings:
         cache: The build cache.
         ui: `auto` (rich on a terminal, plain lines elsewhere), `plain`, `rich`, `json` (one object per job), `quiet`.
         jobs: How many actions may run at once; one per core when left out.
+        select: Which variant of a sweep is published once more, as `<output_dir>/<recipe>/best`: `smallest`, `fastest` or
+            `most_accurate` of those that pass every gate.
     """
 
     output_dir: str = "dist"
     cache: Cache = field(default_factory=Cache)
     ui: str = "auto"
     jobs: int | None = None
+    select: str | None = None

@@ -16,11 +16,13 @@ from mlkit_build.plain import from_plain, pretty
 from mlkit_build.quantization.observing import Observer, Tensor, dense_inputs, folded, observed_tensors, percentiles
 from mlkit_build.quantization.saturation import saturation_limits
 from mlkit_build.quantization.statistics import Hessians, Statistics
+from mlkit_build.quantization.steps import unseen_steps
 from mlkit_build.quantization.unread import without_unread_parts
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.params import CalibrateParams
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
+from mlkit_build.tflite.model import operator_name, tensor_name
 from mlkit_build.tflite.signatures import signed_tensors
 
 BATCH = 8
@@ -54,6 +56,7 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     ends = _ends(run, tensors, identities, request)
     ranges = {tensor.name: (float(ends[index, 0]), float(ends[index, 1])) for index, tensor in enumerate(tensors)}
     ranges |= _limited(ranges, model) | _pixels(ranges, model, samples)
+    ranges |= unseen_steps(ranges)
     Statistics.of({tensor: ranges[tensor.name] for tensor in tensors}, identities).write(outputs / "statistics.json")
     (outputs / "calibration.json").write_bytes(pretty({"inputs": samples.ranges(), "warning": samples.warning()}))
     if request.hessians:
@@ -116,9 +119,16 @@ def _refuse_loops(model: Any) -> None:
     Raises:
         StageError: There is one.
     """
-    if len(model.subgraphs) > 1:
-        raise StageError(
-            "calibrate: the model has a loop or a branch (WHILE or IF), whose inside static quantization cannot observe",
-            "unroll it (in Keras `LSTM(..., unroll=True)`; loops of TensorFlow 1 with freeze.unroll=always), or use "
-            "quantization=dynamic_range",
-        )
+    if len(model.subgraphs) == 1:
+        return
+    graph = model.subgraphs[0]
+    found = [
+        f"{name} {tensor_name(graph.tensors[operator.outputs[0]])}"
+        for operator in graph.operators
+        if (name := operator_name(model.operatorCodes[operator.opcodeIndex])) in ("WHILE", "IF") and len(operator.outputs)
+    ]
+    raise StageError(
+        f"calibrate: the model has a loop or a branch ({', '.join(found[:3]) or 'WHILE or IF'}), whose inside static "
+        "quantization cannot observe",
+        "unroll a loop with freeze.unroll=always, which says why where it cannot be, or use quantization=dynamic_range",
+    )

@@ -16,7 +16,7 @@ VERSIONS = {
     "freeze": 4,
     "contract": 2,
     "convert": 4,
-    "calibrate": 4,
+    "calibrate": 5,
     "quantize": 4,
     "quantize_graph": 1,
     "reference": 1,

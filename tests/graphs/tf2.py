@@ -39,10 +39,10 @@ def opened(folder: Path) -> OpenedModel:
     return saved_model.load(saved_model.files(source, folder.parent), source)
 
 
-def frozen(folder: Path, inputs: Mapping[str, Sequence[int]] | None = None) -> FrozenModel:
-    """Freeze a SavedModel; `inputs` states shapes."""
+def frozen(folder: Path, inputs: Mapping[str, Sequence[int]] | None = None, unroll: str = "auto") -> FrozenModel:
+    """Freeze a SavedModel; `inputs` states shapes, `unroll` what becomes of loops."""
     stated = {name: FreezeInput(None, tuple(shape)) for name, shape in (inputs or {}).items()}
-    return freeze_model(opened(folder), FreezeParams(SavedModel(path=""), stated, {}))
+    return freeze_model(opened(folder), FreezeParams(SavedModel(path=""), stated, {}, unroll=unroll))
 
 
 def lite(model: FrozenModel, *values: NDArray[Any]) -> list[NDArray[Any]]:

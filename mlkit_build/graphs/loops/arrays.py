@@ -70,16 +70,16 @@ class Arrays:
         if kind == "Size":
             return (self._size(array, name),)
         if kind == "Write":
-            return (self._write(array, rest[0], rest[1], name),)
+            return (self.write(array, rest[0], rest[1], name),)
         if kind == "Read":
-            return (self._read(array, rest[0], name),)
+            return (self.read(array, rest[0], name),)
         if kind in ("Gather", "Pack"):
-            return (self._gather(array, rest[0] if rest else None, name),)
+            return (self.gather(array, rest[0] if rest else None, name),)
         if kind in ("Scatter", "Unpack"):
-            return (self._scatter(array, rest[0] if kind == "Scatter" else None, rest[-1], name),)
+            return (self.scatter(array, rest[0] if kind == "Scatter" else None, rest[-1], name),)
         if kind == "Concat":
-            return self._concat(array, name)
-        return (self._split(array, rest[0], rest[1], name),)
+            return self.concat(array, name)
+        return (self.split(array, rest[0], rest[1], name),)
 
     def _create(self, node: NodeDef, size: Value) -> tuple[Value, ...]:
         known = int(size.array) if isinstance(size, Known) else None
@@ -97,7 +97,8 @@ class Arrays:
             return integers(array.spec.size, name)
         return self.emitter.make("TensorListLength", name, [array.handle])
 
-    def _write(self, array: Array | ListArray, index: Tensor, value: Tensor, name: str) -> Value:
+    def write(self, array: Array | ListArray, index: Tensor, value: Tensor, name: str) -> Value:
+        """Return the array with one more element."""
         if array.spec.dtype != value.spec.dtype:
             raise Unreadable(f"the TensorArray {array.spec.name!r} does not hold values of this type")
         if isinstance(array, ListArray):
@@ -113,7 +114,8 @@ class Arrays:
         made = self.emitter.writer.add(operation, name, [array.handle, index, value], [array.handle.spec])
         return replace(array, handle=made[0])
 
-    def _read(self, array: Array | ListArray, index: Tensor, name: str) -> Tensor:
+    def read(self, array: Array | ListArray, index: Tensor, name: str) -> Tensor:
+        """Return one element."""
         if isinstance(array, ListArray):
             shape = self._element_shape(array.spec)
             operation = Operation.new("TensorListGetItem", element_dtype=array.spec.dtype)
@@ -134,7 +136,7 @@ class Arrays:
 
     def _element_shape(self, spec: ArraySpec, elements: Elements | None = None) -> Shape:
         written = next((value.spec.shape for _, value in elements or ()), None)
-        shape = _merged(spec.element, written)
+        shape = merged(spec.element, written)
         if shape is None or None in shape:
             raise Unreadable(f"the shape of the elements of the TensorArray {spec.name!r} is unknown")
         return shape
@@ -166,7 +168,8 @@ class Arrays:
             )
         return self.emitter.stack(items, name)
 
-    def _gather(self, array: Array | ListArray, indices: Tensor | None, name: str) -> Tensor:
+    def gather(self, array: Array | ListArray, indices: Tensor | None, name: str) -> Tensor:
+        """Return these elements as one tensor; without indices, all."""
         size = array.size if isinstance(array, Array) else array.spec.size
         if indices is None or (isinstance(indices, Known) and indices.array.tolist() == list(range(size or 0))):
             return self.stacked(array, name)
@@ -174,7 +177,8 @@ class Arrays:
             return self._packed(array, [int(index) for index in indices.array], name)
         return self.emitter.pick(self.stacked(array, f"{name}/stack"), indices, name)
 
-    def _scatter(self, array: Array | ListArray, indices: Tensor | None, value: Tensor, name: str) -> Value:
+    def scatter(self, array: Array | ListArray, indices: Tensor | None, value: Tensor, name: str) -> Value:
+        """Return the array with a tensor's rows in these places; without indices, from the first on."""
         if isinstance(array, ListArray) or not isinstance(indices, Known | None):
             raise Unreadable(f"data decide where in the TensorArray {array.spec.name!r} is written")
         if not value.spec.shape or value.spec.shape[0] is None:
@@ -197,7 +201,8 @@ class Arrays:
         assert count is not None
         return self.emitter.compute(Operation.new("Unpack", T=value.spec.dtype, num=count, axis=0), name, [value])
 
-    def _concat(self, array: Array | ListArray, name: str) -> tuple[Value, ...]:
+    def concat(self, array: Array | ListArray, name: str) -> tuple[Value, ...]:
+        """Return the elements one after the other as one tensor, and how long each is."""
         if isinstance(array, ListArray):
             shape = self._element_shape(array.spec)
             if not shape or shape[0] is None or array.spec.size is None:
@@ -220,7 +225,8 @@ class Arrays:
         inputs = [*items, integers(0, f"{name}/axis")]
         return self.emitter.make("ConcatV2", name, inputs, T=array.spec.dtype, N=len(items), Tidx=INT32), second
 
-    def _split(self, array: Array | ListArray, value: Tensor, lengths: Tensor, name: str) -> Value:
+    def split(self, array: Array | ListArray, value: Tensor, lengths: Tensor, name: str) -> Value:
+        """Return the array with runs of a tensor's rows as its elements."""
         if isinstance(array, ListArray) or not isinstance(lengths, Known):
             raise Unreadable(f"data decide how the TensorArray {array.spec.name!r} is split")
         count = int(lengths.array.size)
@@ -261,7 +267,7 @@ class Arrays:
         """Return the array as a TensorList whose elements have the shape `element`, as far as it is known."""
         if isinstance(array, ListArray):
             return array
-        element = _merged(element, next((value.spec.shape for _, value in array.elements), None))
+        element = merged(element, next((value.spec.shape for _, value in array.elements), None))
         sizes = -1 if element is None else [-1 if size is None else size for size in element]
         shape = integers(sizes, f"{name}/element_shape")
         attributes = {"element_dtype": array.spec.dtype, "shape_type": INT32}
@@ -295,10 +301,11 @@ def _flow(handle: Value, flow: Value) -> Array | ListArray:
 
 
 def _stated(spec: ArraySpec, shape: Shape) -> ArraySpec:
-    return spec if shape is None else replace(spec, element=shape if spec.element is None else _merged(spec.element, shape))
+    return spec if shape is None else replace(spec, element=shape if spec.element is None else merged(spec.element, shape))
 
 
-def _merged(first: Shape, second: Shape) -> Shape:
+def merged(first: Shape, second: Shape) -> Shape:
+    """Return what two statements of one shape say together."""
     if first is None or second is None or len(first) != len(second):
         return first if second is None else second
     return tuple(other if size is None else size for size, other in zip(first, second, strict=True))

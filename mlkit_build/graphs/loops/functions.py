@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from mlkit_build.graphs.functions import functions_of, library_of
 from mlkit_build.graphs.loops.operators import Operation, output_names
 from mlkit_build.graphs.loops.values import Spec, Symbol
 from mlkit_build.graphs.loops.writer import Writer
@@ -136,6 +137,20 @@ def while_operation(body: str, condition: str, specs: Sequence[Spec]) -> Operati
         "parallel_iterations": AttrValue(i=10),
     }
     return Operation("StatelessWhile", attributes)
+
+
+def keep_used_functions(graph_def: GraphDef) -> None:
+    """Drop, in place, the functions that the graph does not use."""
+    library = library_of(graph_def)
+    used: dict[str, None] = {}
+    waiting = list(graph_def.node)
+    for node in waiting:  # grows while it is walked
+        for name in (node.op, *functions_of(node)):
+            if name in library and name not in used:
+                used[name] = None
+                waiting.extend(library[name].node_def)
+    del graph_def.library.function[:]
+    graph_def.library.function.extend(library[name] for name in used)
 
 
 def settled(graph_def: GraphDef, outputs: Sequence[TensorName]) -> None:

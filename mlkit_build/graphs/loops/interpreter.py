@@ -1,4 +1,4 @@
-"""Interprets a graph of TensorFlow 1: runs through it, each loop step by step, and writes what it computes on the way.
+"""Interprets a graph: runs through it, each loop step by step, and writes what it computes on the way.
 
 What loops repeat is written once per step, what conds choose is chosen here where the predicate is known and by SelectV2 where
 it is not, and what TensorArrays hold is looked up. Loops run forwards, so that neither depth nor memory grows with steps.
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.errors import StageError
 from mlkit_build.graphs.loops.arrays import OPERATORS, Arrays
+from mlkit_build.graphs.loops.calls import OPERATORS as CONTROL_FLOW_V2
+from mlkit_build.graphs.loops.calls import Calls
 from mlkit_build.graphs.loops.emitter import Emitter, integers
 from mlkit_build.graphs.loops.functional import NotFunctional, WhileLoop
 from mlkit_build.graphs.loops.functions import Library
 from mlkit_build.graphs.loops.guarded import made_safe
 from mlkit_build.graphs.loops.limits import Limits
+from mlkit_build.graphs.loops.lists import OPERATORS as LIST_OPERATORS
 from mlkit_build.graphs.loops.operators import Operation, Operators, known_constant
 from mlkit_build.graphs.loops.structure import OUTSIDE, Guard, Region, Structure, Unit, data_inputs, op_of
-from mlkit_build.graphs.loops.unrolling import NotUnrolled, Unrolling
+from mlkit_build.graphs.loops.unrolling import NotUnrolled, RegionLoop, Unrolling
 from mlkit_build.graphs.loops.values import Array, ArrayHandle, Known, ListArray, Nothing, Symbol, Value
 from mlkit_build.graphs.surgery import PLACEHOLDERS, TensorName
 
@@ -32,13 +35,17 @@ _PASSING = ("Identity", "Enter", "NextIteration", "LoopCond", "StopGradient", "P
 class Interpreter:
     """Runs through a graph's regions, each node's values in the table of the region that it belongs to."""
 
-    def __init__(self, graph_def: GraphDef, nodes: Mapping[str, NodeDef], structure: Structure, limits: Limits) -> None:
+    def __init__(
+        self, graph_def: GraphDef, nodes: Mapping[str, NodeDef], structure: Structure, limits: Limits, *, functional: bool = False
+    ) -> None:
+        """Prepare to run through a graph; `functional` says whether functional control flow is looked into."""
         self.nodes = nodes
         self.structure = structure
         self.limits = limits
         self.emitter = Emitter(Operators(graph_def))
         self.arrays = Arrays(self.emitter)
         self.functions = Library(graph_def)
+        self.calls = Calls(self, graph_def) if functional else None
         self.values: dict[str, dict[str, tuple[Value, ...]]] = {frame: {} for frame in structure.regions}
         self._steps: dict[str, int] = {}
         self._around = {frame: {OUTSIDE, *(item.frame for item in structure.chain(frame))} for frame in structure.regions}
@@ -120,35 +127,67 @@ class Interpreter:
             return (inputs[0], inputs[0])
         if op == "Exit":
             return (self._exit(name),)
+        known = known_constant(node)
+        if known is not None:
+            return (known,)
+        if name not in self._operations:
+            self._operations[name] = Operation.of(node)
+        keep = node if frame == OUTSIDE else None
+        return self.operate(node, self._operations[name], inputs, self.name(name, frame), keep, sure=taken is True)
+
+    def operate(
+        self, node: NodeDef, operation: Operation, inputs: list[Value], name: str, keep: NodeDef | None, *, sure: bool
+    ) -> tuple[Value, ...]:
+        """Return the results of a node that is no control flow v1.
+
+        Args:
+            node: It, in the graph or in a function.
+            operation: What it does.
+            inputs: What it reads.
+            name: What it is called at this place.
+            keep: The node of the source that it is, where it runs once.
+            sure: Whether it is run in any case, and not in a branch that data choose.
+        """
         nothing = next((item for item in inputs if isinstance(item, Nothing)), None)
         if nothing is not None:
             return (nothing,)
         try:
-            if op in OPERATORS:
-                return self.arrays.perform(node, inputs, self.name(name, frame))
-            if op.startswith(("TensorArrayGrad", "Stack", "TemporaryVariable")):
+            if node.op in OPERATORS:
+                return self.arrays.perform(node, inputs, name)
+            if node.op.startswith(("TensorArrayGrad", "Stack", "TemporaryVariable")):
                 raise ValueError("is an operator of training: export the inference graph")
-            return self._compute(node, inputs, frame, sure=taken is True)
+            if self.calls is not None:
+                found = self._functional_operator(self.calls, node, inputs, name, keep, sure=sure)
+                if found is not None:
+                    return found
+            return self._compute(operation, inputs, name, keep, sure=sure)
         except ValueError as error:
-            return (Nothing(f"{op} {name}: {error}"),)
+            return (Nothing(f"{node.op} {node.name}: {error}"),)
 
-    def _compute(self, node: NodeDef, inputs: list[Value], frame: str, *, sure: bool) -> tuple[Value, ...]:
-        if node.op == "Const":
-            known = known_constant(node)
-            if known is not None:
-                return (known,)
-        if node.name not in self._operations:
-            self._operations[node.name] = Operation.of(node)
-        operation = self._operations[node.name]
+    def _functional_operator(
+        self, calls: Calls, node: NodeDef, inputs: list[Value], name: str, keep: NodeDef | None, *, sure: bool
+    ) -> tuple[Value, ...] | None:
+        """Return the results of an operator that only TensorFlow 2 writes, or None."""
+        if node.op in CONTROL_FLOW_V2:
+            return calls.perform(node, inputs, name, keep, sure=sure)
+        if node.op in _PASSING or node.op == "IdentityN":
+            return tuple(inputs)
+        found = calls.lists.perform(node, inputs, name) if node.op in LIST_OPERATORS else None
+        if found is None:
+            inputs[:] = [calls.lists.handle(item, f"{name}/list") if isinstance(item, Array) else item for item in inputs]
+        return found
+
+    def _compute(
+        self, operation: Operation, inputs: list[Value], name: str, keep: NodeDef | None, *, sure: bool
+    ) -> tuple[Value, ...]:
         tensors = [item for item in inputs if isinstance(item, Known | Symbol)]
         if len(tensors) != len(inputs):
             raise ValueError("reads a TensorArray")
-        if not sure and node.op not in PLACEHOLDERS:
+        if not sure and operation.op not in PLACEHOLDERS:
             if operation.stateful:
                 raise ValueError("has side effects, in a branch that data choose")
-            tensors = made_safe(operation, tensors, self.emitter, self.name(node.name, frame))
-        keep = node if frame == OUTSIDE else None
-        return self.emitter.compute(operation, self.name(node.name, frame), tensors, keep)
+            tensors = made_safe(operation, tensors, self.emitter, name)
+        return self.emitter.compute(operation, name, tensors, keep)
 
     def _merge(self, node: NodeDef, frame: str) -> tuple[Value, ...]:
         """Return what a cond gives: one branch, or a choice between both."""
@@ -227,7 +266,7 @@ class Interpreter:
             return
         mark = self.emitter.writer.mark()
         try:
-            self.set_variables(region, Unrolling(self, region, starts).write())
+            self.set_variables(region, Unrolling(self, RegionLoop(self, region), starts).write())
         except NotUnrolled as reason:
             self.emitter.writer.go_back(mark)
             self.set_variables(region, self._functional(region, starts, reason))

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.errors import StageError
 from mlkit_build.graphs.loops.arrays import OPERATORS
+from mlkit_build.graphs.loops.bodies import Bodies
 from mlkit_build.graphs.loops.emitter import integers
 from mlkit_build.graphs.loops.finder import find_structure
-from mlkit_build.graphs.loops.functions import settled
+from mlkit_build.graphs.loops.functions import keep_used_functions, settled
 from mlkit_build.graphs.loops.interpreter import Interpreter
-from mlkit_build.graphs.loops.limits import limits_of
+from mlkit_build.graphs.loops.limits import Limits, limits_of
 from mlkit_build.graphs.loops.operators import Operation
 from mlkit_build.graphs.loops.structure import OUTSIDE
 from mlkit_build.graphs.loops.values import Known, Nothing, Symbol, Tensor
+from mlkit_build.graphs.shapes import renew_shapes
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, TensorName, needed_nodes
 
 if TYPE_CHECKING:
@@ -30,9 +32,10 @@ def has_loops(graph_def: GraphDef) -> bool:
 
 
 def without_loops(graph_def: GraphDef, outputs: Sequence[TensorName], *, unroll: str = "auto") -> GraphDef:
-    """Return a graph that computes the same without control flow v1 and TensorArrays.
+    """Return a graph that computes the same without control flow v1 and TensorArrays, and without loops that can be unrolled.
 
-    Outputs and placeholders keep their names. Equal graphs give equal bytes. A graph without loops is returned as it is.
+    Outputs and placeholders keep their names. Equal graphs give equal bytes. A graph without loops is returned as it is, and so
+    is one whose loops are functional and stay.
 
     Args:
         graph_def: A frozen graph: constants for variables, placeholders of static shape.
@@ -44,8 +47,56 @@ def without_loops(graph_def: GraphDef, outputs: Sequence[TensorName], *, unroll:
         StageError: A loop can be neither unrolled nor made functional; names it and says why.
     """
     limits = limits_of(unroll)
+    if limits.steps != 0 and _has_functional_loops(graph_def, outputs):
+        found = _with_functional_loops_unrolled(graph_def, outputs, limits)
+        if found is not None:
+            return found
     if not has_loops(graph_def):
         return graph_def
+    return _result(graph_def, _interpreted(graph_def, outputs, limits), outputs)
+
+
+def _has_functional_loops(graph_def: GraphDef, outputs: Sequence[TensorName]) -> bool:
+    if not graph_def.library.function:
+        return False
+    nodes = {node.name: node for node in graph_def.node}
+    needed = needed_nodes(nodes, [output.node for output in outputs])
+    return Bodies(graph_def).has_loop(nodes[name] for name in needed)
+
+
+def _with_functional_loops_unrolled(graph_def: GraphDef, outputs: Sequence[TensorName], limits: Limits) -> GraphDef | None:
+    """Return the graph without loops that can be unrolled, or None where it has none.
+
+    Raises:
+        StageError: Every loop has to be, and one cannot.
+    """
+    from tensorflow.errors import OpError
+
+    renewed = type(graph_def)()
+    renewed.CopyFrom(graph_def)
+    renew_shapes(renewed)  # a loop that stays tells those behind it what it returns
+    try:
+        interpreter = _interpreted(renewed, outputs, limits, functional=True)
+    except StageError:
+        if not limits.functional:
+            raise
+        return None
+    except (ValueError, KeyError, IndexError, RecursionError, OpError) as error:
+        # What a loop holds that nobody thought of is no reason to fail where it converts as it is.
+        if not limits.functional:
+            raise StageError(
+                f"freeze: the while loops cannot be unrolled: {error}", "let them stay with freeze.unroll=auto"
+            ) from error
+        return None
+    return _result(renewed, interpreter, outputs) if interpreter.calls and interpreter.calls.unrolled else None
+
+
+def _interpreted(graph_def: GraphDef, outputs: Sequence[TensorName], limits: Limits, *, functional: bool = False) -> Interpreter:
+    """Run through the graph.
+
+    Raises:
+        StageError: A loop can be neither unrolled nor made functional, or an output lies in it.
+    """
     nodes = {node.name: node for node in graph_def.node}
     structure = find_structure(nodes, [output.node for output in outputs])
     for output in outputs:
@@ -55,12 +106,12 @@ def without_loops(graph_def: GraphDef, outputs: Sequence[TensorName], *, unroll:
                 f"freeze: the output {output} lies inside the loop {scope!r}: it has a value at every step",
                 "take what the loop returns as the output",
             )
-    interpreter = Interpreter(graph_def, nodes, structure, limits)
+    interpreter = Interpreter(graph_def, nodes, structure, limits, functional=functional)
     for output in outputs:
         interpreter.emitter.writer.reserve(output.node, output=True)
     interpreter.run(structure.regions[OUTSIDE].units)
     _keep_names(interpreter, outputs)
-    return _result(graph_def, interpreter, outputs)
+    return interpreter
 
 
 def _keep_names(interpreter: Interpreter, outputs: Sequence[TensorName]) -> None:
@@ -100,6 +151,8 @@ def _result(graph_def: GraphDef, interpreter: Interpreter, outputs: Sequence[Ten
     unused = [node for node in graph_def.node if node.op in PLACEHOLDERS and node.name not in set(needed)]
     result = GraphDef(versions=graph_def.versions, library=interpreter.functions.proto(kept))
     result.node.extend([*unused, *kept])
-    if result.library.function:
+    if interpreter.calls is not None:
+        keep_used_functions(result)
+    if result.library.function and has_loops(graph_def):  # those that this package wrote
         settled(result, outputs)
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mlkit_build.errors import StageError
 from mlkit_build.graphs.loops.emitter import same
@@ -28,6 +28,58 @@ class NotUnrolled(Exception):  # noqa: N818 - a decision, not an error
         self.hint = hint
 
 
+class Loop(Protocol):
+    """A loop of either generation: variables that every step gives new values, while a condition holds."""
+
+    scope: str
+    """Its name as its author wrote it."""
+
+    def condition(self, step: int, values: Mapping[str, Value]) -> Value:
+        """Begin a step with these values of the variables; return whether it is taken."""
+
+    def parts(self) -> list[Value]:
+        """Return what the condition just computed is the logical and of; nothing where it is none."""
+
+    def following(self) -> dict[str, Value]:
+        """Compute the rest of the step; return the variables' next values."""
+
+    def name(self, text: str) -> str:
+        """Return a name for what the loop adds to the present step."""
+
+
+class RegionLoop:
+    """A loop of control flow v1."""
+
+    def __init__(self, interpreter: Interpreter, region: Region) -> None:
+        early = set(region.condition_units)
+        self.interpreter = interpreter
+        self.region = region
+        self.scope = region.scope
+        self._rest = [unit for unit in region.units if unit not in early]
+
+    def condition(self, step: int, values: Mapping[str, Value]) -> Value:
+        """See `Loop`."""
+        assert self.region.condition is not None
+        self.interpreter.enter_step(self.region, step, values)
+        self.interpreter.run(self.region.condition_units)
+        return self.interpreter.look_up(self.region.condition)
+
+    def parts(self) -> list[Value]:
+        """See `Loop`."""
+        assert self.region.condition is not None
+        node = self.interpreter.nodes[self.region.condition.node]
+        return [self.interpreter.look_up(item) for item in self.interpreter.inputs[node.name]] if node.op == "LogicalAnd" else []
+
+    def following(self) -> dict[str, Value]:
+        """See `Loop`."""
+        self.interpreter.run(self._rest)
+        return {variable.merge: self.interpreter.look_up(variable.following) for variable in self.region.variables}
+
+    def name(self, text: str) -> str:
+        """See `Loop`."""
+        return self.interpreter.name(text, self.region.frame)
+
+
 class Unrolling:
     """One loop on its way to a row of steps.
 
@@ -35,10 +87,10 @@ class Unrolling:
     unrolling is insisted on, every step is computed, and the values of the last one that counts are selected.
     """
 
-    def __init__(self, interpreter: Interpreter, region: Region, starts: Mapping[str, Value]) -> None:
+    def __init__(self, interpreter: Interpreter, loop: Loop, starts: Mapping[str, Value]) -> None:
         self.interpreter = interpreter
         self.emitter = interpreter.emitter
-        self.region = region
+        self.loop = loop
         self.running = dict(starts)
         self.results = self.running
         self.active: Symbol | None = None
@@ -53,48 +105,34 @@ class Unrolling:
         """
         if self.interpreter.limits.steps == 0:
             raise NotUnrolled("freeze.unroll is never", "try freeze.unroll=auto")
-        early = set(self.region.condition_units)
-        rest = [unit for unit in self.region.units if unit not in early]
         size, step = len(self.emitter.writer.nodes), 0
-        while True:
-            self.interpreter.enter_step(self.region, step, self.running)
-            self.interpreter.run(self.region.condition_units)
-            if not self._goes_on():
-                return self.results
+        while self._goes_on(self.loop.condition(step, self.running)):
             self._check(step, len(self.emitter.writer.nodes) - size)
-            self.interpreter.run(rest)
             self._advance(step)
             step += 1
+        return self.results
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, condition: Value) -> bool:
         """Return whether there may be another step."""
-        assert self.region.condition is not None
-        condition = self.interpreter.look_up(self.region.condition)
         if isinstance(condition, Known):
             return bool(condition.array)
         if not isinstance(condition, Symbol):
             raise NotUnrolled(condition.reason if isinstance(condition, Nothing) else "its condition is no tensor", _DATA_HINT)
-        bounded = self._bounded()
+        # A part of the condition that is known counts the steps: it will end the loop whatever data say.
+        bounded = any(isinstance(part, Known) for part in self.loop.parts())
         if self.interpreter.limits.functional or not bounded:
             hint = f"{_DATA_HINT}; or compute all steps that it may have with freeze.unroll=always" if bounded else _DATA_HINT
             raise NotUnrolled(f"its number of steps depends on {self.interpreter.cause(condition)}", hint)
-        name = self.interpreter.name(f"{self.region.scope}/active", self.region.frame)
+        name = self.loop.name(f"{self.loop.scope}/active")
         together = condition if self.active is None else self.emitter.make("LogicalAnd", name, [self.active, condition])
         assert isinstance(together, Symbol)
         self.active = together
         return True
 
-    def _bounded(self) -> bool:
-        """Return whether a part of the condition is known: it counts the steps, and will end the loop whatever data say."""
-        assert self.region.condition is not None
-        node = self.interpreter.nodes[self.region.condition.node]
-        parts = [self.interpreter.look_up(item) for item in self.interpreter.inputs[node.name]]
-        return node.op == "LogicalAnd" and any(isinstance(part, Known) for part in parts)
-
     def _check(self, step: int, nodes: int) -> None:
         limits = self.interpreter.limits
         if step == ENDLESS and limits.steps is None:
-            raise StageError(f"freeze: the while loop {self.region.scope!r} does not end within {ENDLESS} steps", _DATA_HINT)
+            raise StageError(f"freeze: the while loop {self.loop.scope!r} does not end within {ENDLESS} steps", _DATA_HINT)
         if step == limits.steps:
             raise NotUnrolled(f"it has more than {step} steps", _LIMIT_HINT)
         if limits.nodes is not None and nodes > limits.nodes:
@@ -102,18 +140,17 @@ class Unrolling:
 
     def _advance(self, step: int) -> None:
         """Let the variables have their values of the next step."""
-        before = self.running
-        self.running = {variable.merge: self.interpreter.look_up(variable.following) for variable in self.region.variables}
-        if all(same(before[merge], value) for merge, value in self.running.items()):
-            raise StageError(f"freeze: the while loop {self.region.scope!r} never ends: step {step} changes nothing")
+        before, self.running = self.running, self.loop.following()
+        if all(same(before[name], value) for name, value in self.running.items()):
+            raise StageError(f"freeze: the while loop {self.loop.scope!r} never ends: step {step} changes nothing")
         if self.active is None:
             self.results = self.running
             return
         results = {}
-        for merge, value in self.running.items():
-            name = self.interpreter.name(merge, self.region.frame)
+        for variable, value in self.running.items():
+            name = self.loop.name(variable)
             try:
-                results[merge] = self.interpreter.choose(self.active, value, self.results[merge], name)
+                results[variable] = self.interpreter.choose(self.active, value, self.results[variable], name)
             except ValueError as error:
-                results[merge] = Nothing(f"data decide when the loop {self.region.scope!r} ends, and {error}")
+                results[variable] = Nothing(f"data decide when the loop {self.loop.scope!r} ends, and {error}")
         self.results = results
