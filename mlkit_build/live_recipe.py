@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlkit_build.arguments import check_named, check_names_differ
 from mlkit_build.errors import ConfigError, SourceError, StageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _freeze(model: Any, inputs: Any, outputs: Any, constants: Mapping[Any, Any],
         opened = open_live(model, origin, "export")
         own = _own_names(model, opened.declared[0])
         inputs, outputs = _named(inputs, own), _named(outputs, own)
+        check_named(inputs, [spec.name for spec in opened.declared[0].inputs])
     stated_inputs = _stated("inputs", inputs, ("tensor", "shape", "mean", "std"))
     stated_outputs = _stated("outputs", outputs, ("tensor",))
     if opened is None:
@@ -101,6 +103,7 @@ def _freeze(model: Any, inputs: Any, outputs: Any, constants: Mapping[Any, Any],
         constants={_tensor_name("constants", key) or "": _plain(value) for key, value in constants.items()},
     )
     bound = bind(request, opened)
+    check_names_differ(bound.request.inputs, bound.request.outputs)
     try:
         cut = cut_graph(opened.graph(bound.shapes), bound.request)
     except (RuntimeError, NotImplementedError) as error:
@@ -166,10 +169,13 @@ def _tensor_name(field: str, tensor: Any) -> str | None:
 
 def _shape(name: str, shape: Any) -> tuple[int, ...] | None:
     try:
-        return None if shape is None else tuple(int(size) for size in shape)
+        sizes = None if shape is None else tuple(int(size) for size in shape)
+        if any(size < 1 for size in sizes or ()):
+            raise ValueError
+        return sizes
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"export: inputs.{name}.shape: expected a number for every dimension, found {shape!r}",
+            f"export: inputs.{name}.shape: expected a number for every dimension, 1 or more, found {shape!r}",
             "the converter needs static shapes; pin the batch to 1",
         ) from error
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from mlkit_build.arguments import check_build, check_export
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import RECIPE_FILE, RecipeFolder
-from mlkit_build.errors import ConfigError, MlkitBuildError, did_you_mean
+from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.metrics import Measurement
-from mlkit_build.recipe import UI_MODES
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Quiet, screen
 
@@ -71,7 +71,9 @@ class Built:
         table = "".join(_html_row(tag, [row[column] for column in shown]) for tag, row in _tagged(head, rows))
         title = f"<b>{escape(summary.job_name(self.report))}</b> {escape(str(self.manifest['version']))}"
         links = [_link(path) for path in (self.model, self.bundle / "report.html", self.bundle / "manifest.json")]
-        return f"<div><p>{title}</p><table>{table}</table><p>{', '.join(links)}</p></div>"
+        missing = summary.not_measured(self.metrics)
+        note = f'<p style="color:{_COLORS[False]}">{escape(missing)}</p>' if missing else ""
+        return f"<div><p>{title}</p><table>{table}</table>{note}<p>{', '.join(links)}</p></div>"
 
     def _row(self, name: str) -> list[str]:
         """Return the cells of one measured value, as HTML."""
@@ -97,6 +99,7 @@ def build(recipe: str | Path, *overrides: str, ui: str = "quiet") -> Built:
     Raises:
         MlkitBuildError: What would have ended the command line with an error.
     """
+    check_build(recipe, overrides, ui)
     roots, folder = Roots.find(), Path(recipe).expanduser().absolute()
     named = isinstance(recipe, str) and (len(Path(recipe).parts) == 1 and not recipe.startswith((".", "~")))
     if named and (roots.recipe(str(recipe)) is not None or not folder.is_dir()):
@@ -153,6 +156,8 @@ def export(
     """
     from mlkit_build.live_recipe import write_recipe
 
+    kinds = {"labels": labels, "recipe_dir": recipe_dir, "overrides": overrides, "ui": ui, "constants": constants, "to": to}
+    check_export({"name": name, "quantization": quantization, "target": target, **kinds})
     stated = {"name": name, "quantization": quantization, "target": target}
     data = {"dataset": dataset, "calibration": calibration, "labels": labels}
     with _recipe_folder(recipe_dir) as folder:
@@ -235,8 +240,6 @@ def _quoted(text: str) -> str:
 def _built(job: Job, ui: str) -> Built:
     from mlkit_build import workflow
 
-    if ui not in UI_MODES:
-        raise ConfigError(f"ui: expected one of {', '.join(UI_MODES)}, found {ui!r}", did_you_mean(ui, UI_MODES))
     report = workflow.build(job, _pool(), _Silent() if ui == "quiet" else screen(ui))
     if report.error is not None:
         raise report.error

@@ -16,6 +16,7 @@ from mlkit_build.recipe import AnySource, Input, Npz, Python, Recipe, Tf1Checkpo
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
+    AttributeParams,
     CalibrateParams,
     ContractParams,
     ConvertParams,
@@ -47,6 +48,7 @@ _KINDS = {
     "quantize_graph": _Kind("convert", "tensorflow", "mlkit_build.stages.quantize_graph:quantize_graph"),
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
+    "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
 
@@ -118,6 +120,40 @@ def actions(recipe: Recipe, files: Files) -> list[Action]:
         row.append(_reference(recipe, recipe.dataset, files))
     row.append(_evaluate(recipe, files))
     return row
+
+
+def attributing(recipe: Recipe, files: Files, folder: Path, samples: int, tries: int) -> list[Action]:
+    """Return the actions up to `attribute`, which tells where the accuracy of the quantized model went.
+
+    Args:
+        folder: What the recipe's paths are relative to.
+        samples: On how many samples, at most: of the dataset, or where there is none, of the calibration.
+        tries: How many operators are left float, one after another.
+    """
+    row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
+    stated = recipe.dataset or recipe.calibration
+    assert stated is not None, "the verb refuses it"
+    field = "dataset" if recipe.dataset else "calibration"
+    path = _existing(f"{field}.path", folder / stated.path, stated.path)
+    quantizer = next((action for action in row if action.name == "quantize"), None)
+    inputs: Inputs = {
+        **(quantizer.inputs if quantizer else {"float.tflite": FLOAT_MODEL}),
+        "model.tflite": model(recipe),
+        "signature.json": SIGNATURE,
+        "samples": path,
+    }
+    params = AttributeParams(
+        dataset=_content(stated, labels=False),
+        samples_from=field,
+        inputs=_normalization(recipe),
+        samples=samples,
+        output=recipe.validation.output,
+        tries=tries,
+        quantize=_quantize_params(recipe) if quantizer else None,
+        quantize_version=VERSIONS["quantize"],
+    )
+    converting = [] if quantizer else [_convert(recipe)]
+    return [*row, *converting, _action("attribute", params, inputs, ("attribution.json",))]
 
 
 def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
@@ -223,7 +259,12 @@ def _quantize(recipe: Recipe) -> Action:
     if quantization.needs_calibration:
         seen = ("statistics.json", "calibration.json", *(["hessians.npz"] if quantization.algorithm == "gptq" else []))
         inputs |= {name: OutputOf("calibrate", name) for name in seen}
-    params = QuantizeParams(
+    return _action("quantize", _quantize_params(recipe), inputs, ("model.tflite", "quantization.json"))
+
+
+def _quantize_params(recipe: Recipe) -> QuantizeParams:
+    quantization = recipe.quantization
+    return QuantizeParams(
         mode=quantization.mode,
         io=quantization.io,
         granularity=quantization.granularity,
@@ -231,7 +272,6 @@ def _quantize(recipe: Recipe) -> Action:
         rules=quantization.rules,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    return _action("quantize", params, inputs, ("model.tflite", "quantization.json"))
 
 
 def _quantize_graph(recipe: Recipe, files: Files) -> Action:

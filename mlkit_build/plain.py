@@ -17,10 +17,13 @@ from typing import Any
 from mlkit_build.errors import ConfigError
 
 T = typing.TypeVar("T")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def to_plain(value: Any) -> Any:
     """Return `value` as dicts, lists, strings, numbers, booleans and None. Fields keep their declared order."""
+    if type(value) in _SCALARS:  # most values are, and the questions below are slow
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

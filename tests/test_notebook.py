@@ -546,7 +546,7 @@ def test_a_closed_session_is_explained() -> None:
         ({"metrics": ["top1"]}, "export: metrics: unknown field", ""),
         ({"validation": {"gate": 1}}, "export: validation.gate: unknown field", "did you mean 'gates'?"),
         ({"source": {"kind": "keras"}}, "source follows from the model", "inputs, outputs and constants"),
-        ({"quantization": "int7"}, "quantization=int7: no such choice", "did you mean 'int8'?"),
+        ({"quantization": "int7"}, "quantization=int7: no such choice", "did you mean 'int8' or 'int16x8'?"),
         ({"quantization": "int8"}, "export: calibration: missing", "add `calibration"),
         ({"target": "labeling"}, "target=labeling: no such choice", "image_labeling"),
         ({"name": "../up"}, "export: name: expected letters, digits", ""),
@@ -611,8 +611,9 @@ def test_the_table_shows_gates_and_links(folder: Path) -> None:
 
 def test_the_table_of_a_build_without_samples_has_only_the_size() -> None:
     page = export(classifier())._repr_html_()
-    assert "TensorFlow" not in page
+    assert ">TensorFlow<" not in page
     assert "Gates" not in page
+    assert "not measured: the recipe has no dataset" in page
     assert "model size" in page
 
 
@@ -649,3 +650,58 @@ def test_the_package_offers_what_the_readme_says() -> None:
     assert mlkit_build.build is build
     assert mlkit_build.export is export
     assert mlkit_build.Built is Built
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"labels": 5}, "export: labels: expected the classes' names, or the path of a labels file, found 5"),
+        ({"to": None}, "export: to: expected the folder for bundles, found None"),
+        ({"name": 5}, "export: name: expected a text, found 5"),
+        ({"constants": 5}, "export: constants: expected a mapping of placeholders and their values, found 5"),
+        ({"overrides": "version=1"}, "export: overrides: expected a list of texts"),
+        ({"overrides": [5]}, "export: overrides[0]: expected a text"),
+        ({"recipe_dir": 5}, "export: recipe_dir: expected a folder, found 5"),
+        ({"target": None}, "export: target: expected a target like 'image_labeling', found None"),
+        ({"ui": None}, "export: ui: expected one of auto, "),
+        ({"inputs": {"image": {"shape": [-1, 4, 4, 1]}}}, "inputs.image.shape: expected a number for every dimension, 1 or more"),
+        ({"inputs": {"imgae": None}}, "export: inputs.imgae: the model has no input of that name; it has image"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_argument_of_another_kind_is_named(folder: Path, stated: dict[str, Any], message: str) -> None:
+    error = refused(classifier(), **stated)
+    assert error.exit_code == 2
+    assert message in error.message
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "build: recipe: expected a recipe's name, or the path of its folder, found None"),
+        (("add_one", 5), "build: overrides[0]: expected a text"),
+        (("add_one", ["version=1"]), "build: overrides[0]: expected a text"),
+    ],
+)
+def test_an_argument_of_build_of_another_kind_is_named(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(*arguments)
+    assert message in caught.value.message
+
+
+def test_a_model_that_passes_an_input_on_is_told_how_to_name_the_output() -> None:
+    import keras
+
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, {"x": x, "y": keras.layers.Dense(2)(x)})
+    error = refused(model)
+    assert "'x' names an input and an output" in error.message
+    assert error.hint == 'name the output otherwise: outputs={"x_out": "x", "y": "y"}'
+    built = export(model, outputs={"x_out": "x", "y": "y"})
+    assert [spec["name"] for spec in built.manifest["signature"]["outputs"]] == ["x_out", "y"]
+
+
+def test_an_output_folder_that_is_a_file_is_the_callers_mistake(folder: Path) -> None:
+    (folder / "dist").write_text("mine")
+    assert refused(classifier()).exit_code == 2

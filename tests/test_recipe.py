@@ -248,3 +248,10 @@ def test_select_ops_are_taken_exactly_where_they_can_run_and_be_quantized(mode: 
         check(recipe)
     if task == "custom":
         assert caught.value.hint == "use quantization=float16 or quantization=dynamic_range"
+
+
+def test_an_output_with_an_inputs_name_is_told_how_to_be_called() -> None:
+    outputs = {"x": schema.Output(), "y": schema.Output()}
+    with pytest.raises(ConfigError, match="'x' names an input and an output") as caught:
+        check(sample(signature=schema.Signature(inputs={"x": schema.Input()}, outputs=outputs)))
+    assert '`outputs: {x_out: {tensor: "x"}}`' in caught.value.hint

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mlkit_build.errors import StoreError
+from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
 
 MANIFEST = "manifest.json"
@@ -23,6 +23,20 @@ CHECKSUMS = "SHA256SUMS"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _ABANDONED_SECONDS = 3600
+
+
+def check_place(place: Path) -> None:
+    """Refuse a place below something that is no folder, before a build is done for it.
+
+    Raises:
+        ConfigError: There is such a thing; names it.
+    """
+    for above in place.parents:
+        if above.is_dir():
+            return
+        if os.path.lexists(above):
+            found = "a link to nothing" if above.is_symlink() else "a file"
+            raise ConfigError(f"output_dir: {above}: expected a folder, found {found}", "set output_dir= to a folder")
 
 
 def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest]) -> bool:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build import recipe as schema
 from mlkit_build.config import plugins
+from mlkit_build.config.clearing import split
 from mlkit_build.config.explain import explained
-from mlkit_build.config.roots import Roots
+from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS, Root, register
 from mlkit_build.errors import ConfigError
 from mlkit_build.job import Job
@@ -37,11 +39,12 @@ def compose(overrides: Sequence[str], roots: Roots) -> Job:
     Raises:
         ConfigError: Anything in the overrides or the files is wrong; names file or override, field, and what was expected.
     """
+    kept, cleared = split(overrides)
     try:
-        with searching(roots), initialize(version_base=VERSION_BASE, config_path=None):
-            cfg = hydra_compose(CONFIG_NAME, overrides=[*overrides, *UNUSED])
+        with searching(roots, cleared), initialize(version_base=VERSION_BASE, config_path=None):
+            cfg = hydra_compose(CONFIG_NAME, overrides=[*kept, *UNUSED])
     except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
-        raise explained(error, overrides, roots) from error
+        raise explained(error, kept, roots) from error
     return from_cfg(cfg, roots, overrides)
 
 
@@ -61,12 +64,12 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
     folder = Path(cfg.recipe_dir)
     file = folder / "recipe.yaml"
     try:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-        if missing:
-            raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
         plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise explained(error, (), roots, str(file)) from error
+    missing = sorted(_missing(plain))
+    if missing:
+        raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
     try:
         for group in GROUPS:
             _check_kind(group, cfg.get(group))
@@ -82,6 +85,10 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
     found = roots.recipe(folder.name)
     shadowed = found.shadows if found and found.path == folder else ()
     notes = [f"recipe {folder.name!r} also exists in {path}; using {folder}" for path in shadowed]
+    notes += [
+        f"{file} calls itself {recipe.name!r}, as does {twin}: each replaces the bundles of the other; give it a name of its own"
+        for twin in _twins(recipe.name, folder, roots)
+    ]
     notes += [f"{file} hides the built-in choice {choice}" for file, choice in roots.hidden_choices()]
     return Job(recipe, settings, folder, tuple(notes))
 
@@ -96,17 +103,22 @@ class searching:  # noqa: N801 - reads as a word: `with searching(roots)`
     """Let Hydra see our schema, recipes and groups inside the block, and put things back as they were afterwards.
 
     A folder of `hydra.searchpath` that does not exist is only warned about by Hydra; here it raises that UserWarning.
+
+    Args:
+        roots: Where to look.
+        cleared: Keys of the recipe that are read as if it did not state them.
     """
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, cleared: tuple[str, ...] = ()) -> None:
         self._roots = roots
+        self._cleared = cleared
         self._warnings = warnings.catch_warnings()
 
     def __enter__(self) -> None:
         self._warnings.__enter__()
         warnings.filterwarnings("error", r".*path=.* is not available\.", UserWarning)
         register()
-        plugins.activate(self._roots)
+        plugins.activate(self._roots, self._cleared)
 
     def __exit__(self, *_: object) -> None:
         plugins.activate(None)
@@ -143,10 +155,31 @@ def _place(message: str, overrides: Sequence[str]) -> str:
     """Return the override that set the field which `message` begins with, or an empty string."""
     field = message.partition(":")[0]
     for override in reversed(overrides):
-        key = override.lstrip("+").partition("=")[0]
-        if "=" in override and (field == key or field.startswith((f"{key}.", f"{key}["))):
+        key = override.lstrip("+~").partition("=")[0]
+        if ("=" in override or override[0] == "~") and (field == key or field.startswith((f"{key}.", f"{key}["))):
             return f"override {override!r}"
     return ""
+
+
+def _twins(name: str, folder: Path, roots: Roots) -> list[Path]:
+    """Return the files of other recipes of that name, where the folder is called otherwise. Composes none of them."""
+    if name == folder.name:
+        return []
+    stated = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
+    others = [found.path / RECIPE_FILE for found in roots.all_recipes() if found.path.resolve() != folder.resolve()]
+    return [file for file in others if stated.search(file.read_text(encoding="utf-8", errors="replace"))]
+
+
+def _missing(value: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys of mandatory values that nothing sets; `OmegaConf.missing_keys` says the same in thirty times the time."""
+    if value == MISSING:
+        yield key
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _missing(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _missing(item, f"{key}[{index}]")
 
 
 def _part(cls: type[T], root: Root) -> T:

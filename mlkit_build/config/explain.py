@@ -36,10 +36,12 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, roots)
     if isinstance(error, OverrideParseException):
-        return ConfigError(
-            f"override {error.override!r}: not understood: {str(error).splitlines()[0]}",
-            "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'",
-        )
+        hint = "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
+        if error.override and not error.override.isascii():
+            key, _, value = error.override.partition("=")
+            quoted = f"\"{key}='{value}'\""
+            hint = f"Hydra's grammar knows ASCII letters alone: give it a name in ASCII, or quote it twice: {quoted}"
+        return ConfigError(f"override {error.override!r}: not understood: {str(error).splitlines()[0]}", hint)
     text = str(error)
     in_file = _IN_FILE.search(text)
     if in_file:
@@ -117,6 +119,13 @@ def _wrong_override(text: str, cause: str, key: str, overrides: Sequence[str]) -
         return ConfigError(
             f"override {override or key!r}: no field {'.'.join(path[: depth + 1])}; known: {', '.join(known)}",
             did_you_mean(path[depth], known),
+        )
+    if override and _NOT_A_MAPPING.search(cause) and len(path) > 2:  # an entry of validation.gates, or of the signature
+        value = override.partition("=")[2]
+        for step in reversed(path[2:]):
+            value = f"{{{step}:{value}}}"
+        return ConfigError(
+            f"override {override!r}: there is no {'.'.join(path[:3])}", f"add it with +{'.'.join(path[:2])}={value}"
         )
     return ConfigError(f"override {override or key!r}: {_first_line(cause)}")
 

@@ -18,12 +18,14 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mlkit_build.config.clearing import clear
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS
 from mlkit_build.errors import ConfigError
 
 _GROUP = "recipe"
 _active: Roots | None = None
+_cleared: tuple[str, ...] = ()
 
 
 class RecipeConfigSource(FileConfigSource):
@@ -89,10 +91,15 @@ class RootsSearchPath(SearchPathPlugin):
         search_path.append("mlkit-build", "pkg://mlkit_build.conf")
 
 
-def activate(roots: Roots | None) -> None:
-    """Register the plugins, once, and let Hydra see `roots` from now on; None lets it see nothing of ours."""
-    global _active
-    _active = roots
+def activate(roots: Roots | None, cleared: tuple[str, ...] = ()) -> None:
+    """Register the plugins, once, and let Hydra see `roots` from now on; None lets it see nothing of ours.
+
+    Args:
+        roots: Where to look.
+        cleared: Keys of a recipe that are read as if it did not state them.
+    """
+    global _active, _cleared
+    _active, _cleared = roots, cleared
     plugins = Plugins.instance()
     for plugin in (RecipeConfigSource, UserConfigSource, RootsSearchPath):
         plugins.register(plugin)
@@ -108,6 +115,7 @@ def read_recipe(file: Path) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise ConfigError(f"{file}: expected a mapping of recipe fields at the top level", "see `name:`, `source:`, `signature:`")
     try:
+        clear(config, _cleared)
         return _with_choices(config, file)
     except OmegaConfBaseException as error:
         where = f"{file}: {error.full_key}" if error.full_key else str(file)
@@ -150,7 +158,8 @@ def _defaults(config: DictConfig, file: Path) -> list[Any]:
             f"{file}: defaults: expected a list of choices, found {plain!r}",
             "write `defaults:` and below it lines like `- override /quantization: int8`",
         )
-    return plain
+    left_out = {f"override /{key}" for key in _cleared if key in GROUPS}
+    return [item for item in plain if isinstance(item, str) or not left_out & item.keys()]
 
 
 def _is_choice(item: Any) -> bool:

@@ -21,13 +21,17 @@ class Feed:
         spec: The model's input.
         stated: What the recipe says about it: mean and std make it an image.
 
+    Attributes:
+        origin: The file and its array, to name in messages.
+        is_image: Whether samples are pixels.
+
     Raises:
         ConfigError: The samples do not have the input's shape.
     """
 
     def __init__(self, dataset: Dataset, spec: TensorSpec, stated: Input) -> None:
         self._spec = spec
-        self._origin = f"{dataset.origin}, array {dataset.array_name(spec.name)!r}"
+        self.origin = f"{dataset.origin}, array {dataset.array_name(spec.name)!r}"
         self.is_image = stated.mean is not None
         self._mean = np.array(stated.mean or (0.0,), np.float32)
         self._std = np.array(stated.std or (1.0,), np.float32)
@@ -94,7 +98,7 @@ class Feed:
         if self.is_image and wanted[-1:] == (3,) and found in (wanted[:-1], (*wanted[:-1], 1)):
             return 3
         raise ConfigError(
-            f"{self._origin}: expected samples of shape {list(wanted)} for the input {self._spec.name!r}, found {list(found)}",
+            f"{self.origin}: expected samples of shape {list(wanted)} for the input {self._spec.name!r}, found {list(found)}",
             "check the array, or signature.inputs and its shape",
         )
 
@@ -117,7 +121,7 @@ class Feed:
     def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str) -> None:
         if bad.any():
             where = tuple(int(axis[0]) for axis in np.nonzero(bad))
-            raise ConfigError(f"{self._origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}")
+            raise ConfigError(f"{self.origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}")
 
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         wanted = np.dtype(self._spec.dtype)
@@ -128,5 +132,5 @@ class Feed:
             if values.size == 0 or (values.min() >= limits.min and values.max() <= limits.max):
                 return values.astype(wanted)
         raise ConfigError(
-            f"{self._origin}: expected values of type {wanted} for the input {self._spec.name!r}, found {values.dtype}"
+            f"{self.origin}: expected values of type {wanted} for the input {self._spec.name!r}, found {values.dtype}"
         )

@@ -6,6 +6,7 @@ fsspec is imported here and only when something is fetched.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -149,7 +150,8 @@ async def _session(**options: Any) -> Any:
 
     headers = {"Accept-Encoding": "identity", **options.pop("headers", {})}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
-    ours = {"headers": headers, "timeout": timeout, "auto_decompress": False, "trust_env": True}
+    # An answer that is an error is let go at once: fsspec keeps its connection, which aiohttp later complains of on stderr.
+    ours = {"headers": headers, "timeout": timeout, "auto_decompress": False, "trust_env": True, "raise_for_status": True}
     return aiohttp.ClientSession(**{**ours, **options})
 
 
@@ -158,7 +160,7 @@ def _broken(error: Exception, done: int, total: int | None) -> _BrokenError:
     import aiohttp
 
     status = getattr(error, "status", None)
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
         hint = "check the URL; a folder or a checkpoint is fetched as an archive: tar://PLACE::URL or zip://PLACE::URL"
         return _BrokenError("it is not there", hint)
     if isinstance(error, IsADirectoryError):
@@ -177,6 +179,8 @@ def _broken(error: Exception, done: int, total: int | None) -> _BrokenError:
         if text.startswith("Connect call failed"):  # asyncio's, which hides the reason in the number
             text = os.strerror(cause.errno or 0)
         return _BrokenError(f"cannot connect to {error.host}: {text}")
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return _BrokenError(f"cannot connect: {error.strerror}")
     so_far = f" after {done} of {total} bytes" if total else f" after {done} bytes" if done else ""
     if isinstance(error, TimeoutError):
         return _BrokenError(f"the server fell silent{so_far}", passing=True)

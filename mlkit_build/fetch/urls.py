@@ -77,6 +77,22 @@ def redacted(text: str) -> str:
     return _ANY_URL.sub(lambda match: shown(match[0]), text)
 
 
+def as_stated(text: str, path: str, stated: str) -> str:
+    """Return the text of an error with the URL that the recipe states in place of the path where the cache keeps its file.
+
+    Args:
+        text: What was said.
+        path: The path that stands for `stated`.
+        stated: The URL; what lies beside or below its place in an archive is written as a URL too.
+    """
+    links, _ = _links(stated)
+    if not links:
+        return text.replace(path, shown(stated))
+    scheme, archive = protocol(stated), shown(stated).partition("::")[2]
+    root = path.removesuffix(_place(links[0], "")).rstrip("/")
+    return re.sub(rf"{re.escape(root)}(?:/([^\s,:;?'\"()]*))?", lambda match: f"{scheme}://{match[1] or ''}::{archive}", text)
+
+
 def file_name(url: str) -> str:
     """Return the name of the URL's file, with its suffix, as a file may be called anywhere."""
     name = PurePosixPath(unquote(urlsplit(url).path or urlsplit(url).netloc)).name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor, Shape
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES, TensorName, needed_nodes
+from mlkit_build.graphs.twins import carries_data, for_evaluation_first
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -118,10 +119,14 @@ def candidates(graph_def: GraphDef, *, describe: bool = True) -> Candidates:
     ]
     depends = _dependences(nodes, fed)
     alone = {spec.tensor: sum(mask == 1 << index for mask in depends.values()) for index, spec in enumerate(fed)}
+    before = [spec.tensor for spec in fed]
     fed.sort(key=lambda spec: (-_rank(spec), -alone[spec.tensor]))
     # Beside a tensor of pixels or features, one number is a switch of the training, such as a keep probability.
-    choices = [spec for spec in fed[1:] if _is_choice(spec)]
-    inputs = [spec for spec in fed if spec not in choices]
+    choices = [spec for spec in fed[1:] if _is_choice(spec, nodes)]
+    sources = {
+        name: {tensor for index, tensor in enumerate(before) if mask >> index & 1} for name, mask in depends.items() if mask
+    }
+    inputs = for_evaluation_first([spec for spec in fed if spec not in choices], nodes, sources, _serves_training)
     outputs = [DeclaredTensor(_short(name), f"{name}:0", None, "?") for name in _outputs(nodes, inputs)]
     if describe:
         known = _described(graph_def, [spec.tensor for spec in outputs[: 2 * _SHOWN]])
@@ -142,8 +147,8 @@ def _short(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _is_choice(spec: DeclaredTensor) -> bool:
-    single = spec.shape is None or spec.shape == ()
+def _is_choice(spec: DeclaredTensor, nodes: Mapping[str, NodeDef]) -> bool:
+    single = spec.shape == () or (spec.shape is None and not carries_data(spec.tensor, nodes))
     return spec.dtype == "bool" or (single and spec.dtype.startswith("float"))
 
 

@@ -6,11 +6,14 @@ floor of 1 plus it. Both have one possible result. TensorFlow's converter does n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkit_build.errors import ConfigError
+from mlkit_build.graphs.seeded import draw_seeded
 from mlkit_build.graphs.surgery import TensorName, constant_node, constant_value, needed_nodes
 
 if TYPE_CHECKING:
@@ -30,9 +33,16 @@ _DIVISION = ("RealDiv", "Div")
 
 
 def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphDef:
-    """Return the graph with every random decision that can only go one way replaced by its outcome."""
+    """Return the graph with every random decision that can only go one way replaced by its outcome.
+
+    And with random numbers of constant seeds as the constants that they are.
+
+    Raises:
+        ConfigError: Dropout keeps nothing, and divides by zero.
+    """
     from tensorflow.core.framework.graph_pb2 import GraphDef
 
+    graph_def = draw_seeded(graph_def, outputs)
     nodes = {node.name: node for node in graph_def.node}
     order = needed_nodes(nodes, [output.node for output in outputs])
     if not any(nodes[name].op == "RandomUniform" for name in order):
@@ -47,6 +57,7 @@ def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphD
             decided.add(name)
             ranges[name] = (outcome[()], outcome[()])
             continue
+        _refuse_division_by_zero(nodes[name], nodes, ranges)
         found = _range(nodes[name], ranges)
         if found is not None:
             ranges[name] = found
@@ -63,7 +74,7 @@ def switch_off_dropout(graph_def: GraphDef, outputs: list[TensorName]) -> GraphD
 
 def random_nodes(graph_def: GraphDef) -> list[NodeDef]:
     """Return the nodes that draw random numbers: a model that still has one gives another answer each time."""
-    return [node for node in graph_def.node if node.op.startswith(("Random", "StatelessRandom", "Multinomial"))]
+    return [node for node in graph_def.node if node.op.startswith(("Random", "Multinomial"))]
 
 
 def _inputs(node: NodeDef) -> list[str]:
@@ -124,6 +135,19 @@ def _outcome(node: NodeDef, ranges: dict[str, Range]) -> NDArray[Any] | None:
         if np.floor(low) == np.floor(high):
             return np.asarray(np.floor(low))
     return None
+
+
+def _refuse_division_by_zero(node: NodeDef, nodes: Mapping[str, NodeDef], ranges: Mapping[str, Range]) -> None:
+    """Refuse what a keep probability of 0 makes of dropout: all answers would be infinite or no numbers."""
+    divisor = _inputs(node)[1] if node.op in _DIVISION else None
+    if divisor is None or ranges.get(divisor) != (0, 0):
+        return
+    stated = [name for name in needed_nodes(nodes, [divisor]) if nodes[name].op == "Const" and name in ranges]
+    listed = ", ".join(f"{name}:0 is {ranges[name][0]:g}" for name in stated)
+    raise ConfigError(
+        f"signature.constants: the model's dropout divides by zero ({node.name}), since {listed}",
+        "a keep probability is 1.0 at inference, a dropout rate 0.0",
+    )
 
 
 def _neutral(node: NodeDef, ranges: dict[str, Range]) -> str | None:

@@ -103,11 +103,12 @@ def findings(
     )
 
 
-def describe(found: Sequence[Finding], *, allow_select_ops: bool = False) -> tuple[str, str]:
+def describe(found: Sequence[Finding], *, allow_select_ops: bool | None = None) -> tuple[str, str]:
     """Return a message that names every operator, and a hint that says what to do.
 
     Args:
-        allow_select_ops: Whether that is set already, so that it is not proposed.
+        allow_select_ops: Whether that is set already, so that it is not proposed; None where it could not help, as where the
+            graph did not freeze.
     """
     parts = []
     for finding in found:
@@ -118,12 +119,12 @@ def describe(found: Sequence[Finding], *, allow_select_ops: bool = False) -> tup
     hints = [*dict.fromkeys(finding.cut for finding in found if finding.cut)]
     hints += [*dict.fromkeys(f"{_those(found, finding.hint)}: {finding.hint}" for finding in found if finding.hint)]
     stuck = [finding.operator for finding in found if not finding.selectable]
-    if not stuck and not allow_select_ops:
+    if not stuck and allow_select_ops is False:
         kept = "them" if len(found) > 1 else "it"
         hints.append(
             f"for target=custom, convert.allow_select_ops=true keeps {kept}, in an app that links TensorFlow's Flex delegate"
         )
-    elif not allow_select_ops and len(stuck) < len(found):
+    elif allow_select_ops is False and len(stuck) < len(found):
         hints.append(f"convert.allow_select_ops=true would not help with {', '.join(stuck)}")
     what = "these operators have" if len(found) > 1 else "this operator has"
     how = (

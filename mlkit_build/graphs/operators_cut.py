@@ -53,7 +53,7 @@ def cut(graph_def: GraphDef, refused: Collection[str]) -> str:
     middle = f"{_them(refused, capital=True)} in the middle of the model"
     parts = [text for text, small in ((end, negligible["before"]), (start, negligible["after"])) if text and not small]
     if not parts:
-        return f"{middle}, and no cut leaves a part of it that is worth converting"
+        return f"{middle}, and no cut leaves a part worth converting: export what lies between them as models of their own"
     if len(parts) == 1:
         return f"{middle}; what can be kept is the part with {parts[0]}"
     return f"{middle}; convert it as two, one with {parts[0]} and one with {parts[1]}, and compute what is between in the app"

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 _NEEDS_FLEX, _NEEDS_CUSTOM = 1, 2
 """`converter_error_data.proto`, ErrorCode."""
 _SIGNATURE = re.compile(r" : (\(.*\) -> .*)$", re.MULTILINE)
+_FLOAT_TYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+_FLOAT_TYPE = re.compile(rf"[<x]({'|'.join(_FLOAT_TYPES)})>")
+_IN_FLOAT32 = (
+    'export it in float32: a Keras model with the policy "float32" instead of mixed_float16 and its like, which has the same '
+    "weights (`clone_model(model, clone_function=lambda layer: type(layer).from_config({**layer.get_config(), 'dtype': "
+    "'float32'}))`, then `set_weights(model.get_weights())`); any other with tf.cast(..., tf.float32) on its inputs and weights"
+)
 _OPERATOR = re.compile(r"'?tf\.([A-Z]\w*)'?")
 """Operators in the converter's messages; MLIR's own attributes, such as `tf.entry_function`, begin with a small letter."""
 
@@ -65,6 +72,12 @@ def explain_failure(error: Exception, graph_def: GraphDef, *, allow_select_ops: 
     reports = list(getattr(error, "errors", ()))
     known = next(((meaning, hint) for part, meaning, hint in KNOWN if part in text), None)
     missing = [report for report in reports if report.error_code in (_NEEDS_FLEX, _NEEDS_CUSTOM) and _operator(report)]
+    of_a_type = [report for report in missing if _float_type(report)]
+    if of_a_type:
+        message, hint = _about_types(of_a_type)
+        others = _findings([report for report in missing if report not in of_a_type], graph_def)
+        more, advice = describe(others, allow_select_ops=allow_select_ops) if others else ("", "")
+        return "; and ".join(filter(None, (message, more))), "; ".join(filter(None, (hint, advice)))
     if missing:
         return describe(_findings(missing, graph_def), allow_select_ops=allow_select_ops)
     illegal = [report for report in reports if _operator(report) and _places(report)]
@@ -98,12 +111,27 @@ def _findings(reports: Sequence[Any], graph_def: GraphDef) -> list[Finding]:
     ]
 
 
+def _float_type(report: Any) -> str:
+    """Return the type, other than float32, that keeps an operator from converting which has a counterpart; else ""."""
+    form = _SIGNATURE.search(report.error_message) if _operator(report) in BUILTIN else None
+    found = _FLOAT_TYPE.search(form[1]) if form else None
+    return _FLOAT_TYPES[found[1]] if found else ""
+
+
+def _about_types(reports: Sequence[Any]) -> tuple[str, str]:
+    """Say of a whole model that computes in another type what would otherwise be said of each of its operators."""
+    types = sorted({_float_type(report) for report in reports})
+    operators = sorted({_operator(report) for report in reports})
+    first = next((str(place) for report in reports for place in _places(report)), "")
+    hint = _IN_FLOAT32 if "float64" in types else f"{_IN_FLOAT32}; quantization=float16 then ships weights of half the size"
+    where = f"{', '.join(operators)}{f'; for instance {first}' if first else ''}"
+    return f"the model computes in {' and '.join(types)} ({where}), and LiteRT's operators compute in float32", hint
+
+
 def _about_form(operator: str, form: str) -> str:
     """Say what is special about this use of an operator that converts in other forms."""
     if operator not in BUILTIN or not form:
         return ""
-    if "f64" in form:
-        return f"it converts for float32, not for float64 as here: {form}"
     if re.search(r"tensor<[^>]*\?", form) or "tensor<*" in form:
         return f"it converts where the shapes are static; here they are not: {form}"
     return f"it converts in other forms, not in this one: {form}"

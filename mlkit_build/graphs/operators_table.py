@@ -107,6 +107,10 @@ ADVICE = (
     ("ExtractImagePatches", "tf.nn.conv2d with an identity for its kernel gives the same patches"),
     ("FusedBatchNormV2", "FusedBatchNormV3 converts, which newer versions of TensorFlow write; export the graph again"),
     ("Print", "export the graph without tf.Print"),
+    (
+        "Stateless(Random|Truncated|Multinomial).*",
+        "give it a constant seed and a constant shape, and its numbers become part of the model; or take them as an input",
+    ),
     ("ClipByValue", "tf.clip_by_value of TensorFlow 2 writes Minimum and Maximum, which convert"),
     ("AccumulateNV2", "tf.add_n is the same and converts"),
     ("Atan", "tf.math.atan2(x, tf.ones_like(x)) is the same and converts"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.errors import StageError
 from mlkit_build.graphs.surgery import VARIABLES, TensorName, needed_nodes
+from mlkit_build.graphs.tables import refuse_tables
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -23,7 +24,7 @@ _SWITCHES = ("Switch", "RefSwitch")
 def refuse_state(
     needed: Iterable[str], nodes: Mapping[str, NodeDef], original: Mapping[str, NodeDef], stops: Collection[str]
 ) -> None:
-    """Refuse a graph whose outputs depend on a variable that computing them writes.
+    """Refuse a graph whose outputs depend on a variable that computing them writes, or on what a lookup table holds.
 
     Args:
         needed: The nodes between inputs and outputs.
@@ -35,6 +36,7 @@ def refuse_state(
         StageError: There is one; names it and what writes it.
     """
     names = set(needed)
+    refuse_tables([name for name in nodes if name in names], nodes, original)
     read = {name for name in names if nodes[name].op in VARIABLES}
     if not read:
         return

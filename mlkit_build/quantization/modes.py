@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from mlkit_build.quantization.kernels import NO_INT16, ONE_SCALE
 from mlkit_build.quantization.rules import RULES
 from mlkit_build.quantization.selection import WEIGHTED, Selection, places
 from mlkit_build.recipe import STATIC_MODES, Quantization
@@ -21,7 +22,8 @@ def recipe_for(quantization: Quantization, model: Any) -> list[dict[str, Any]]:
     """Return an ai-edge-quantizer recipe for this float model.
 
     A static recipe quantizes inputs and outputs too; with float32 I/O they are left out, and the model quantizes on entry and
-    dequantizes on exit. uint8 I/O starts from int8 and is changed afterwards.
+    dequantizes on exit. uint8 I/O starts from int8 and is changed afterwards. What no kernel computes in the mode is left float,
+    for the truth check to name.
     """
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -35,8 +37,12 @@ def recipe_for(quantization: Quantization, model: Any) -> list[dict[str, Any]]:
     selection = Selection(quantization)
     for place in places(model):
         mode = selection.mode_of(place)
+        if mode == "int16x8" and place.operator in NO_INT16:
+            mode = "float32"
         if mode != quantization.mode:
-            _add(manager, f"^{re.escape(';'.join(place.tensors))};?$", place.operator, mode, quantization)
+            scope = f"^{re.escape(';'.join(place.tensors))};?$"
+            _add(manager, scope, place.operator, "float32", quantization)  # what has no such mode has not the recipe's instead
+            _add(manager, scope, place.operator, mode, quantization)
     recipe: list[dict[str, Any]] = manager.get_quantization_recipe()
     return recipe
 
@@ -52,8 +58,9 @@ def _add(manager: Any, scope: str, operator: str, mode: str, quantization: Quant
         return
     names = [operator] if operator != "*" else ["*", *WEIGHTED]
     for name in names:
-        stated, usual = (quantization.algorithm, quantization.granularity), ("min_max", "per_channel")
-        wishes = [usual] if name == "*" else [stated, ("min_max", quantization.granularity), usual]
+        scales = "per_tensor" if mode in STATIC_MODES and name in ONE_SCALE else quantization.granularity
+        stated, usual = (quantization.algorithm, scales), ("min_max", "per_channel")
+        wishes = [usual] if name == "*" else [stated, ("min_max", scales), usual]
         for algorithm, granularity in wishes:
             with contextlib.suppress(ValueError):  # it has this algorithm, these scales or this mode for other operators only
                 called = TFLOperationName(_NAMES.get(name, RULES.get(name, name)))

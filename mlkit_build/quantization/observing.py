@@ -24,6 +24,10 @@ BINS = 2048
 """Of a tensor's histogram, from its least to its greatest value."""
 
 
+_CREATING = threading.Lock()
+"""Filters of warnings are the whole process's."""
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One tensor that is observed: float32, and not a constant."""
@@ -128,7 +132,7 @@ class Observer:
 
             from ai_edge_litert.interpreter import Interpreter
 
-            with warnings.catch_warnings():
+            with _CREATING, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that keeping all tensors is for debugging
                 interpreter = Interpreter(model_content=self._data, num_threads=1, experimental_preserve_all_tensors=True)
             try:
@@ -179,4 +183,6 @@ def percentiles(counts: NDArray[np.int64], ends: NDArray[np.float32], percentile
         last = int(np.searchsorted(below[tensor], float(total[tensor, 0]) - outside, side="left"))
         step = (high - low) / BINS
         cut[tensor] = low + first * step, high if last >= BINS - 1 else low + (last + 1) * step
+    zero = (ends[:, 0] <= 0) & (ends[:, 1] >= 0)
+    cut[zero] = np.stack([np.minimum(cut[zero, 0], 0), np.maximum(cut[zero, 1], 0)], axis=-1)
     return cut

@@ -18,7 +18,6 @@ from mlkit_build.recipe.schema import (
     IO_TYPES,
     MODES,
     OBSERVERS,
-    STATIC_MODES,
     Quantization,
 )
 
@@ -109,10 +108,9 @@ def _check_mode(quantization: Quantization, offer: Offer) -> None:
         ("algorithm", quantization.algorithm, offer.algorithms),
     ):
         if found not in offered:
-            others = [name for name, other in OFFERS[backend].items() if found in getattr(other, _PLURAL[field])]
             raise ConfigError(
                 f"quantization.{field}: the backend {backend!r} has no {found} in {mode}; it has {', '.join(offered)}",
-                f"{found} is offered in {', '.join(others)}" if others else "use quantization.backend=litert",
+                _elsewhere(_PLURAL[field], found, mode, backend),
             )
     if quantization.algorithm == "mse" and quantization.granularity in _BLOCKS:
         raise ConfigError(
@@ -122,6 +120,16 @@ def _check_mode(quantization: Quantization, offer: Offer) -> None:
 
 
 _PLURAL = {"granularity": "granularities", "algorithm": "algorithms"}
+
+
+def _elsewhere(kind: str, found: str, mode: str, backend: str) -> str:
+    """Return where something is offered: in the same mode of another backend, in other modes of this one, in other modes."""
+    modes = {name: [mode for mode, offer in OFFERS[name].items() if found in getattr(offer, kind)] for name in OFFERS}
+    for name, there in modes.items():
+        if mode in there:
+            return f"use quantization.backend={name}"
+    name = backend if modes[backend] else next(name for name, there in modes.items() if there)
+    return f"{found} is offered in {', '.join(modes[name])}" + (f" with quantization.backend={name}" if name != backend else "")
 
 
 def _check_rules(quantization: Quantization) -> None:
@@ -142,10 +150,6 @@ def _check_rules(quantization: Quantization) -> None:
     if quantization.rules and quantization.backend == "converter":
         raise ConfigError(
             "quantization.rules: TensorFlow's converter quantizes all operators alike", "use quantization.backend=litert"
-        )
-    if quantization.rules and quantization.io != "float32" and quantization.mode not in STATIC_MODES:
-        raise ConfigError(
-            f"quantization.io: {quantization.io!r} needs a full-integer mode, found quantization.mode={quantization.mode}"
         )
 
 

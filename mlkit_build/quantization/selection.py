@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from mlkit_build.errors import ConfigError
+from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.recipe import Quantization, Rule
 from mlkit_build.tflite.model import operator_name, tensor_name
 
@@ -21,7 +21,10 @@ WEIGHTED = {
     "BATCH_MATMUL": 1,
     "EMBEDDING_LOOKUP": 1,
 }
-"""Operators that have weights -> which input these are."""
+"""Operators that multiply by weights -> which input these are."""
+
+LOOKUPS = {"EMBEDDING_LOOKUP": 1, "GATHER": 0}
+"""Operators that pick rows of a table -> which input it is. Only where it is a constant, it is weights."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class Selection:
             operators = sorted({place.operator for place in known})
             if rule.operator is not None and rule.operator not in operators:
                 raise ConfigError(
-                    f"quantization.rules[{index}].operator: the model has no {rule.operator}; it has {', '.join(operators)}"
+                    f"quantization.rules[{index}].operator: the model has no {rule.operator}; it has {', '.join(operators)}",
+                    did_you_mean(rule.operator.upper(), operators),
                 )
             names = [name for place in known if rule.operator in (None, place.operator) for name in place.tensors]
             near = get_close_matches(re.sub(r"[^\w/]", "", rule.tensor or ""), names, n=3, cutoff=0.2) or names[:3]

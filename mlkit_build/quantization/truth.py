@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlkit_build.errors import StageError
+from mlkit_build.quantization.kernels import wrong_for_kernel
+from mlkit_build.quantization.offers import OFFERS
 from mlkit_build.quantization.reading import (
     Weights,
     is_boundary,
     is_constant,
     kind_of,
     producers,
+    tensors_read,
     weights_of,
 )
-from mlkit_build.quantization.selection import Place, Selection, place_of
+from mlkit_build.quantization.selection import LOOKUPS, Place, Selection, place_of
 from mlkit_build.recipe import STATIC_MODES, Quantization
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
@@ -30,6 +33,9 @@ _STORED = {
     "weight_only_int4": "int4",
 }
 """Mode -> the type that weights have in the file."""
+
+_WIDENED = {"float16", "weight_only_int8", "weight_only_int4"}
+"""Modes in which a DEQUANTIZE widens the weights, and the operator computes in floating point."""
 
 _ACTIVATIONS = {"int8": "int8", "int16x8": "int16"}
 """Static mode -> the type that stands in place of float32."""
@@ -78,10 +84,10 @@ def read_truth(model: Any) -> Truth:
     kinds: Counter[str] = Counter()
     weights: Counter[str] = Counter()
     scales: Counter[str] = Counter()
-    pairs = unread = 0
+    pairs = 0
+    constants: dict[int, tuple[str, bool]] = {}
     for graph in model.subgraphs:
-        made = producers(model, graph)
-        read = {int(index) for operator in graph.operators for index in operator.inputs} | {int(index) for index in graph.outputs}
+        made, read = producers(model, graph), tensors_read(graph)
         for operator in graph.operators:
             name = operator_name(model.operatorCodes[operator.opcodeIndex])
             operators[name] += 1
@@ -91,10 +97,11 @@ def read_truth(model: Any) -> Truth:
                 scales.update([found.scales] if found and found.scales else [])
             pairs += name == "QUANTIZE" and made.get(int(operator.inputs[0]), ("", None))[0] == "DEQUANTIZE"
         for index, tensor in enumerate(graph.tensors):
-            if is_constant(model, tensor):
-                size = len(model.buffers[tensor.buffer].data)
-                weights[type_name(tensor)] += size
-                unread += size if index not in read else 0
+            if is_constant(model, tensor):  # tensors may share one buffer, also across subgraphs
+                constants[tensor.buffer] = type_name(tensor), index in read or constants.get(tensor.buffer, ("", False))[1]
+    sizes = {buffer: len(model.buffers[buffer].data) for buffer in constants}
+    for buffer, (type_, _) in constants.items():
+        weights[type_] += sizes[buffer]
     main = model.subgraphs[0]
     integers = sum(size for name, size in weights.items() if "int" in name)
     return Truth(
@@ -107,7 +114,7 @@ def read_truth(model: Any) -> Truth:
         integer_bytes_share=_share(integers, sum(weights.values())),
         weight_scales=dict(sorted(scales.items())),
         quantize_pairs=pairs,
-        unread_bytes=unread,
+        unread_bytes=sum(sizes[buffer] for buffer, (_, is_read) in constants.items() if not is_read),
         inputs=tuple(type_name(main.tensors[index]) for index in main.inputs),
         outputs=tuple(type_name(main.tensors[index]) for index in main.outputs),
     )
@@ -139,12 +146,18 @@ def check(
     io = quantization.io
     _check_builtin(model, allow_select_ops)
     _check_scales(model)
-    _check_ends("inputs", truth.inputs, tuple(io if found == "float32" else found for found in float_inputs))
-    _check_ends("outputs", truth.outputs, tuple(io if found == "float32" else found for found in float_outputs))
-    found = _Findings(model, quantization)
-    found.check_integers()
-    found.check_floats()
-    return found.check_weights(truth)
+    hint = "a rule that leaves the operators there float keeps them float too: use quantization.io=float32" * bool(
+        quantization.rules
+    )
+    for what, found, before in (("inputs", truth.inputs, float_inputs), ("outputs", truth.outputs, float_outputs)):
+        expected = tuple(io if type_ == "float32" else type_ for type_ in before)
+        if found != expected:
+            raise StageError(f"quantize: the {what} are {', '.join(found)}; asked for {', '.join(expected)}", hint)
+    _check_kernels(model)
+    findings = _Findings(model, quantization)
+    findings.check_integers()
+    findings.check_floats()
+    return findings.check_weights(truth)
 
 
 @dataclass(frozen=True)
@@ -195,9 +208,10 @@ class _Findings:
                 rules = ", ".join(
                     f"{{operator: {name}, mode: float32}}" for name in sorted({item.place.operator for item in left})
                 )
+                backend = "quantization.backend=litert and " if self._quantization.backend == "converter" else ""
                 raise StageError(
                     f"quantize: asked for {mode}, but {len(left)} of {len(asked)} operators stayed float: {_listed(left)}",
-                    f"let them stay float with `quantization.rules: [{rules}]`, or use quantization=dynamic_range or "
+                    f"let them stay float with {backend}`quantization.rules: [{rules}]`, or use quantization=dynamic_range or "
                     "quantization=float16 for this model",
                 )
             other = next(name for name in _ACTIVATIONS.values() if name != type_)
@@ -206,7 +220,7 @@ class _Findings:
                 raise StageError(
                     f"quantize: asked for {mode}, but {len(wrong)} of {len(asked)} operators compute in {other}: {_listed(wrong)}"
                 )
-        if self._quantization.mode in STATIC_MODES and not any(item.kind == "integer" for item in self._operators):
+        if self._quantization.mode in STATIC_MODES and not self._operators:
             raise StageError(f"quantize: asked for {self._quantization.mode}, but the model has no operator that computes")
 
     def check_floats(self) -> None:
@@ -231,18 +245,35 @@ class _Findings:
                 raise StageError(
                     f"quantize: asked for {mode}, but all {len(left)} operators with weights kept them as float32: "
                     f"{_listed(left)}",
-                    "use quantization=float32, which says what it is",
+                    "use quantization=float32, which says what it is" + self._other_backend(mode),
                 )
             if other:
                 raise StageError(
                     f"quantize: asked for {mode}, but {len(other)} operators have weights of another type than {stored}: "
                     f"{_listed(other)}"
                 )
+            self._check_widened(mode, [item for item in weighted if item.weights and item.weights.stored == stored])
             if left:
                 warnings.append(f"{len(left)} of {len(weighted)} operators with weights kept them as float32: {_listed(left)}")
                 left_float += left
         self._check_granularity()
+        shared = [item for item in self._operators if item.weights is not None and item.weights.shares]
+        if shared and self._quantization.granularity == "per_channel":
+            warnings.append(f"{len(shared)} operators have one scale for all channels of their weights: {_listed(shared)}")
         return replace(truth, left_float=tuple(left_float), warning="; ".join(warnings))
+
+    def _check_widened(self, mode: str, reached: list[_Operator]) -> None:
+        """Refuse integer weights that are computed with otherwise than asked: as they are, or widened to float32 first."""
+        computing = [item for item in reached if item.place.operator not in LOOKUPS]
+        wrong = [item for item in computing if item.weights and item.weights.widened != (mode in _WIDENED)]
+        if wrong:
+            how = "do not widen" if mode in _WIDENED else "widen"
+            raise StageError(f"quantize: asked for {mode}, but {len(wrong)} operators {how} their weights: {_listed(wrong)}")
+
+    def _other_backend(self, mode: str) -> str:
+        """Return that the converter may do what ai-edge-quantizer did not: it knows other operators."""
+        whole = self._quantization.backend == "litert" and not self._quantization.rules and mode in OFFERS["converter"]
+        return ", or try quantization.backend=converter" if whole else ""
 
     def _check_granularity(self) -> None:
         """Refuse scales that are shared otherwise than asked: more of them cost size, fewer cost accuracy."""
@@ -266,7 +297,9 @@ class _Findings:
 def _is_quantized(operator: _Operator) -> bool:
     """Whether an operator has quantized activations, or weights where there should be none smaller than float32."""
     integers = operator.kind == "integer" and bool(operator.types & set(_ACTIVATIONS.values()))
-    weights = operator.mode == "float32" and operator.weights is not None and operator.weights.stored in ("int8", "int4")
+    if operator.place.operator in LOOKUPS and operator.weights is not None and operator.mode in _STORED:
+        return False  # what it picks is widened behind it
+    weights = operator.mode == "float32" and operator.weights is not None and operator.weights.stored != "float32"
     return integers or weights
 
 
@@ -295,9 +328,13 @@ def _check_scales(model: Any) -> None:
                 )
 
 
-def _check_ends(what: str, found: tuple[str, ...], expected: tuple[str, ...]) -> None:
-    if found != expected:
-        raise StageError(f"quantize: the {what} are {', '.join(found)}; asked for {', '.join(expected)}")
+def _check_kernels(model: Any) -> None:
+    """Refuse scales that LiteRT loads and computes wrongly with."""
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            wrong = wrong_for_kernel(model, graph, operator)
+            if wrong:
+                raise StageError(f"quantize: {place_of(model, graph, operator)} has weights with {wrong}")
 
 
 def _listed(found: list[Any]) -> str:

@@ -59,7 +59,12 @@ def _found(path: str) -> AnySource:
         raise SourceError(f"{path}: expected FILE.py:FUNCTION", f"name the function that returns the model, e.g. `{path}:build`")
     with place.open("rb") as file:
         start = file.read(16)
-    if start[:8] == b"\x89HDF\r\n\x1a\n" or place.suffix == ".keras":
+    if place.suffix in (".yaml", ".yml"):
+        raise SourceError(
+            f"{path}: not a source of a recipe: a configuration file",
+            f"a recipe is built with `mlkit-build recipe={place.absolute().parent.name}`; what its source names can be inspected",
+        )
+    if start[:8] == b"\x89HDF\r\n\x1a\n" or place.suffix in (".keras", ".h5", ".hdf5"):
         return Keras(path=path)
     if start[4:8] == b"TFL3" or start[:2] == b"PK" or not start:
         raise SourceError(f"{path}: not a source of a recipe", what_it_is(start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mlkit_build.graphs import OpenedModel
     from mlkit_build.recipe import FrozenGraph
 
+_NODE = re.compile(r"^\s*(node|graph_def|meta_info_def)\s*:?\s*\{", re.MULTILINE)
 _UNKNOWN = "export the graph again; the file may be truncated, or a SavedModel's saved_model.pb"
 
 
@@ -89,6 +91,13 @@ def read_graph(path: Path, field: str) -> GraphDef:
         graph_def: GraphDef = message.graph_def if isinstance(message, MetaGraphDef) else message
         if graph_def.node and all(node.name and node.op for node in graph_def.node):
             return graph_def
+    text = _decoded(data) if is_text else ""
+    if text and not _NODE.search(text):
+        line = text.strip().splitlines()[0]
+        raise SourceError(
+            f"{field}: {path} is not a GraphDef: it is a text that begins with {line[:40]!r}",
+            "name the file that holds the model; a GraphDef as text is a list of `node { ... }`",
+        )
     raise SourceError(f"{field}: {path} is not a GraphDef: {problem}", what_it_is(data))
 
 
@@ -112,6 +121,14 @@ def _is_text(data: bytes) -> bool:
     """Return whether the data can be a text proto: a binary GraphDef begins with a field's tag, a control character."""
     start = data[:4096].lstrip()
     return bool(start) and all(byte >= 0x20 or byte in b"\t\r\n" for byte in start)
+
+
+def _decoded(data: bytes) -> str:
+    """Return the data as text, or an empty string where it is none."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def what_it_is(data: bytes, otherwise: str = _UNKNOWN) -> str:

@@ -6,19 +6,16 @@ a session's graph is copied and its variables are read. Neither is changed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.errors import SourceError
-from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, LoadedGraph, OpenedModel
+from mlkit_build.errors import SourceError, words_of
+from mlkit_build.graphs import DeclaredTensor, OpenedModel
 from mlkit_build.sources.session import open_session
+from mlkit_build.sources.traced import declared_outputs, node_name, traced
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from tensorflow.core.framework.graph_pb2 import GraphDef
-
-Shapes = Mapping[str, tuple[int, ...]]
+    pass
 
 FORMS = (
     "a Keras model, a tf.function with its input_signature, a concrete function, a tf.Module with one of these, or "
@@ -69,7 +66,7 @@ def open_keras(model: Any, origin: str, where: str) -> OpenedModel:
         return _open_subclassed(model, origin, where)
     names = _unique([_input_name(model, index, tensor) for index, tensor in enumerate(tensors)])
     inputs = tuple(
-        DeclaredTensor(name, f"{_node(name)}:0", tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
+        DeclaredTensor(name, f"{node_name(name)}:0", tuple(tensor.shape), tf.as_dtype(tensor.dtype).name)
         for name, tensor in zip(names, tensors, strict=True)
     )
     nested = getattr(model, "_inputs_struct", None)
@@ -83,7 +80,8 @@ def open_keras(model: Any, origin: str, where: str) -> OpenedModel:
     def trace(specs: list[Any]) -> Any:
         return tf.function(call, autograph=False).get_concrete_function(*specs)
 
-    return _traced(trace, inputs, _keras_output_names(model), list(model.weights), origin, where)
+    outputs = declared_outputs(_keras_output_names(model), model.outputs)
+    return traced(trace, inputs, outputs, list(model.weights), origin, where)
 
 
 def _open_subclassed(model: Any, origin: str, where: str) -> OpenedModel:
@@ -131,7 +129,7 @@ def _open_function(function: Any, owner: Any, specs: Any, origin: str, where: st
         try:
             concrete = function.get_concrete_function(*(specs or ()))
         except Exception as error:  # whatever the author's code raises
-            raise SourceError(f"{where}: {origin}: the function cannot be traced: {_reason(error)}", _TRACING) from error
+            raise SourceError(f"{where}: {origin}: the function cannot be traced: {words_of(error)}", _TRACING) from error
     else:
         concrete = function
     try:
@@ -143,7 +141,7 @@ def _open_function(function: Any, owner: Any, specs: Any, origin: str, where: st
     names = _unique([spec.name or f"input_{index}" for index, spec in enumerate(flat)])
     inputs = tuple(
         DeclaredTensor(
-            name, f"{_node(name)}:0", None if spec.shape.rank is None else tuple(spec.shape.as_list()), spec.dtype.name
+            name, f"{node_name(name)}:0", None if spec.shape.rank is None else tuple(spec.shape.as_list()), spec.dtype.name
         )
         for name, spec in zip(names, flat, strict=True)
     )
@@ -166,114 +164,11 @@ def _open_function(function: Any, owner: Any, specs: Any, origin: str, where: st
 
         return tf.function(call, autograph=False).get_concrete_function(*specs)
 
-    outputs = _output_names(concrete.structured_outputs)
-    if not outputs:
+    names = _output_names(concrete.structured_outputs)
+    if not names:
         raise SourceError(f"{where}: {origin}: the function returns nothing", "return a tensor, or a mapping of tensors")
-    return _traced(trace, inputs, outputs, variables, origin, where, known=concrete)
-
-
-def _traced(
-    trace: Callable[[list[Any]], Any],
-    inputs: tuple[DeclaredTensor, ...],
-    outputs: list[str],
-    variables: Sequence[Any],
-    origin: str,
-    where: str,
-    known: Any = None,
-) -> OpenedModel:
-    """Return the opened form of what `trace` makes of input specs: a concrete function.
-
-    Args:
-        known: What was traced with the declared shapes already; None if nothing was.
-    """
-    declared = DeclaredSignature(
-        "", inputs, tuple(DeclaredTensor(name, f"{_output_node(name)}:0", None, "?") for name in outputs)
-    )
-
-    def graph(shapes: Shapes) -> LoadedGraph:
-        import tensorflow as tf
-
-        specs = [tf.TensorSpec(shapes.get(spec.name, spec.shape), spec.dtype, name=_node(spec.name)) for spec in inputs]
-        if known is not None and all(spec.shape == shapes.get(spec.name, spec.shape) for spec in inputs):
-            return _loaded(known, inputs, outputs, variables, origin)
-        try:
-            concrete = trace(specs)
-        except Exception as error:
-            raise SourceError(
-                f"{where}: {origin}: the model cannot be traced with "
-                f"{', '.join(f'{spec.name} {spec.shape}' for spec in specs)}: {_reason(error)}",
-                "check the shapes in signature.inputs",
-            ) from error
-        return _loaded(concrete, inputs, outputs, variables, origin)
-
-    return OpenedModel(origin, graph, (declared,))
-
-
-def _loaded(
-    concrete: Any, inputs: tuple[DeclaredTensor, ...], outputs: list[str], variables: Sequence[Any], origin: str
-) -> LoadedGraph:
-    """Return the traced graph with its captured variables as variables, and its inputs and outputs under their own names."""
-    import tensorflow as tf
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
-
-    from mlkit_build.graphs import constant_node
-
-    graph_def: GraphDef = concrete.graph.as_graph_def()
-    nodes = {node.name: node for node in graph_def.node}
-    values: dict[str, Any] = {}
-    captures = list(zip(concrete.captured_inputs, concrete.graph.internal_captures, strict=True))
-    by_handle = {id(_variable(item).handle): _variable(item) for item in [*concrete.graph.variables, *variables]}
-    for captured, placeholder in captures:
-        node = nodes[placeholder.op.name]
-        variable = by_handle.get(id(captured))
-        if variable is not None:
-            values[node.name] = variable
-            node.op = "VarHandleOp"
-            node.attr.clear()
-            node.attr["dtype"].type = variable.dtype.base_dtype.as_datatype_enum
-            node.attr["shape"].shape.CopyFrom(variable.shape.as_proto())
-        elif captured.dtype not in (tf.resource, tf.variant):
-            node.CopyFrom(constant_node(node.name, captured.numpy()))
-    own = [tensor for tensor in concrete.inputs if not any(tensor is placeholder for _, placeholder in captures)]
     results = [tensor for tensor in tf.nest.flatten(concrete.structured_outputs) if tensor is not None]
-    for spec, tensor in zip(inputs, own, strict=True):
-        if nodes[tensor.op.name].name != _node(spec.name):
-            _rename(graph_def, tensor.op.name, _node(spec.name))
-    renamed = {tensor.name: _node(spec.name) for spec, tensor in zip(inputs, own, strict=True)}
-    for name, tensor in zip(outputs, concrete.outputs[: len(results)], strict=True):
-        identity = NodeDef(name=_output_node(name), op="Identity", input=[renamed.get(tensor.name, tensor.name)])
-        identity.attr["T"].type = tensor.dtype.as_datatype_enum
-        graph_def.node.append(identity)
-
-    def value(name: str) -> NDArray[Any]:
-        found: NDArray[Any] = values[name].numpy()
-        return found
-
-    return LoadedGraph(graph_def, value, origin)
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error of the author's code says: AutoGraph puts a traceback before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1] if lines[0] == "in user code:" else f"{type(error).__name__}: {lines[0]}"
-
-
-def _variable(item: Any) -> Any:
-    """Return the TensorFlow variable inside a Keras 3 variable, or the variable itself."""
-    return item.value if hasattr(item, "value") and hasattr(item.value, "handle") else item
-
-
-def _rename(graph_def: GraphDef, old: str, new: str) -> None:
-    for node in graph_def.node:
-        if node.name == old:
-            node.name = new
-        for index, item in enumerate(node.input):
-            if item in (old, f"{old}:0"):
-                node.input[index] = new
-            elif item == f"^{old}":
-                node.input[index] = f"^{new}"
+    return traced(trace, inputs, declared_outputs(names, results), variables, origin, where, known=concrete)
 
 
 def _is_keras(model: Any) -> bool:
@@ -346,12 +241,3 @@ def _unique(names: Sequence[str]) -> list[str]:
         seen[name] = count + 1
         found.append(f"{name}_{count}" if count else name)
     return found
-
-
-def _node(name: str) -> str:
-    """Return a node name for a declared input (`graph.proto`: letters, digits, and some marks)."""
-    return re.sub(r"[^A-Za-z0-9_.\-/]", "_", name).lstrip("_-/") or "input"
-
-
-def _output_node(name: str) -> str:
-    return f"outputs/{_node(name)}"

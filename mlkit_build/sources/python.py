@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.errors import SourceError, did_you_mean
+from mlkit_build.errors import SourceError, did_you_mean, words_of
 from mlkit_build.sources.frozen_graph import existing_file
 
 if TYPE_CHECKING:
@@ -148,12 +148,13 @@ def _imported(copy: Path, path: Path, name: str, origin: str) -> Any:
     sys.path.insert(0, str(path.parent))
     sys.path.insert(0, str(copy))
     sys.dont_write_bytecode = True
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[path.stem] = module
     try:
+        called = _within_packages(copy, path) if _imports_relatively(path) else path.stem
+        spec = spec_from_file_location(called, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        sys.modules[called] = module
         spec.loader.exec_module(module)
     except BaseException as error:
         raise _raised(error, copy, origin, "cannot be imported") from error
@@ -167,6 +168,34 @@ def _imported(copy: Path, path: Path, name: str, origin: str) -> Any:
     return function
 
 
+def _imports_relatively(path: Path) -> bool:
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(path.read_bytes())))
+
+
+def _within_packages(copy: Path, path: Path) -> str:
+    """Make packages of the folders above a module, so that it may say `from . import x`; return its name among them.
+
+    Not through `sys.path`: a package of the same name elsewhere, if it has an `__init__.py`, would come first.
+    """
+    from importlib.machinery import ModuleSpec
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    *above, own = path.relative_to(copy).with_suffix("").parts
+    root = "recipe_folder." if above and above[0] in sys.modules else ""
+    for depth in range(0 if root else 1, len(above) + 1):
+        name, folder = (root + ".".join(above[:depth])).rstrip("."), copy.joinpath(*above[:depth])
+        first = folder / "__init__.py"
+        spec = ModuleSpec(name, None, is_package=True)
+        if first.is_file():
+            spec = spec_from_file_location(name, first, submodule_search_locations=[str(folder)]) or spec
+        assert spec.submodule_search_locations is not None
+        spec.submodule_search_locations[:] = [str(folder)]
+        package = sys.modules[name] = module_from_spec(spec)
+        if spec.loader is not None and first.is_file():
+            spec.loader.exec_module(package)
+    return root + ".".join([*above, own])
+
+
 def _raised(error: BaseException, copy: Path, origin: str, what: str) -> SourceError:
     """Return the author's exception as an error of the recipe, with the line that raised it; the log has the traceback."""
     import traceback
@@ -174,11 +203,14 @@ def _raised(error: BaseException, copy: Path, origin: str, what: str) -> SourceE
     traceback.print_exception(error)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
     place = f" (line {own[-1].lineno} of {Path(own[-1].filename).relative_to(copy)})" if own else ""
-    text = (str(error).strip().splitlines() or [""])[0]
     hint = ""
     if isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
         hint = (
             "it runs in a copy of the recipe's folder that holds the modules it imports and `source.files`, and nothing else; "
             "state what it reads: `files: [weights.h5]`"
         )
-    return SourceError(f"source.function: {origin} {what}{place}: {type(error).__name__}: {text}".rstrip(": "), hint)
+    elif isinstance(error, TypeError) and not own and "argument" in str(error):
+        hint = "what it is called with is stated as `arguments: {name: value}`"
+    elif isinstance(error, ImportError) and "relative import" in str(error):
+        hint = "the recipe's folder is no package: write `import x`, and `from . import x` only in a module of a folder below it"
+    return SourceError(f"source.function: {origin} {what}{place}: {words_of(error)}", hint)

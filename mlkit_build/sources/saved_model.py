@@ -126,19 +126,29 @@ def _signatures(meta_graph: MetaGraphDef, wanted: str | None, path: Path) -> tup
             "save it again with one: `tf.saved_model.save(model, folder, signatures=model.method)`",
         )
     chosen = {wanted: signatures[wanted]} if wanted is not None else signatures
-    return tuple(_declared(key, item) for key, item in chosen.items() if item.inputs or item.outputs)
+    recorded = {node.name: node.attr["_output_shapes"].list.shape for node in meta_graph.graph_def.node}
+    return tuple(_declared(key, item, recorded) for key, item in chosen.items() if item.inputs or item.outputs)
 
 
-def _declared(key: str, signature: SignatureDef) -> DeclaredSignature:
+def _declared(key: str, signature: SignatureDef, recorded: Mapping[str, Any]) -> DeclaredSignature:
+    """Return a signature as its author declared it.
+
+    Args:
+        recorded: Node -> the shapes of its outputs as the graph records them: early writers left them out of the signature.
+    """
     from tensorflow import as_dtype
 
-    from mlkit_build.graphs import DeclaredSignature, DeclaredTensor
+    from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, TensorName
 
     def tensors(infos: Any) -> tuple[DeclaredTensor, ...]:
         found = []
         for name, info in sorted(infos.items()):
-            shape = info.tensor_shape
-            sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+            shape: Any = info.tensor_shape
+            if not info.HasField("tensor_shape"):
+                place = TensorName.parse(info.name)
+                shape = next(iter(recorded.get(place.node, ())[place.index : place.index + 1]), None)
+            unknown = shape is None or shape.unknown_rank
+            sizes = None if unknown else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
             dtype = as_dtype(info.dtype).name if info.dtype else "?"
             found.append(DeclaredTensor(name, info.name, sizes, dtype))
         return tuple(found)

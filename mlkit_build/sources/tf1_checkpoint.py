@@ -79,8 +79,9 @@ def load(files: Mapping[str, Path], source: Tf1Checkpoint) -> OpenedModel:
     """
     from mlkit_build.graphs import LoadedGraph, OpenedModel
 
-    graph_def = read_graph(files["meta"], "source.path")
     prefix = str(files["v1"]) if "v1" in files else str(files["index"]).removesuffix(".index")
+    own = str(files["meta"]) == f"{prefix}.meta"  # which field names it is not told: it decides nothing but what to blame
+    graph_def = read_graph(files["meta"], "source.path" if own else "source.graph")
     values = checkpoint_values(prefix, saved_names(graph_def.node))
     return OpenedModel.of(LoadedGraph(graph_def, values, str(files["meta"])))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.adapters import FrozenModel, adapt
-from mlkit_build.errors import ConfigError, StageError
+from mlkit_build.errors import ConfigError, MlkitBuildError, StageError
 from mlkit_build.graphs import LoadedGraph, OpenedModel, TensorName, canonical_form, switch_off_dropout
 from mlkit_build.graphs.description import described, shown_shape
 from mlkit_build.graphs.dropout import random_nodes
@@ -64,7 +64,7 @@ def freeze_graph(loaded: LoadedGraph, request: FreezeParams) -> FrozenModel:
     try:
         graph_def = without_loops(cut.graph_def, outputs, unroll=request.unroll)
     except StageError as error:
-        raise _with_operators(error.message, cut.graph_def, cut.outputs) or error from error
+        raise _with_operators(error, cut.graph_def, cut.outputs) or error from error
     graph_def = switch_off_dropout(graph_def, outputs)
     graph_def = canonical_form(graph_def, cut.outputs.values())
     if renew_shapes(graph_def):  # which numbers the functions anew
@@ -78,11 +78,13 @@ def _refuse_randomness(graph_def: GraphDef) -> None:
     if random:
         raise ConfigError(
             f"signature.outputs: they depend on random numbers ({random[0].op} {random[0].name}), so every run differs",
-            "dropout is still on: set its keep probability to 1.0 or is_training to false in signature.constants",
+            "dropout is still on: set its keep probability to 1.0 or is_training to false in signature.constants"
+            if random[0].op == "RandomUniform"
+            else "export the model without the layer that adds noise, or cut the graph before it",
         )
 
 
-def _with_operators(problem: str, graph_def: GraphDef, outputs: Mapping[str, TensorName]) -> StageError | None:
+def _with_operators(problem: MlkitBuildError, graph_def: GraphDef, outputs: Mapping[str, TensorName]) -> StageError | None:
     """Return the problem with the operators beside it that would not convert anyway: None where there are none."""
     found = [
         finding
@@ -92,7 +94,7 @@ def _with_operators(problem: str, graph_def: GraphDef, outputs: Mapping[str, Ten
     if not found:
         return None
     message, hint = describe(found)
-    return StageError(f"{problem}; and {message}", hint)
+    return StageError(f"{problem.message}; and {message}", "; ".join(text for text in (problem.hint, hint) if text))
 
 
 def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tuple[TensorSpec, ...]:
@@ -104,9 +106,10 @@ def _output_specs(outputs: Mapping[str, TensorName], graph_def: GraphDef) -> tup
     for (name, tensor), (dtype, shape) in zip(outputs.items(), found, strict=True):
         sizes = [size for size in shape or () if size is not None]
         if shape is None or len(sizes) < len(shape):
-            problem = f"signature.outputs.{name}: {tensor} has no static shape ({shown_shape(shape)})"
-            raise _with_operators(problem, graph_def, outputs) or ConfigError(
-                problem, "the converter needs static shapes; cut the graph before the operator that makes the size depend on data"
+            problem = ConfigError(
+                f"signature.outputs.{name}: {tensor} has no static shape ({shown_shape(shape)})",
+                "the converter needs static shapes; cut the graph before the operator that makes the size depend on data",
             )
+            raise _with_operators(problem, graph_def, outputs) or problem
         specs.append(TensorSpec(name, str(tensor), tuple(sizes), dtype))
     return tuple(specs)

@@ -52,7 +52,7 @@ class Inspection:
         inputs: What could be an input, the likeliest first, where nothing is declared.
         outputs: What could be an output, likewise.
         constants: Placeholders that look like switches of the training.
-        variables: Node -> shape and type, e.g. `[3, 3, 1, 32] float32`, of all variables.
+        variables: Name -> shape and type, e.g. `[3, 3, 1, 32] float32`, of all variables.
         used: Those of them that the counted part reads.
         part: The part of the graph that the operators are counted in: between which tensors, or why it is all of it.
         operators: Operator -> count.
@@ -89,15 +89,15 @@ def inspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     found = None if model.declared else candidates(graph_def)
     part, computing = _computing(model, found, graph_def)
     problems, advice = _problems(computing)
-    variables = _variables(graph_def)
+    variables = _variable_names(graph_def)
     result = Inspection(
         kind=request.source.kind,
         signatures=model.declared,
         inputs=found.inputs if found else (),
         outputs=found.outputs if found else (),
         constants=found.choices if found else (),
-        variables=variables,
-        used=tuple(sorted(variables.keys() & {node.name for node in computing.node})),
+        variables={variables[name]: told for name, told in sorted(_described_variables(graph_def).items())},
+        used=tuple(sorted(variables[node.name] for node in computing.node if node.name in variables)),
         part=part,
         operators=_operators(computing),
         problems=problems,
@@ -117,7 +117,7 @@ def _first_graph(model: OpenedModel) -> GraphDef:
 
 def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef) -> tuple[str, GraphDef]:
     """Return the graph of the likeliest signature, and how to call it; all of the graph where that cannot be cut out."""
-    from mlkit_build.stages.binding import bind
+    from mlkit_build.stages.binding import bind, pinned_shape
     from mlkit_build.stages.cutting import cut_graph
     from mlkit_build.stages.params import FreezeInput, FreezeParams
 
@@ -127,7 +127,7 @@ def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef
     if found is not None:
         if not found.inputs or not found.outputs:
             return "the whole graph", graph_def
-        inputs = {"input": FreezeInput(found.inputs[0].tensor, None)}
+        inputs = {"input": FreezeInput(found.inputs[0].tensor, pinned_shape(found.inputs[0]))}
         outputs = {"output": found.outputs[0].tensor}
         constants = {spec.tensor: found.likely_value(spec) for spec in found.choices}
     try:
@@ -156,7 +156,17 @@ def _problems(graph_def: GraphDef) -> tuple[tuple[Problem, ...], str]:
     return problems, found[0].cut if found else ""
 
 
-def _variables(graph_def: GraphDef) -> dict[str, str]:
+def _variable_names(graph_def: GraphDef) -> dict[str, str]:
+    """Return node -> the name that the variable's author knows it by, which the node of a captured variable has not."""
+    from mlkit_build.graphs.surgery import VARIABLES
+
+    nodes = [node for node in graph_def.node if node.op in VARIABLES]
+    shared = {node.name: node.attr["shared_name"].s.decode(errors="replace") or node.name for node in nodes}
+    counted = Counter(shared.values())
+    return {name: label if counted[label] == 1 else name for name, label in shared.items()}
+
+
+def _described_variables(graph_def: GraphDef) -> dict[str, str]:
     from tensorflow import as_dtype
 
     from mlkit_build.graphs.surgery import VARIABLES

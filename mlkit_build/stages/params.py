@@ -21,6 +21,7 @@ VERSIONS = {
     "quantize_graph": 1,
     "reference": 1,
     "evaluate": 1,
+    "attribute": 1,
     "package": 2,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
@@ -173,6 +174,31 @@ class EvaluateParams:
     metrics: tuple[str, ...]
     output: str | None
     allow_select_ops: bool = False
+
+
+@dataclass(frozen=True)
+class AttributeParams:
+    """What decides where accuracy went, besides the two models, the samples and the statistics.
+
+    Attributes:
+        dataset: Which samples.
+        samples_from: The recipe's field that names them: `dataset` or `calibration`.
+        inputs: Name -> mean and std.
+        samples: How many of them, at most.
+        output: The output that classification metrics read; the first one when None.
+        tries: How many operators are left float, one after another.
+        quantize: How the model was quantized, to do it again; None where TensorFlow's converter did.
+        quantize_version: That action's version.
+    """
+
+    dataset: Npz
+    samples_from: str
+    inputs: Mapping[str, Input]
+    samples: int
+    output: str | None
+    tries: int
+    quantize: QuantizeParams | None
+    quantize_version: int
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from mlkit_build.errors import StageError
 from mlkit_build.plain import from_plain, pretty, to_plain
 from mlkit_build.quantization import truth
 from mlkit_build.quantization.io import to_uint8
+from mlkit_build.quantization.kernels import fit_to_kernels
 from mlkit_build.quantization.modes import recipe_for
 from mlkit_build.quantization.rules import rules_known
 from mlkit_build.quantization.selection import Selection
 from mlkit_build.quantization.statistics import Calibrated, Hessians, Statistics
 from mlkit_build.quantization.unread import without_unread_parts
-from mlkit_build.quantization.versions import set_versions
+from mlkit_build.quantization.versions import miscomputed, oldest_runtime, set_versions
 from mlkit_build.recipe import Quantization
 from mlkit_build.stages.params import QuantizeParams
 from mlkit_build.tflite import model as flatbuffer
@@ -42,6 +43,7 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     quantized = flatbuffer.parsed(_quantized(model, quantization, statistics, hessians))
     if request.io == "uint8":
         to_uint8(quantized)
+    fit_to_kernels(quantized)
     set_versions(quantized)
     flatbuffer.write(quantized, outputs / "model.tflite")
     summary = truth.check(
@@ -49,13 +51,18 @@ def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     )
     told = json.loads(inputs["calibration.json"].read_bytes())["warning"] if statistics else ""
     calibrated = Calibrated.on(statistics.samples) if statistics else None
-    write_summary(summary, calibrated, told, outputs / "quantization.json")
+    write_summary(summary, quantized, calibrated, told, outputs / "quantization.json")
 
 
-def write_summary(summary: truth.Truth, calibrated: Calibrated | None, told: str, path: Path) -> None:
-    """Write what the truth check found, on what the model was calibrated, and what calibration told of its samples."""
-    warning = "; ".join(text for text in (told, summary.warning) if text)
-    path.write_bytes(pretty({**to_plain(summary), "warning": warning, "calibration": to_plain(calibrated)}))
+def write_summary(summary: truth.Truth, model: Any, calibrated: Calibrated | None, told: str, path: Path) -> None:
+    """Write what the truth check found, and what else is known of the model.
+
+    That is `calibration` (on what), `oldest_runtime` (the first that computes all its operators, where known), and `warning`:
+    what calibration told of its samples, what the truth check did, and which operators some runtime computes wrongly.
+    """
+    warning = "; ".join(text for text in (told, summary.warning, *miscomputed(model)) if text)
+    rest = {"warning": warning, "oldest_runtime": oldest_runtime(model), "calibration": to_plain(calibrated)}
+    path.write_bytes(pretty({**to_plain(summary), **rest}))
 
 
 def _quantized(model: Any, quantization: Quantization, statistics: Statistics | None, hessians: Hessians | None) -> bytes:
@@ -66,8 +73,11 @@ def _quantized(model: Any, quantization: Quantization, statistics: Statistics | 
     """
     from ai_edge_quantizer.quantizer import Quantizer
 
+    recipe = recipe_for(quantization, model)
+    if not recipe:  # no operator has the mode of its rule; the quantizer would only say that it has no recipe
+        return flatbuffer.packed(model)
     try:
-        quantizer = Quantizer(flatbuffer.packed(model), recipe_for(quantization, model))
+        quantizer = Quantizer(flatbuffer.packed(model), recipe)
         with rules_known():
             found = quantizer.quantize(_seen(statistics, hessians), enable_progress_bar=False, enable_progress_report=False)
     except Exception as error:

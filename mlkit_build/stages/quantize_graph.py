@@ -11,6 +11,7 @@ from mlkit_build.datasets import open_dataset
 from mlkit_build.plain import from_plain
 from mlkit_build.quantization import truth
 from mlkit_build.quantization.io import feed_pixels
+from mlkit_build.quantization.kernels import fit_to_kernels
 from mlkit_build.quantization.statistics import Calibrated
 from mlkit_build.recipe import Quantization
 from mlkit_build.signature import FrozenSignature
@@ -50,16 +51,17 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
     sign(model, _quantized(signature, request.io))
     if samples:
         feed_pixels(model, {name: feed.range for name, feed in samples.feeds.items() if feed.is_image})
+    fit_to_kernels(model)
     flatbuffer.write(model, outputs / "model.tflite")
     summary = truth.check(
         flatbuffer.read(outputs / "model.tflite"),
-        Quantization(mode=request.mode, io=request.io, granularity=request.granularity),
+        Quantization(mode=request.mode, io=request.io, granularity=request.granularity, backend="converter"),
         tuple(spec.dtype for spec in signature.inputs),
         tuple(spec.dtype for spec in signature.outputs),
         request.allow_select_ops,
     )
     calibrated = Calibrated.on(tuple(identity.hex() for identity in samples.dataset.identities())) if samples else None
-    write_summary(summary, calibrated, samples.warning() if samples else "", outputs / "quantization.json")
+    write_summary(summary, model, calibrated, samples.warning() if samples else "", outputs / "quantization.json")
 
 
 def _set_up(converter: Any, request: QuantizeGraphParams, samples: Samples | None, signature: FrozenSignature) -> None:

@@ -48,10 +48,10 @@ class Samples:
         """
         found, count = [], len(self.dataset)
         for name, (low, high) in sorted(self.ranges().items()):
-            parts = [seen[name] for seen in self._seen.values()]
+            firsts: list[Any] = [seen[name].first for seen in self._seen.values()]
             if low == high:
                 found.append(f"calibration input {name!r} never varies: every value of all {count} samples is {low:g}")
-            elif count > 1 and all(part.same and np.array_equal(part.first, parts[0].first) for part in parts):
+            elif count > 1 and all(first is not None and np.array_equal(first, firsts[0]) for first in firsts):
                 found.append(f"calibration input {name!r} never varies: all {count} samples are the same")
         return f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""
 
@@ -68,13 +68,12 @@ class Samples:
 
 
 class _Seen:
-    """What is remembered of one batch of an input: its range, its first sample, and whether all are the same."""
+    """What is remembered of one batch of an input: its range, and its first sample where all are the same."""
 
-    def __init__(self, low: float, high: float, first: NDArray[Any], same: bool) -> None:
-        self.low, self.high, self.first, self.same = low, high, first, same
+    def __init__(self, low: float, high: float, first: NDArray[Any] | None) -> None:
+        self.low, self.high, self.first = low, high, first
 
     @classmethod
     def of(cls, values: NDArray[Any]) -> _Seen:
-        same = not (values != values[0]).any()
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        return cls(low, high, values[0].copy() if same else values[0, ..., :0], same)
+        return cls(low, high, None if (values != values[0]).any() else values[0].copy())

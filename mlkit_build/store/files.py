@@ -7,6 +7,7 @@ within the clock's grain of the moment it was hashed is not believed: it could c
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,15 @@ class _Stamp:
 
 
 class FileDigests:
-    """Digests of files by path, for one build: what was seen first holds until its end, and `changed` tells when it is over."""
+    """Digests of files by path, for one build or sweep: what was seen first holds until its end; `changed` tells of a change.
+
+    Threads may share it; a file is read once.
+    """
 
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._seen: dict[Path, tuple[_Stamp, Digest]] = {}
+        self._reading: dict[Path, threading.Lock] = {}
 
     def digest(self, path: Path) -> Digest:
         """Return the digest of the file as this build first saw it.
@@ -55,8 +60,13 @@ class FileDigests:
             OSError: It cannot be read.
         """
         path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symbolic links: the name is what the user wrote
-        if path in self._seen:
-            return self._seen[path][1]
+        if path not in self._seen:
+            with self._reading.setdefault(path, threading.Lock()):
+                if path not in self._seen:
+                    self._seen[path] = self._look(path)
+        return self._seen[path][1]
+
+    def _look(self, path: Path) -> tuple[_Stamp, Digest]:
         now = time.time_ns()
         stamp = _Stamp.of(path)
         note = self._note(path)
@@ -68,7 +78,7 @@ class FileDigests:
             digest = Digest.of_file(path)
             if now - stamp.mtime_ns > GRAIN_NS and _Stamp.of(path) == stamp:
                 self._notes.write_note([*known, digest.sha256], *note)
-        return self._seen.setdefault(path, (stamp, digest))[1]
+        return stamp, digest
 
     def changed(self, paths: list[Path]) -> Path | None:
         """Return the first of `paths` that is no longer what `digest` saw, or None: nobody wrote them meanwhile."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,9 @@ from mlkit_build.sources import SOURCES, source
 from mlkit_build.sources.detect import described
 from mlkit_build.store import open_store
 from mlkit_build.store.layered import default_folder
+from mlkit_build.verbs.pasting import recipe_lines, with_fields
 
-_VERSION = 3
+_VERSION = 5
 _SHOWN = 12
 
 
@@ -32,18 +32,21 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         description="Show what a model holds - signatures, candidates, variables, operators - and a recipe for it.",
     )
     parser.add_argument("path", help="a model file or folder, a checkpoint's prefix, or FILE.py:FUNCTION")
+    parser.add_argument(
+        "fields", nargs="*", metavar="key=value", help="fields of the source, e.g. files=[weights.npz] arguments.units=3"
+    )
     parser.add_argument("--kind", choices=tuple(SOURCES), help="what it is, where that cannot be told from the path")
     parser.add_argument("--tags", help="which graph of a SavedModel, e.g. serve or serve,gpu")
     parser.add_argument("--signature", help="which signature of a SavedModel")
     parser.add_argument("--graph", help="the graph of a checkpoint that has no .meta file")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     stated = described(parsed.path, parsed.kind, parsed.graph)
     if parsed.tags or parsed.signature:
         stated = replace(stated, **_of_saved_model(parser, stated, parsed))
     if parsed.graph and stated.kind != "tf1_checkpoint":
         parser.error(f"--graph is for a tf1_checkpoint, and this is a {stated.kind}")
-    stated, folder = _placed(stated)
+    stated, folder = _placed(with_fields(stated, parsed.fields, roots))
     found = _inspected(stated, folder)
     if parsed.json:
         print(json.dumps({"source": to_plain(stated), **found}, ensure_ascii=False))
@@ -110,26 +113,7 @@ def _page(path: str, stated: AnySource, found: dict[str, Any]) -> list[str]:
         lines.append(f"hint: {found['advice']}")
     if not found["problems"]:
         lines.append("no operator is known not to convert")
-    entries = ", ".join(f"{key}: {_yaml(value)}" for key, value in _stated(stated).items())
-    lines += ["", "recipe.yaml:", "", f"source: {{{entries}}}", *found["recipe"].splitlines()]
-    return lines
-
-
-def _stated(source: AnySource) -> dict[str, Any]:
-    """Return the fields of the source that a recipe has to state."""
-    plain, defaults = to_plain(source), to_plain(type(source)())
-    return {key: value for key, value in plain.items() if key == "kind" or value != defaults[key]}
-
-
-def _yaml(value: Any) -> str:
-    """Return the value as it may stand in a flow mapping: a text without quotes where YAML reads it as the same text."""
-    import yaml
-
-    if isinstance(value, str):
-        with contextlib.suppress(yaml.YAMLError):
-            if yaml.safe_load(f"{{key: {value}}}") == {"key": value}:
-                return value
-    return json.dumps(value, ensure_ascii=False)
+    return [*lines, "", "recipe.yaml:", "", *recipe_lines(stated, found["recipe"])]
 
 
 def _shortened(lines: list[str]) -> list[str]:

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlkit_build.bundle.publish as publishing
-from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
-from mlkit_build.errors import StoreError
+from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, check_place, is_published, publish
+from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
 
 FILES = ("toy.tflite", "labels.txt")
@@ -344,3 +344,11 @@ def test_another_version_is_not_the_published_one(bundle: Path) -> None:
     assert not holds(bundle, 2)
     assert not is_published(bundle, content(1, MANIFEST), digests(2))
     assert not is_published(bundle, content(2, MANIFEST), digests(1))
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("mine"), lambda path: path.symlink_to("nowhere")])
+def test_an_output_folder_that_is_no_folder_is_refused_before_anything_is_built(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "dist")
+    with pytest.raises(ConfigError, match=r"^output_dir: .*/dist: expected a folder, found a (file|link to nothing)"):
+        check_place(tmp_path / "dist" / "mnist" / "int8")
+    check_place(tmp_path / "other" / "mnist" / "int8")

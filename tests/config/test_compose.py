@@ -174,3 +174,24 @@ def test_any_text_as_an_override_composes_or_is_explained(workspace: Workspace, 
 def test_a_folder_of_the_search_path_that_does_not_exist_is_refused(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"hydra\.searchpath: .*path=/nowhere is not available"):
         workspace.compose("recipe=add_one", "hydra.searchpath=[file:///nowhere]")
+
+
+def test_another_recipe_of_the_same_name_is_warned_of(workspace: Workspace) -> None:
+    workspace.copy("add_one", "first")
+    workspace.copy("add_one", "second")
+    workspace.edit("first", {"name": "mine"})
+    workspace.edit("second", {"name": "mine"})
+    (warning,) = workspace.compose("recipe=second").warnings
+    assert "second/recipe.yaml calls itself 'mine', as does " in warning
+    assert "first/recipe.yaml: each replaces the bundles of the other" in warning
+    workspace.edit("first", {"name": "other"})
+    assert workspace.compose("recipe=second").warnings == ()
+
+
+def test_a_folder_with_a_name_beyond_ascii_is_told_what_hydra_reads(workspace: Workspace) -> None:
+    workspace.copy("add_one", "ünï")
+    with pytest.raises(ConfigError, match="override 'recipe=ünï': not understood") as caught:
+        workspace.compose("recipe=ünï")
+    assert "ASCII" in caught.value.hint
+    quoted = caught.value.hint.partition('"')[2].rpartition('"')[0]
+    assert workspace.compose(quoted).folder.name == "ünï"

@@ -79,7 +79,10 @@ def test_the_fields_at_a_path_are_known(path: list[str], expected: set[str]) -> 
 
 
 def test_the_fields_of_a_class_come_with_where_it_stands() -> None:
-    assert fields_of("Quantization", "") == ("quantization", ["mode", "io"])
+    assert fields_of("Quantization", "") == (
+        "quantization",
+        ["mode", "io", "granularity", "algorithm", "observer", "percentile", "backend", "rules"],
+    )
     assert fields_of("Gate", "validation.gates.top1") == ("validation.gates.top1", ["min", "max", "max_drop"])
 
 

@@ -299,3 +299,26 @@ def test_a_signed_url_is_fetched_with_the_one_request_it_allows(bucket: Any, fet
     signed = bucket.generate_presigned_url("get_object", {"Bucket": "models", "Key": "a b/model+1.pb"})
     assert fetch(fetcher, signed) == MODEL
     assert warnings == []
+
+
+def test_an_answer_that_is_an_error_leaves_no_word_of_its_connection_on_stderr(site: Site, tmp_path: Path) -> None:
+    """In a process of its own, whose end collects what was left open; the body is long, so that it is not read by then."""
+    import subprocess
+    import sys
+
+    url = site.serve("/long", b"x" * 1_000_000, 404)
+    text = (
+        "from pathlib import Path; from mlkit_build.errors import SourceError; from mlkit_build.fetch.download import download\n"
+        f"try: download({url!r}, Path('file'), '0' * 64, 'source.path', lambda *_: None)\n"
+        "except SourceError as error: print(error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"source.path: cannot fetch {url}: it is not there\n"
+    assert done.stderr == ""
+
+
+def test_a_server_that_is_not_there_is_told_for_ftp_too(fetcher: Fetcher) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert "cannot connect: Connection refused" in refused(fetcher, f"ftp://127.0.0.1:{port}/model.pb").message

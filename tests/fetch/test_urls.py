@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlkit_build.errors import ConfigError
-from mlkit_build.fetch.urls import Location, file_name, is_url, redacted, shown
+from mlkit_build.fetch.urls import Location, as_stated, file_name, is_url, redacted, shown
 
 FIELD = "source.path"
 
@@ -126,3 +126,17 @@ def test_other_peoples_messages_lose_their_secrets() -> None:
 )
 def test_the_file_keeps_a_name_that_is_safe_anywhere(url: str, name: str) -> None:
     assert file_name(url) == name
+
+
+@pytest.mark.parametrize(
+    ("stated", "path", "text", "expected"),
+    [
+        ("https://u:p@a.b/m.pb?t=1", "/c/files/m.pb", "/c/files/m.pb is bad", "https://a.b/m.pb?t=... is bad"),
+        ("zip://m::m.zip", "/c/files/m", "nothing at /c/files/m, found", "nothing at zip://m::m.zip, found"),
+        ("tar://m::https://a.b/m.tar", "/c/f/m", "see /c/f/m/v1?", "see tar://m/v1::https://a.b/m.tar?"),
+        ("tar://x/m.ckpt::m.tar", "/c/f/x/m.ckpt", "no /c/f/x/m.ckpt.meta", "no tar://x/m.ckpt.meta::m.tar"),
+        ("tar://::m.tar", "/c/f", "at /c/f, or '/c/f/a b'", "at tar://::m.tar, or 'tar://a::m.tar b'"),
+    ],
+)
+def test_a_path_of_the_cache_is_told_as_the_recipe_states_it(stated: str, path: str, text: str, expected: str) -> None:
+    assert as_stated(text, path, stated) == expected

@@ -158,3 +158,12 @@ def test_a_random_decision_is_never_called_certain_when_sampling_shows_both_ways
     limit32 = np.float32(limit)
     possible = {"greater_equal": draws >= limit32, "less": draws < limit32, "floor": np.floor(draws)}[decision]
     assert {float(value)} == set(possible.astype(np.float32).tolist())
+
+
+@pytest.mark.parametrize("idiom", [floor_idiom, compare_idiom, own_dropout, uniform_idiom])
+def test_a_keep_probability_of_0_is_refused_by_the_division_that_it_makes(idiom: Callable[..., Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"signature.constants: the model's dropout divides by zero \(.*keep_prob:0 is 0"
+    ) as caught:
+        freeze_graph(loaded(graph_with(idiom)), request({"x": "x:0"}, {"y": "y:0"}, {"keep_prob:0": 0}))
+    assert "1.0 at inference" in caught.value.hint

@@ -110,7 +110,11 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
         ("validation", ["top1"], "validation: expected a mapping of metrics, gates, output, found ['top1']"),
         ("validation.gates.top1", 0.9, "validation.gates.top1: expected a mapping of min, max, max_drop, found 0.9"),
         ("validation.gates.top1", {"min": "high"}, "validation.gates.top1.min: Value 'high' of type 'str' is not a number"),
-        ("quantization", "int8", "quantization: expected a mapping of mode, io, found int8"),
+        (
+            "quantization",
+            "int8",
+            "quantization: expected a mapping of mode, io, granularity, algorithm, observer, percentile, backend, rules, found int8",
+        ),
         ("source", "model/graph.pb", "source: expected a mapping with `kind`, found 'model/graph.pb'"),
         ("source.kind", "pb", "source.kind: expected one of "),
         ("source.kind", None, "source.kind: missing"),
@@ -147,7 +151,7 @@ def test_a_quantization_written_as_a_plain_word_is_told_how_to_write_it(workspac
         ("signature.inputs.x.shape=[1,a]", "is not an integer"),
         ("adapters=softmax", "expected a list"),
         ("quantization.mode=null", "not Optional"),
-        ("dataset=null", "expected the name of a choice, found null"),
+        ("target=null", "expected the name of a choice, found null"),
         ("output_dir=", "output_dir: expected a folder, found an empty text"),
         ("source.kind=tf1_checkpoint", "source.kind: expected 'frozen_graph', found 'tf1_checkpoint'"),
         ("variant=a/b", "variant: expected letters, digits"),
@@ -167,7 +171,11 @@ def test_several_values_without_a_sweep_are_told_of_the_flag(refused: Refused) -
 @pytest.mark.parametrize(
     ("override", "expected", "hint"),
     [
-        ("quantization=int9", "known: dynamic_range, float16, float32, int8", "did you mean 'int8'?"),
+        (
+            "quantization=int9",
+            "known: dynamic_range, dynamic_range_int4, float16, float32, int16x8, int8",
+            "did you mean 'int8' or 'int16x8'?",
+        ),
         ("target=image_label", "known: custom, image_labeling, object_detection", "did you mean 'image_labeling'?"),
         (
             "source=saved_graph",
@@ -187,7 +195,7 @@ def test_an_unknown_choice_lists_the_known_ones(refused: Refused, override: str,
 @pytest.mark.parametrize(
     ("recipe", "key", "value", "expected", "hint"),
     [
-        ("mnist", "quantization.mode", "int9", "quantization.mode: expected one of float32", "did you mean 'int8'?"),
+        ("mnist", "quantization.mode", "int9", "quantization.mode: expected one of float32", "did you mean 'int8'"),
         ("mnist", "quantization.io", "int4", "quantization.io: expected one of float32, uint8, int8, found 'int4'", "'int8'"),
         ("mnist", "target.task", "labeling", "target.task: expected one of image_labeling", "'image_labeling'"),
         ("mnist", "validation.metrics", ["top2"], "validation.metrics[0]: expected one of top1, parity", "did you mean 'top1'?"),
@@ -222,7 +230,7 @@ def test_an_unknown_choice_lists_the_known_ones(refused: Refused, override: str,
         ("mnist", "name", None, "name: missing", ""),
         ("mnist", "source", None, "source: missing", "tf1_checkpoint"),
         ("mnist", "source.path", None, "source.path: missing", ""),
-        ("add_one", "quantization.io", "uint8", "quantization.io: 'uint8' needs a full-integer mode", "quantization=int8"),
+        ("add_one", "quantization.io", "uint8", "quantization.io: 'uint8' needs full-integer int8", "quantization=int8"),
     ],
 )
 def test_values_that_cannot_be_are_refused_before_any_file_is_opened(
@@ -761,11 +769,11 @@ def test_a_model_that_ml_kit_would_refuse_is_refused_with_ml_kits_words(
 # What is not the recipe's fault -------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_cannot_be_written_fails_the_build_with_a_message(workspace: Workspace, refused: Refused) -> None:
+def test_an_output_folder_that_is_a_file_is_refused_with_a_message(workspace: Workspace, refused: Refused) -> None:
     (workspace.folder / "file").write_text("in the way")
-    found = refused("recipe=add_one", f"output_dir={workspace.folder / 'file'}", exit_code=1)
-    assert found.message.startswith(f"output_dir: {workspace.folder / 'file'}/add_one/float32: ")
-    assert found.hint.startswith("set output_dir= to a folder that can be written")
+    found = refused("recipe=add_one", f"output_dir={workspace.folder / 'file'}")
+    assert found.message == f"output_dir: {workspace.folder / 'file'}: expected a folder, found a file"
+    assert found.hint.startswith("set output_dir= to a folder")
     assert (workspace.folder / "file").read_text() == "in the way"
 
 

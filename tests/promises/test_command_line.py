@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mlkit_build.cli import worst
 from mlkit_build.errors import ExitCode
+from mlkit_build.sweep.outcome import worst
 from mlkit_build.verbs import VERBS
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, snapshot
@@ -292,12 +292,12 @@ def test_every_job_of_a_sweep_is_a_row_failed_ones_too(workspace: Workspace, com
     workspace.copy("add_one", "strict")
     workspace.edit("strict", {"name": "strict", "validation.gates.size_bytes": {"max": 10}})
     code, out, err = command("-m", "recipe=strict,multiply", "quantization=float32,int9", "ui=plain")
-    rows = [line.split() for line in out[out.index("job ") :].splitlines()[1:]]
-    assert [row[:2] for row in rows] == [
-        ["strict/float32", "gate_failed"],
-        ["strict/int9", "config_error"],
-        ["multiply/float32", "built"],
-        ["multiply/int9", "config_error"],
+    rows = [line.split() for line in out[out.index("recipe ") :].splitlines()[1:5]]
+    assert [row[:3] for row in rows] == [
+        ["strict", "float32", "gate_failed"],
+        ["strict", "int9", "config_error"],
+        ["multiply", "float32", "built"],
+        ["multiply", "int9", "config_error"],
     ]
     assert code == 2
     assert err.count("quantization=int9: no such choice") == 2
@@ -328,15 +328,10 @@ def test_a_sweep_with_a_launcher_of_hydra_builds_the_same_jobs(workspace: Worksp
 
 
 def test_the_worst_exit_code_of_a_sweep_wins() -> None:
-    from mlkit_build.job import JobReport
-
-    def reports(*codes: ExitCode) -> list[Any]:
-        return [JobReport("a", "b", "failed", code) for code in codes]
-
-    assert worst(reports(ExitCode.OK, ExitCode.GATE)) == ExitCode.GATE
-    assert worst(reports(ExitCode.GATE, ExitCode.CONFIG, ExitCode.OK)) == ExitCode.CONFIG
-    assert worst(reports(ExitCode.CONFIG, ExitCode.STAGE_FAILED, ExitCode.GATE)) == ExitCode.STAGE_FAILED
-    assert worst(reports(ExitCode.OK)) == ExitCode.OK
+    assert worst([ExitCode.OK, ExitCode.GATE]) == ExitCode.GATE
+    assert worst([ExitCode.GATE, ExitCode.CONFIG, ExitCode.OK]) == ExitCode.CONFIG
+    assert worst([ExitCode.CONFIG, ExitCode.STAGE_FAILED, ExitCode.GATE]) == ExitCode.STAGE_FAILED
+    assert worst([ExitCode.OK]) == ExitCode.OK
 
 
 # Where things are found ---------------------------------------------------------------------------------------------------
@@ -631,11 +626,11 @@ def test_a_refused_job_does_not_end_a_sweep_with_a_launcher_of_hydra(workspace: 
 
 
 def test_two_jobs_of_a_sweep_never_write_one_bundle(workspace: Workspace) -> None:
-    done = workspace.cli("-m", "recipe=add_one", "description=one,two", "ui=json")
+    done = workspace.cli("-m", "recipe=add_one", "variant=mine", "description=one,two", "ui=json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["exit_code"] for row in rows] == [0, 2]
-    assert "would replace dist/add_one/float32 of another job of the sweep" in rows[1]["error"]["message"]
-    assert json.loads((workspace.folder / "dist/add_one/float32/manifest.json").read_bytes())["recipe"]["description"] == "one"
+    assert [row["exit_code"] for row in rows] == [2, 2]
+    assert "would write the bundle dist/add_one/mine of another job of the sweep" in rows[1]["error"]["message"]
+    assert not (workspace.folder / "dist/add_one").exists()
 
 
 def test_an_output_that_cannot_be_written_is_one_line(workspace: Workspace) -> None:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 from tests.sources.models import FORMS, checkpoint, keras_file, python_file, saved_model_v1, saved_model_v2, write_graph
+from tests.sources.tf1 import save, session
 
 Inspected = Callable[..., str]
 
@@ -76,7 +78,7 @@ def test_the_recipe_that_inspect_prints_builds(workspace: Workspace, inspected: 
         str(folder / place), *(f"--{key}={folder / value if key == 'graph' else value}" for key, value in stated.items())
     )
     assert page.startswith(f"{folder / place}: {form.source['kind']}\n")
-    (folder / "recipe.yaml").write_text("name: pasted\n" + page.partition("recipe.yaml:\n")[2])
+    (folder / "recipe.yaml").write_text(page.partition("recipe.yaml:\n")[2])
     report = workspace.build("recipe=pasted")
     assert report.exit_code == 0, report.error
 
@@ -89,6 +91,7 @@ def test_a_checkpoint_is_shown_with_its_candidates_variables_and_operators(works
     assert "2 variables, 2 of them used between x:0 and y:0\n  b  [3] float32\n  w  [4, 3] float32\n" in page
     assert "no operator is known not to convert" in page
     assert pasted(page) == {
+        "name": "net",
         "source": {"kind": "tf1_checkpoint", "path": "net"},
         "signature": {"inputs": {"input": {"tensor": "x:0", "shape": [1, 4]}}, "outputs": {"output": {"tensor": "y:0"}}},
     }
@@ -169,6 +172,88 @@ def test_a_second_look_is_answered_from_the_cache_until_the_file_changes(
     assert "variables" not in inspected("net")
 
 
+def test_the_recipe_ends_in_a_dataset_that_only_has_to_be_uncommented(workspace: Workspace, inspected: Inspected) -> None:
+    folder = workspace.folder / "recipes" / "measured"
+    folder.mkdir(parents=True)
+    checkpoint(folder / "net")
+    page = inspected(str(folder / "net")).partition("recipe.yaml:\n")[2]
+    np.savez(folder / "samples.npz", input=np.ones((2, 4), np.float32))
+    assert "# dataset:" in page
+    text = page.replace("# dataset", "dataset").replace("\n#  ", "\n  ").replace(", label: labels", "")
+    (folder / "recipe.yaml").write_text(text)
+    report = workspace.build("recipe=measured")
+    assert report.exit_code == 0, report.error
+    assert report.metrics is not None
+    assert report.metrics["cosine"].value == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("net.v2/model.pb", "net_v2"), ("é.pb", "work"), ("half_plus/00000123/saved_model", "half_plus"), ("a b.pb", "a_b")],
+)
+def test_a_recipe_is_named_after_its_model(workspace: Workspace, path: str, name: str) -> None:
+    from mlkit_build.recipe import FrozenGraph
+    from mlkit_build.verbs.pasting import recipe_lines
+
+    assert f"name: {name}" in recipe_lines(FrozenGraph(path=path), "signature:\n  inputs: {}")
+
+
+def test_a_functions_files_and_arguments_are_stated_as_overrides(
+    workspace: Workspace, inspected: Inspected, refused: Callable[..., str]
+) -> None:
+    text = (
+        "import keras, numpy as np\n"
+        "def build(units):\n"
+        "    np.load('w.npz')\n"
+        "    return keras.Sequential([keras.Input((3,), name='x'), keras.layers.Dense(units, name='y')])\n"
+    )
+    (workspace.folder / "model.py").write_text(text)
+    np.savez(workspace.folder / "w.npz", w=np.ones(2))
+    page = inspected("model.py:build", "files=[w.npz]", "source.arguments.units=5")
+    assert "output  outputs/y:0  (y)  float32 [?, 5]" in page
+    assert "  sequential/y/kernel  [3, 5] float32" in page
+    source = {"kind": "python", "function": "model.py:build", "arguments": {"units": 5}, "files": ["w.npz"]}
+    assert pasted(page)["source"] == source
+    assert "hint: what it is called with is stated as `arguments: {name: value}`" in refused("model.py:build", "files=[w.npz]")
+    assert "has no field 'fils'; known: function, arguments, files, timeout_s" in refused("model.py:build", "fils=[w.npz]")
+    assert "source.files: expected a list, found 3" in refused("model.py:build", "files=3")
+    assert "override 'files=[': not understood" in refused("model.py:build", "files=[")
+
+
+def test_of_two_branches_with_the_same_weights_the_one_for_evaluation_is_proposed(
+    workspace: Workspace, inspected: Inspected
+) -> None:
+    with session() as (tf1, running):
+        weights = tf1.get_variable("weights", [3, 3, 1, 2])
+
+        def scores(x: Any, name: str) -> Any:
+            with tf1.name_scope(name):
+                return tf1.reduce_mean(tf1.nn.conv2d(x, weights, [1, 1, 1, 1], "SAME"), [1, 2], name="scores")
+
+        train = scores(tf1.placeholder("float32", [16, 8, 8, 1], name="train"), "net")
+        labels = tf1.placeholder("int64", [16], name="labels")
+        loss = tf1.reduce_mean(tf1.nn.sparse_softmax_cross_entropy_with_logits(logits=train, labels=labels), name="loss")
+        tf1.train.GradientDescentOptimizer(0.1).minimize(loss)
+        scores(tf1.placeholder("float32", name="feature"), "net_1")
+        running.run(tf1.global_variables_initializer())
+        save(running, workspace.folder / "net")
+    page = inspected("net")
+    assert "to be constants" not in page
+    signature = pasted(page)["signature"]
+    assert signature["inputs"] == {"input": {"tensor": "feature:0", "shape": [1, 8, 8, 1]}}
+    assert signature["outputs"] == {"output": {"tensor": "net_1/scores:0"}}
+    assert "between feature:0 and net_1/scores:0" in page
+
+
+def test_shapes_that_a_signature_leaves_out_are_those_that_the_graph_records(
+    inspected: Inspected, shared_model: Callable[[str], Any]
+) -> None:
+    page = inspected(str(shared_model("saved_model/half_plus_three/00000123")))
+    assert "  input   x:0  float32 [?, 1]\n  output  y:0  float32 [?, 1]\n" in page
+    assert "  input   tf_example:0  (inputs)  float32 ?\n" in page
+    assert "name: half_plus_three\n" in page
+
+
 # What is refused ----------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +264,9 @@ def test_a_second_look_is_answered_from_the_cache_until_the_file_changes(
         (("empty.pb",), "the file is empty"),
         (("text.pb",), "text.pb is not a GraphDef"),
         (("model.tflite",), "it is a .tflite model, which is converted already"),
+        (("text.pb",), "it is a text that begins with 'hello'"),
+        (("text.h5",), "text.h5 is not a Keras file"),
+        (("recipe.yaml",), "a recipe is built with `mlkit-build recipe=work`"),
         (("model.py",), "error: model.py: expected FILE.py:FUNCTION"),
         (("model.py:nothing",), "error: source.function: no function 'nothing' in "),
         (("nowhere.py:build",), "error: source.function: expected a Python file at nowhere.py, found nothing"),
@@ -192,7 +280,8 @@ def test_a_second_look_is_answered_from_the_cache_until_the_file_changes(
 def test_what_cannot_be_inspected_is_named(
     workspace: Workspace, refused: Callable[..., str], arguments: tuple[str, ...], expected: str
 ) -> None:
-    for name, data in {"empty.pb": b"", "text.pb": b"hello\n", "model.tflite": b"\x1c\0\0\0TFL3", "model.py": b"a = 1\n"}.items():
+    texts = dict.fromkeys(("text.pb", "text.h5", "recipe.yaml"), b"hello\n")
+    for name, data in {"empty.pb": b"", "model.tflite": b"\x1c\0\0\0TFL3", "model.py": b"a = 1\n", **texts}.items():
         (workspace.folder / name).write_bytes(data)
     assert expected in refused(*arguments)
 

@@ -141,3 +141,4 @@ def test_a_face_detector_that_cannot_be_converted_says_what_and_what_to_do(works
     for operator in ("CropAndResize", "NonMaxSuppressionV2"):
         assert operator in error
         assert f"{operator}: " in hint
+    assert "allow_select_ops" not in hint, "the graph does not even freeze"

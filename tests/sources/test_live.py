@@ -408,3 +408,31 @@ def test_a_concrete_function_whose_variables_are_gone_is_told_so() -> None:
     found = refused(build())
     assert "variables of the function were deleted" in found.message
     assert "return that object" in found.hint
+
+
+@pytest.mark.parametrize("lines", ["too narrow", "too narrow\nby far"])
+def test_what_a_layer_raises_while_it_is_traced_is_told_whole(lines: str) -> None:
+    import keras
+
+    class Picky(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            if x.shape[0] == 1:
+                raise ValueError(lines)
+            return x
+
+    inputs = keras.Input((3,), name="x")
+    with pytest.raises(SourceError) as caught:
+        open_live(keras.Model(inputs, Picky()(inputs)), "notebook", "export").graph({"x": (1, 3)})
+    assert caught.value.message == f"export: notebook: the model cannot be traced with x (1, 3): ValueError: {lines}"
+
+
+def test_outputs_are_declared_with_their_types_and_shapes() -> None:
+    import keras
+
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model(inputs, {"b": keras.layers.Dense(2)(inputs), "a": keras.layers.Flatten()(inputs)})
+    declared = open_live(model, "notebook", "export").declared[0].outputs
+    assert [(spec.name, spec.shape, spec.dtype) for spec in declared] == [
+        ("a", (None, 3), "float32"),
+        ("b", (None, 2), "float32"),
+    ]

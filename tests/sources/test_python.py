@@ -243,3 +243,35 @@ def test_an_argument_that_the_function_does_not_take_is_told(folder: Path) -> No
 def test_a_function_that_returns_no_model_is_told_what_may_be_returned(folder: Path, returned: str) -> None:
     write(folder, {"model.py": f"def build():\n    return {returned}"})
     assert refused(folder).message.startswith("source.function: expected a Keras model, a tf.function")
+
+
+@pytest.mark.usefixtures("child")
+@pytest.mark.parametrize("package", [False, True], ids=["folder", "package"])
+def test_a_module_of_a_deeper_folder_may_import_relatively(folder: Path, package: bool) -> None:
+    (folder / "recipes/nets").mkdir(parents=True)  # a name that a package elsewhere may have
+    (folder / "recipes/nets/model.py").write_text("from . import parts\nfrom .parts import FACTOR\n" + MODEL % "FACTOR")
+    (folder / "recipes/nets/parts.py").write_text("FACTOR = 3.0\n")
+    if package:
+        (folder / "recipes/nets/__init__.py").write_text("")
+    source = Python(function="recipes/nets/model.py:build")
+    model = python.load(python.files(source, folder), source)
+    assert [spec.name for spec in model.declared[0].outputs] == ["y"]
+
+
+@pytest.mark.usefixtures("child")
+def test_a_relative_import_in_the_recipes_folder_itself_is_told_to_be_a_plain_one(folder: Path) -> None:
+    (folder / "model.py").write_text("from . import parts\n" + MODEL % "1.0")
+    (folder / "parts.py").write_text("")
+    source = Python(function="model.py:build")
+    with pytest.raises(SourceError, match="relative import") as caught:
+        python.load(python.files(source, folder), source)
+    assert "write `import x`" in caught.value.hint
+
+
+@pytest.mark.usefixtures("child")
+def test_several_lines_of_an_exception_are_kept(folder: Path) -> None:
+    (folder / "model.py").write_text("def build():\n    raise ValueError('\\n'.join(f'line {n}' for n in range(20)))\n")
+    source = Python(function="model.py:build")
+    with pytest.raises(SourceError) as caught:
+        python.load(python.files(source, folder), source)
+    assert caught.value.message.endswith("ValueError: line 0\n" + "".join(f"line {n}\n" for n in range(1, 10)) + "...")

@@ -13,6 +13,7 @@ from mlkit_build.errors import SourceError
 from mlkit_build.recipe import Tf1Checkpoint
 from mlkit_build.sources import tf1_checkpoint
 from mlkit_build.stages.freeze import freeze_model
+from tests.sources.models import checkpoint
 from tests.sources.tf1 import digits, request, run_frozen, save, session
 
 X = digits(1, [5])
@@ -225,3 +226,15 @@ def test_a_variable_used_other_than_by_reading_it_is_refused_and_named(tmp_path:
     trained(tmp_path / "net", build)
     with pytest.raises(SourceError, match=r"the operator VarIsInitializedOp .* uses the variable 'w' in a way that"):
         frozen(tmp_path / "net")
+
+
+def test_a_graph_of_its_own_that_is_none_is_blamed_on_its_own_field(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "net")
+    (tmp_path / "graph.pb").write_bytes(b"\xff" * 40)
+    source = Tf1Checkpoint(path="net", graph="graph.pb")
+    with pytest.raises(SourceError, match=r"^source.graph: .*graph.pb is not a GraphDef"):
+        tf1_checkpoint.load(tf1_checkpoint.files(source, tmp_path), source)
+    (tmp_path / "net.meta").write_bytes(b"\xff" * 40)
+    whole = Tf1Checkpoint(path="net")
+    with pytest.raises(SourceError, match=r"^source.path: .*net.meta is not a GraphDef"):
+        tf1_checkpoint.load(tf1_checkpoint.files(whole, tmp_path), whole)

@@ -191,3 +191,18 @@ def test_an_output_may_have_any_name(name: str, tmp_path: Path) -> None:
     files = converted(frozen(build, request({"x": "x:0"}, {name: "y:0"}), tmp_path), tmp_path)
     runner = Interpreter(model_path=str(files["float.tflite"])).get_signature_runner("serving_default")
     assert list(runner(x=np.ones((1, 3), np.float32))) == [name]
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+def test_a_model_of_mixed_precision_is_told_its_type_once(tmp_path: Path, name: str) -> None:
+    def mixed(tf1: Any) -> None:
+        x = tf1.cast(tf1.placeholder("float32", [1, 3], name="x"), name)
+        h = tf1.nn.relu(tf1.matmul(x, tf1.cast(tf1.ones([3, 3]), name)), name="relu")
+        tf1.cast(h, "float32", name="y")
+
+    with pytest.raises(StageError) as caught:
+        converted(frozen(mixed, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
+    assert f"convert: the model computes in {name} (" in caught.value.message
+    assert 'policy "float32"' in caught.value.hint
+    assert "quantization=float16 then ships" in caught.value.hint
+    assert "signature" not in caught.value.hint

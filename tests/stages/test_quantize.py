@@ -270,4 +270,6 @@ def test_calibration_samples_that_never_vary_are_warned_of(built: Built, tmp_pat
     statistics = calibrated(built.files, archive, CALIBRATION, {"picture": IMAGE}, tmp_path)
     quantized(built.files, "int8", "float32", tmp_path / "q", statistics)
     warning = json.loads((tmp_path / "q/quantization.json").read_bytes())["warning"]
-    assert warning == (f"calibration input 'picture' never varies: {said}; calibrate on samples of the training set" if said else "")
+    assert warning == (
+        f"calibration input 'picture' never varies: {said}; calibrate on samples of the training set" if said else ""
+    )

@@ -361,3 +361,39 @@ def test_a_sample_that_a_flex_operator_refuses_is_a_stage_error_and_zeros_are_no
     npz = archive(tmp_path, x=values)
     with pytest.raises(StageError, match="evaluate: TensorFlow cannot run FlexMatrixInverse: Input is not invertible"):
         evaluate(to_plain(params), {**read, "dataset": npz, "reference.bin": tmp_path / "reference.bin"}, tmp_path)
+
+
+def lookup(tf1: Any) -> None:
+    indices = tf1.placeholder("int32", [1, 4], name="ids")
+    tf1.reduce_sum(tf1.gather(tf1.constant(np.eye(10, dtype=np.float32)), indices), axis=1, name="y")
+
+
+IDS = Npz(path="", features={"ids": "words"})
+
+
+def test_a_model_that_looks_its_input_up_is_not_run_on_what_memory_happens_to_hold(tmp_path: Path) -> None:
+    files = through_stages(lookup, request({"ids": "ids:0"}, {"y": "y:0"}), tmp_path)
+    npz = archive(tmp_path, words=np.arange(80, dtype=np.int32).reshape(20, 4) % 10)
+    referred(files, npz, IDS, {"ids": PLAIN}, tmp_path)
+    assert evaluated(files, files["float.tflite"], npz, IDS, {"ids": PLAIN}, tmp_path)["max_abs_error"]["value"] == 0
+
+
+@pytest.mark.parametrize(("count", "row"), [(300, 217), (2, 1)])
+def test_an_index_out_of_range_is_named_with_its_input_and_its_sample(tmp_path: Path, count: int, row: int) -> None:
+    files = through_stages(lookup, request({"ids": "ids:0"}, {"y": "y:0"}), tmp_path)
+    words = np.zeros((count, 4), np.int32)
+    words[row, 2] = 12
+    with pytest.raises(ConfigError) as caught:
+        referred(files, archive(tmp_path, words=words), IDS, {"ids": PLAIN}, tmp_path)
+    expected = f"array 'words': sample {row}: the input 'ids' holds the index 12, expected 0..9"
+    assert caught.value.message == f"dataset.path: {tmp_path / 'data.npz'}, {expected}"
+
+
+def test_a_sample_that_tensorflow_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+    def inverse(tf1: Any) -> None:
+        tf1.linalg.inv(tf1.placeholder("float32", [1, 2, 2], name="x"), name="y")
+
+    files = frozen(inverse, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    values = archive(tmp_path, x=np.zeros((5, 2, 2), np.float32))
+    with pytest.raises(StageError, match=r"reference: TensorFlow cannot run the model on .*: Input is not invertible"):
+        referred(files, values, Npz(path="", features={"x": "x"}), {"x": PLAIN}, tmp_path)

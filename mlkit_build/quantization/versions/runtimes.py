@@ -6,6 +6,8 @@ say 2.23.0 from the file of the same name in LiteRT (`tflite/converter/tools/ver
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 _FIRST_RUNTIMES = """
 ABS 1.13.0 2.4.0 2.5.0 2.6.0 2.12.0
 ADD 1.5.0 1.14.0 2.4.0 2.6.0 2.13.0 2.23.0
@@ -183,18 +185,19 @@ ZEROS_LIKE 1.12.0
 """
 """Operator, then the first runtime of its version 1, 2, and so on; `-` where no runtime ever had the version."""
 
-FIRST_RUNTIMES: dict[str, tuple[str, ...]] = {
-    name: tuple(runtimes) for name, *runtimes in map(str.split, _FIRST_RUNTIMES.split("\n")[1:-1])
-}
+FIRST_RUNTIMES = {name: tuple(runtimes) for name, *runtimes in map(str.split, _FIRST_RUNTIMES.strip().splitlines())}
 
 
 def first_runtime(name: str, version: int) -> str | None:
-    """Return the first runtime that knows the version of an operator, e.g. `2.17.0`; None where TensorFlow does not say."""
+    """Return the first runtime that knows an operator in a version, e.g. `2.17.0`; None where TensorFlow does not say."""
     runtimes = FIRST_RUNTIMES.get(name, ())
     found = runtimes[version - 1] if 0 < version <= len(runtimes) else "-"
     return None if found == "-" else found
 
 
-def order(runtime: str) -> tuple[int, ...]:
-    """Return the key that puts runtimes in order of time: 1.14.0 before 2.3.0 before 2.21.0."""
-    return tuple(map(int, runtime.split(".")))
+def newest(runtimes: Collection[str | None]) -> str | None:
+    """Return the newest of the runtimes (1.14.0, 2.3.0 and 2.21.0 are in order); None when one is unknown, or there is none."""
+    known = [runtime for runtime in runtimes if runtime is not None]
+    if not known or len(known) < len(runtimes):
+        return None
+    return max(known, key=lambda runtime: tuple(map(int, runtime.split("."))))
