@@ -43,6 +43,7 @@ PRELOADS = {
         "ai_edge_quantizer.quantizer",
         "mlkit_build.stages.calibrate",
         "mlkit_build.stages.quantize",
+        "mlkit_build.stages.attribute",
     ),
     "jinja2": (),
     "python": (),

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -99,3 +100,9 @@ def look_around(params: Params, inputs: Inputs, outputs: Path) -> None:
     print("complained", file=sys.stderr)
     os.write(1, b"written by C\n")
     (outputs / "out").write_text(json.dumps(seen), encoding="utf-8")
+
+
+def leave_temporary_file(params: Params, inputs: Inputs, outputs: Path) -> None:
+    """Leave a file where temporary files go, and write its name, as a library does that removes it at a regular exit."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        (outputs / "left").write_text(file.name, encoding="utf-8")
