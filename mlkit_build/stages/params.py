@@ -20,7 +20,7 @@ VERSIONS = {
     "quantize": 4,
     "quantize_graph": 1,
     "reference": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "attribute": 1,
     "package": 2,
 }
