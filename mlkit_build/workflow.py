@@ -273,6 +273,7 @@ class _Recorder:
     def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
         self._results = results
         self.started: Callable[[Action, str], None] = screen.started
+        self.progressed: Callable[[Action, int, int], None] = screen.progressed
         self.waiting: Callable[[Action], None] = screen.waiting
         self.warning: Callable[[str], None] = screen.warning
         self._finished = screen.finished

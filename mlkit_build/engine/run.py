@@ -16,6 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
 
+from mlkit_build import progress
 from mlkit_build.engine.action import Action, Decision, OutputOf, Result
 from mlkit_build.engine.decide import decide
 from mlkit_build.engine.pool import Ended, Pool
@@ -34,6 +35,9 @@ class Listener(Protocol):
 
     def started(self, action: Action, reason: str) -> None:
         """An action begins to run."""
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        """So many samples of so many have passed through a running action."""
 
     def waiting(self, action: Action) -> None:
         """Another build is doing this action; this one waits for its result."""
@@ -187,7 +191,7 @@ class Engine:
             }
             with self._shared.slot():
                 self._listener.started(action, reason)
-                ended = self._pool.submit(action.runtime, request).result()
+                ended = self._awaited(self._pool.submit(action.runtime, request), action, work)
             self._check(action, ended, work)
             changed = self._files.changed(own)
             if changed:
@@ -199,6 +203,16 @@ class Engine:
         result = Result(action, decision.key, outputs, False, seconds, reason)
         self._listener.finished(result)
         return result
+
+    def _awaited(self, future: Future[Ended], action: Action, work: Path) -> Ended:
+        """Wait for the child, and pass on what it tells of its progress."""
+        while True:
+            try:
+                return future.result(timeout=progress.EVERY_S)
+            except TimeoutError:
+                found = progress.told(work)
+                if found is not None:
+                    self._listener.progressed(action, *found)
 
     def _keep(self, record: Record, files: Mapping[str, Path], action: Action) -> None:
         try:

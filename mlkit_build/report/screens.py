@@ -49,6 +49,9 @@ class Quiet:
     def started(self, action: Action, reason: str) -> None:
         """Say nothing."""
 
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        """Say nothing."""
+
     def waiting(self, action: Action) -> None:
         """Say nothing."""
 
@@ -159,6 +162,9 @@ class Rich(Quiet):
         from rich.markup import escape
 
         self._live.set(self._job, action.name, "" if self._job else escape(reason))
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        self._live.set(self._job, action.name, f"{done} of {total} samples")
 
     def waiting(self, action: Action) -> None:
         if not self._job:

@@ -114,6 +114,9 @@ class Voice:
     def started(self, action: Action, reason: str) -> None:
         self._screen.started(action, reason)
 
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        self._screen.progressed(action, done, total)
+
     def waiting(self, action: Action) -> None:
         self._screen.waiting(action)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError, StageError
+from mlkit_build.progress import EVERY_S, tell
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Path]
@@ -106,3 +107,11 @@ def leave_temporary_file(params: Params, inputs: Inputs, outputs: Path) -> None:
     """Leave a file where temporary files go, and write its name, as a library does that removes it at a regular exit."""
     with tempfile.NamedTemporaryFile(delete=False) as file:
         (outputs / "left").write_text(file.name, encoding="utf-8")
+
+
+def count(params: Params, inputs: Inputs, outputs: Path) -> None:
+    """Tell of `total` samples, and go on when somebody had the time to look."""
+    for done in range(params["total"] + 1):
+        tell(done, params["total"])
+    time.sleep(3 * EVERY_S)
+    (outputs / "out").write_bytes(b"")
