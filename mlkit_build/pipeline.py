@@ -288,7 +288,9 @@ def _quantize_graph(recipe: Recipe, files: Files) -> Action:
         inputs=_normalization(recipe),
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    return _action("quantize_graph", params, inputs, ("model.tflite", "quantization.json"), after=("contract",))
+    return _action(
+        "quantize_graph", params, inputs, ("model.tflite", "quantization.json", "calibration.json"), after=("contract",)
+    )
 
 
 def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
@@ -304,8 +306,9 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
         if files.calibration:
             inputs["calibration"] = files.calibration
-        if recipe.quantization.modes & set(STATIC_MODES) and recipe.quantization.backend == "litert":
-            inputs["calibration.json"] = OutputOf("calibrate", "calibration.json")
+        if recipe.quantization.modes & set(STATIC_MODES):
+            observing = "calibrate" if recipe.quantization.backend == "litert" else "quantize_graph"
+            inputs["calibration.json"] = OutputOf(observing, "calibration.json")
     params = EvaluateParams(
         dataset=_content(recipe.dataset) if recipe.dataset else None,
         calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,

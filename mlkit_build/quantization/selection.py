@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
-from mlkit_build.recipe import Quantization, Rule
+from mlkit_build.recipe import STATIC_MODES, Quantization, Rule
 from mlkit_build.tflite.model import operator_name, tensor_name
 
 WEIGHTED = {
@@ -88,7 +88,14 @@ class Selection:
         """
         known = list(places(model))
         for index, (rule, pattern) in enumerate(self._rules):
-            if any(_fits(rule, pattern, place) for place in known):
+            fitting = {place.operator for place in known if _fits(rule, pattern, place)}
+            if fitting:
+                if rule.mode not in ("float32", *STATIC_MODES) and not fitting & {*WEIGHTED, *LOOKUPS}:
+                    listed = ", ".join(sorted(fitting))
+                    raise ConfigError(
+                        f"quantization.rules[{index}].mode: {rule.mode} is about weights, and {listed} has none",
+                        f"use float32, {' or '.join(STATIC_MODES)}",
+                    )
                 continue
             operators = sorted({place.operator for place in known})
             if rule.operator is not None and rule.operator not in operators:

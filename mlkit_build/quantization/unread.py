@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlkit_build.tflite.model import add_operator_code, operator_name, schema, tensor_name
+from mlkit_build.tflite.model import add_operator_code, drop_unused_codes, operator_name, schema, tensor_name
 
 _CUTS = ("SPLIT", "SPLIT_V", "UNPACK")
 
@@ -35,6 +35,8 @@ def without_unread_parts(model: Any) -> bool:
         graph.operators = operators
         if changed:
             _drop_unused_tensors(model, number)
+    if changed:
+        drop_unused_codes(model)
     return changed
 
 

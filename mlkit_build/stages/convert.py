@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.errors import MlkitBuildError, StageError
 from mlkit_build.graphs.operators import describe, unconvertible
 from mlkit_build.graphs.operators_failure import explain_failure
+from mlkit_build.quantization.unread import without_unread_parts
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.sharing import share_equal_constants
@@ -99,6 +100,9 @@ def _converted(graph_def: GraphDef, signature: FrozenSignature, allow_select_ops
             # integer quantization happens here too.
             if quantizer is None:
                 return model
+            parts = flatbuffer.parsed(model)
+            if without_unread_parts(parts):  # calibration would take what lies in memory for the range of a part that is not read
+                model = flatbuffer.packed(parts)
             optimized: bytes = super()._optimize_tflite_model(model, *arguments, **options)
             return optimized
 

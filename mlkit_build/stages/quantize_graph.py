@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.datasets import open_dataset
-from mlkit_build.plain import from_plain
+from mlkit_build.plain import from_plain, pretty
 from mlkit_build.quantization import truth
 from mlkit_build.quantization.io import feed_pixels
 from mlkit_build.quantization.kernels import fit_to_kernels
@@ -24,7 +24,8 @@ from mlkit_build.tflite.signatures import sign
 
 
 def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Write `model.tflite` and `quantization.json`: what the truth check found, and on what the model was calibrated.
+    """Write `model.tflite`, `quantization.json` (what the truth check found, and on what the model was calibrated) and
+    `calibration.json` (what was fed).
 
     Raises:
         ConfigError: A sample cannot be fed.
@@ -60,6 +61,8 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
         tuple(spec.dtype for spec in signature.outputs),
         request.allow_select_ops,
     )
+    seen = {"inputs": samples.ranges(), "warning": samples.warning()} if samples else {"inputs": {}, "warning": ""}
+    (outputs / "calibration.json").write_bytes(pretty(seen))
     calibrated = Calibrated.on(tuple(identity.hex() for identity in samples.dataset.identities())) if samples else None
     write_summary(summary, model, calibrated, samples.warning() if samples else "", outputs / "quantization.json")
 

@@ -99,3 +99,13 @@ def add_operator_code(model: Any, builtin: int, version: int = 1) -> int:
     code.version = version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
+
+
+def drop_unused_codes(model: Any) -> None:
+    """Take operator codes that no operator has out of the model, in place: runtimes demand a kernel for each."""
+    operators = [operator for graph in model.subgraphs for operator in graph.operators or ()]
+    used = sorted({operator.opcodeIndex for operator in operators})
+    position = {old: new for new, old in enumerate(used)}
+    model.operatorCodes = [model.operatorCodes[index] for index in used]
+    for operator in operators:
+        operator.opcodeIndex = position[operator.opcodeIndex]

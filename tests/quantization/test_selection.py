@@ -193,6 +193,17 @@ def test_a_rule_that_fits_nothing_is_refused_with_what_there_is(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_rule_gives_a_mode_of_weights_to_no_operator_without_any(tower: Tower, tmp_path: Path) -> None:
+    said = r"^quantization\.rules\[0\]\.mode: weight_only_int8 is about weights, and SOFTMAX has none"
+    with pytest.raises(ConfigError, match=said):
+        quantized(tower, mixed("int8", Rule(operator="SOFTMAX", mode="weight_only_int8")), tmp_path)
+
+
+def test_rules_that_leave_everything_float_are_told_of(tower: Tower, tmp_path: Path) -> None:
+    _, summary = quantized(tower, mixed("int8", Rule(tensor=".", mode="float32")), tmp_path)
+    assert summary["warning"] == "the rules leave every operator float: this is the float32 model"
+
+
 def test_a_rule_that_keeps_a_uint8_models_output_float_is_told_of_io(tower: Tower, tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the outputs are float32; asked for uint8") as caught:
         quantized(tower, mixed("int8", Rule(operator="SOFTMAX", mode="float32"), io="uint8"), tmp_path)

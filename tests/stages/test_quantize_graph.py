@@ -118,6 +118,26 @@ def test_an_integer_input_keeps_its_type(tmp_path: Path) -> None:
     assert (summary["inputs"], summary["outputs"]) == (["int32"], ["uint8"])
 
 
+def test_a_part_that_nothing_reads_is_no_matter_of_chance(tmp_path: Path) -> None:
+    def parts(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [1, 32], name="x")
+        wide = tf1.matmul(x, tf1.constant(weights(32, 64)))
+        tf1.matmul(tf1.tanh(tf1.split(wide, 4, axis=1)[1]), tf1.constant(weights(16, 4)), name="y")
+
+    files = frozen(parts, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    np.savez(tmp_path / "c.npz", x=digits(16, [32]))
+    spec = Npz(path="", features={"x": "x"})
+    made_twice = [
+        made(files, tmp_path / str(index), npz=tmp_path / "c.npz", spec=spec, inputs={"x": PLAIN}) for index in range(2)
+    ]
+    assert made_twice[0][0].read_bytes() == made_twice[1][0].read_bytes()
+    assert (
+        "SPLIT" not in made_twice[0][1]["operators"]
+    )  # whose unread outputs would be given the range of whatever lies in memory
+    seen = json.loads((tmp_path / "0" / "calibration.json").read_bytes())
+    assert set(seen["inputs"]) == {"x"}
+
+
 @pytest.mark.parametrize(
     ("images", "said"),
     [

@@ -21,7 +21,7 @@ from mlkit_build.quantization.versions.conditions import Operation, Tensor
 from mlkit_build.quantization.versions.measured import FORMS, Form
 from mlkit_build.quantization.versions.rules import RULES
 from mlkit_build.quantization.versions.runtimes import first_runtime, newest
-from mlkit_build.tflite.model import operator_name, schema, tensor_name, text, type_name
+from mlkit_build.tflite.model import drop_unused_codes, operator_name, schema, tensor_name, text, type_name
 
 __all__ = ["miscomputed", "oldest_runtime", "set_versions"]
 
@@ -40,7 +40,7 @@ def set_versions(model: Any) -> None:
         name = operator_name(code)
         if name in RULES:
             operator.opcodeIndex = _code_of(model, code, _needed(name, _operation(graph, operator)))
-    _drop_unused_codes(model)
+    drop_unused_codes(model)
     runtime = oldest_runtime(model)
     for metadata in model.metadata or ():
         if runtime is not None and text(metadata.name) == _METADATA:
@@ -123,12 +123,3 @@ def _tensor(tensor: Any) -> Tensor:
         blocks=quantization is not None and quantization.detailsType == schema().QuantizationDetails.BlockwiseQuantization,
         sparse=tensor.sparsity is not None,
     )
-
-
-def _drop_unused_codes(model: Any) -> None:
-    operators = [operator for _, operator in _operators(model)]
-    used = sorted({operator.opcodeIndex for operator in operators})
-    position = {old: new for new, old in enumerate(used)}
-    model.operatorCodes = [model.operatorCodes[index] for index in used]
-    for operator in operators:
-        operator.opcodeIndex = position[operator.opcodeIndex]
