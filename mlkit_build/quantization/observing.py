@@ -61,6 +61,14 @@ def dense_inputs(model: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+class UnrunnableSampleError(Exception):
+    """LiteRT cannot run the model on a sample: the row of what was fed, and its reason."""
+
+    def __init__(self, row: int, reason: str) -> None:
+        super().__init__(reason)
+        self.row, self.reason = row, reason
+
+
 class Observer:
     """Runs a float model and looks at its tensors. Threads may share it.
 
@@ -115,7 +123,10 @@ class Observer:
         interpreter = self._interpreter()
         for name, index in self._inputs.items():
             interpreter.set_tensor(index, feeds[name][row])
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise UnrunnableSampleError(row, str(error).splitlines()[0]) from error
         return interpreter
 
     def _values(self, interpreter: Any, tensor: Tensor) -> NDArray[np.float32]:

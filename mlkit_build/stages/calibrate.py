@@ -9,11 +9,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import open_dataset
+from mlkit_build.datasets import Batch, open_dataset
 from mlkit_build.datasets.parallel import in_order
-from mlkit_build.errors import StageError
+from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import from_plain, pretty
-from mlkit_build.quantization.observing import Observer, Tensor, dense_inputs, folded, observed_tensors, percentiles
+from mlkit_build.quantization.observing import (
+    Observer,
+    Tensor,
+    UnrunnableSampleError,
+    dense_inputs,
+    folded,
+    observed_tensors,
+    percentiles,
+)
 from mlkit_build.quantization.saturation import saturation_limits
 from mlkit_build.quantization.statistics import Hessians, Statistics
 from mlkit_build.quantization.steps import unseen_steps
@@ -75,10 +83,18 @@ class _Run:
 
     def batches(self, tensors: tuple[Tensor, ...] | list[Tensor], look: Callable[..., T], *rest: Any) -> Iterator[T]:
         """Yield what a method of Observer finds in each batch, in the dataset's order."""
-        observer = Observer(self._data, tensors, self._inputs)
-        for _, found in in_order(
-            self._samples.dataset, BATCH, lambda batch: look(observer, self._samples.values(batch), len(batch), *rest)
-        ):
+        observer, dataset = Observer(self._data, tensors, self._inputs), self._samples.dataset
+
+        def observed(batch: Batch) -> T:
+            try:
+                return look(observer, self._samples.values(batch), len(batch), *rest)
+            except UnrunnableSampleError as error:
+                raise ConfigError(
+                    f"{dataset.origin}: sample {batch.first + error.row}: LiteRT cannot run the model on it: {error.reason}",
+                    "an input of indices may reach beyond the table that it picks from",
+                ) from error
+
+        for _, found in in_order(dataset, BATCH, observed):
             yield found
 
 

@@ -25,7 +25,7 @@ from mlkit_build.stages.params import CalibrateParams, QuantizeGraphParams
 from mlkit_build.stages.quantize_graph import quantize_graph
 from mlkit_build.tflite import model as flatbuffer
 from tests.sources.tf1 import digits, request
-from tests.stages.built import IMAGE, PLAIN, converted, frozen, pictures, weights
+from tests.stages.built import IMAGE, PLAIN, calibrated, converted, frozen, pictures, weights
 from tests.stages.conftest import CALIBRATION, Built
 
 IMAGES = pictures(43, seed=11)
@@ -303,3 +303,16 @@ def test_a_loop_is_refused_before_any_sample_is_read(built: Built, tmp_path: Pat
     with pytest.raises(StageError, match="has a loop or a branch") as caught:
         seen(files, tmp_path / "seen", Npz(path="", features={"picture": "nothing"}))
     assert "unroll" in caught.value.hint
+
+
+def test_a_sample_that_the_model_cannot_be_run_on_is_named(tmp_path: Path) -> None:
+    def picks(tf1: Any) -> None:
+        rows = tf1.gather(tf1.constant(weights(8, 4)), tf1.placeholder("int32", [1, 2], name="ids"))
+        tf1.reshape(rows, [1, 8], name="y")
+
+    files = converted(frozen(picks, request({"ids": "ids:0"}, {"y": "y:0"}), tmp_path), tmp_path)
+    ids = np.arange(40, dtype=np.int32).reshape(20, 2) % 8
+    ids[13, 1] = 8
+    np.savez(tmp_path / "c.npz", ids=ids)
+    with pytest.raises(ConfigError, match=r"c\.npz: sample 13: LiteRT cannot run the model on it: gather index out of bounds"):
+        calibrated(files, tmp_path / "c.npz", Npz(path="", features={"ids": "ids"}), {"ids": PLAIN}, tmp_path / "out")
