@@ -24,10 +24,10 @@ def renew_shapes(graph_def: GraphDef) -> bool:
 
     What is stated already stays as it is, and so does all of a graph whose shapes contradict each other.
     """
-    from tensorflow.errors import OpError
-
     if not any(node.op in (*LOOPS, *BRANCHES, *CALLS) or node.op in LIST_OPERATORS for node in graph_def.node):
         return False
+    from tensorflow.errors import OpError
+
     library = library_of(graph_def)
     analysis = Analysis(library, graph_def)
     whole = Part(analysis, list(graph_def.node), {}, "", ())

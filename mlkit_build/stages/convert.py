@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,15 @@ def convert(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     share_equal_constants(model)
     sign(model, signature)
     flatbuffer.write(model, outputs / "float.tflite")
+
+
+@dataclass(frozen=True)
+class _End:
+    """All that the converter asks of a tensor. Real ones would take an import of the graph, every node through Python."""
+
+    name: str
+    shape: Any
+    dtype: Any
 
 
 def convert_graph(
@@ -86,13 +95,10 @@ def _converted(graph_def: GraphDef, signature: FrozenSignature, allow_select_ops
     import tensorflow as tf
 
     ends = _add_outputs(graph_def, signature)
-    # All that it asks of tensors is name, type and shape: a graph of placeholders by these names answers at once, the real one
-    # would have to be imported, every node through Python.
-    with tf.Graph().as_default():
-        inputs, results = (
-            [tf.compat.v1.placeholder(spec.dtype, spec.shape, name=spec.tensor.rpartition(":")[0]) for spec in specs]
-            for specs in (signature.inputs, ends)
-        )
+    inputs, results = (
+        [_End(spec.tensor, tf.TensorShape(spec.shape), tf.as_dtype(spec.dtype)) for spec in specs]
+        for specs in (signature.inputs, ends)
+    )
 
     class Converter(tf.compat.v1.lite.TFLiteConverter):  # type: ignore[misc]
         def _optimize_tflite_model(self, model: bytes, *arguments: Any, **options: Any) -> bytes:
