@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from mlkit_build.graphs.loops.operators import Operation
 from mlkit_build.graphs.loops.structure import OUTSIDE
 from mlkit_build.graphs.loops.values import Known, Nothing, Symbol, Tensor
 from mlkit_build.graphs.shapes import renew_shapes
+from mlkit_build.graphs.shapes_inference import LOOPS
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, TensorName, needed_nodes
 
 if TYPE_CHECKING:
@@ -72,6 +74,11 @@ def _with_functional_loops_unrolled(graph_def: GraphDef, outputs: Sequence[Tenso
     """
     from tensorflow.errors import OpError
 
+    # Where every loop is unrolled, its shapes show by themselves; to work them out first takes as long as all the rest.
+    with contextlib.suppress(StageError, ValueError, KeyError, IndexError, RecursionError, OpError):
+        result = _result(graph_def, _interpreted(graph_def, outputs, limits, functional=True), outputs)
+        if not any(node.op in LOOPS for node in result.node):
+            return result
     renewed = type(graph_def)()
     renewed.CopyFrom(graph_def)
     renew_shapes(renewed)  # a loop that stays tells those behind it what it returns
