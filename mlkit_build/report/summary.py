@@ -87,7 +87,9 @@ def headline(report: JobReport) -> str:
     did = f"{ran} ran, {len(report.actions) - ran} reused"
     words = {
         "built": f"built in {report.seconds:.1f} s ({did})",
-        "unchanged": f"nothing to do, the bundle is up to date ({report.seconds:.2f} s)",
+        "unchanged": f"built again, the bundle is the same ({report.seconds:.1f} s; {did})"
+        if ran
+        else f"nothing to do, the bundle is up to date ({report.seconds:.2f} s)",
         "gate_failed": "gate failed, nothing packaged",
         "failed": "failed",
         "config_error": "not built",

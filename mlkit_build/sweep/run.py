@@ -10,9 +10,9 @@ from typing import Protocol
 
 from mlkit_build.config import Roots
 from mlkit_build.config.sweep import Composer
-from mlkit_build.errors import MlkitBuildError
+from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.job import Job, JobReport, refused
-from mlkit_build.recipe import UI_MODES
+from mlkit_build.recipe import MODES, TARGETS, UI_MODES
 from mlkit_build.report.screens import screen
 from mlkit_build.sweep import summary
 from mlkit_build.sweep.asked import Asked, named, place_of, sweep_id, telling
@@ -57,7 +57,19 @@ def asked_for(overrides: Sequence[str], roots: Roots) -> list[Asked]:
                 found.append(Asked(tuple(job_overrides), composer.compose(job_overrides)))
             except MlkitBuildError as error:
                 found.append(Asked(tuple(job_overrides), error=error))
+        if not found:
+            raise _nothing(overrides, roots)
     return named(found)
+
+
+def _nothing(overrides: Sequence[str], roots: Roots) -> ConfigError:
+    """Return the answer to a sweep without a job: a pattern that fits none of what there is."""
+    empty = [override for override in overrides if "glob(" in override]
+    known = {"recipe": [recipe.name for recipe in roots.all_recipes()], "quantization": MODES, "target": TARGETS}
+    hints = [
+        f"{group} is one of {', '.join(known[group])}" for group in (item.partition("=")[0] for item in empty) if group in known
+    ]
+    return ConfigError(f"{', '.join(empty) or 'the sweep'}: matches nothing, so there is no job", "; ".join(hints))
 
 
 def conclude(
@@ -74,7 +86,7 @@ def conclude(
     if composed:  # a command that nothing could be made of leaves nothing behind
         folder = Path(composed[0].settings.output_dir).expanduser() / summary.FOLDER
         try:
-            outcome = replace(outcome, folder=summary.write(outcome, folder))
+            outcome = replace(outcome, folder=summary.write(outcome, folder, shown.warning))
         except OSError as error:
             shown.warning(f"{folder}: the summary of the sweep cannot be written: {error.strerror or error}")
     shown.sweep_finished(outcome)

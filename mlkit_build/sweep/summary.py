@@ -24,8 +24,8 @@ JSON = "summary.json"
 PAGE = "summary.html"
 
 
-def write(outcome: Outcome, sweeps: Path) -> Path:
-    """Write the summary below `sweeps` and let `latest` name it; return its folder.
+def write(outcome: Outcome, sweeps: Path, warn: Callable[[str], object] = lambda text: None) -> Path:
+    """Write the summary below `sweeps` and let `latest` name it, or warn that it does not; return its folder.
 
     Raises:
         OSError: The folder cannot be written.
@@ -36,7 +36,10 @@ def write(outcome: Outcome, sweeps: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / JSON, lambda path: path.write_bytes(pretty(as_json(outcome, sweeps.parent))))
     _replace(folder / PAGE, lambda path: path.write_text(render(outcome, folder), encoding="utf-8"))
-    _point(sweeps / LATEST, outcome.id)
+    try:
+        _point(sweeps / LATEST, outcome.id)
+    except OSError as error:
+        warn(f"{sweeps / LATEST}: cannot be made to name {outcome.id}: {error.strerror or error}; move what is there away")
     return folder
 
 

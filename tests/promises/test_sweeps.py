@@ -406,3 +406,10 @@ def test_a_sweeper_of_hydra_gives_rows_and_a_summary_too(workspace: Workspace) -
     assert "would write the bundle dist/add_one/float32 of another job" in rows[1]["error"]["message"]
     assert [job["exit_code"] for job in summary(workspace)["jobs"]] == [0, 2]
     assert done.returncode == 2
+
+
+def test_a_sweep_of_nothing_is_refused_with_what_there_is(command: Command) -> None:
+    code, out, err = command("-m", "recipe=add_one", "quantization=glob(z*)")
+    assert (code, out) == (2, "")
+    assert "error: quantization=glob(z*): matches nothing, so there is no job" in err
+    assert "quantization is one of float32, float16, " in err
