@@ -35,6 +35,7 @@ class Action:
             the path of the folder.
         outputs: Names of the files it writes.
         after: Actions that must have succeeded first, though nothing of theirs decides this result.
+        packages: Others whose versions decide the result: what decodes samples.
         timeout_s: How long it may take, in seconds, where it runs code of the user.
     """
 
@@ -47,6 +48,7 @@ class Action:
     inputs: Mapping[str, Path | Tree | OutputOf]
     outputs: tuple[str, ...]
     after: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     timeout_s: float | None = None
 
     @property

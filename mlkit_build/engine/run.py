@@ -281,7 +281,7 @@ class Engine:
             name: known[item.action][item.file] if isinstance(item, OutputOf) else self.file_digest(item)
             for name, item in action.inputs.items()
         }
-        return decide(action, digests, toolchain(action.runtime), self._store, self._history(action))
+        return decide(action, digests, toolchain(action.runtime, action.packages), self._store, self._history(action))
 
     def _outputs(self) -> dict[str, Mapping[str, Digest]]:
         return {name: result.outputs for name, result in self._results.copy().items()}  # other threads add results meanwhile
