@@ -1,9 +1,10 @@
-"""Bilinear resizing as ML Kit's code path does it on the phone: libyuv's `ARGBScale` with `kFilterBilinear`, bit for bit.
+"""Bilinear resizing as ML Kit's code path does it: libyuv's `ARGBScale` with `kFilterBilinear`, pixel for pixel.
 
 Two pixels a side are blended and none averaged, also where an image shrinks by much; another way to resize feeds a model other
 pixels than the app will. From libyuv's `scale.cc`, `scale_common.cc`, `scale_argb.cc` and `row_common.cc`; the Task Library
 calls it for RGB images (`libyuv_frame_buffer_utils.cc`, ResizeRgba). Compared with tflite-support 0.4.4 on x86: equal in 125 of
-165 pairs of sizes, and in the 40 whose factors are both even at most 1 apart, since x86 rounds there twice, and ARM once.
+165 pairs of sizes, and in the 40 whose factors are both even at most 1 apart: there x86 rounds twice, and the portable C code,
+as here, once.
 """
 
 from __future__ import annotations
