@@ -126,8 +126,6 @@ class ArrayDataset(ABC):
 
     def _checked(self, name: str, where: str) -> Array:
         array = self.header(name, where)
-        if array.dtype.hasobject or array.dtype.kind not in "buif":
-            raise ConfigError(f"{where}: expected an array of numbers, found {name!r} of dtype {array.dtype}")
         if array.row_bytes > MAX_SAMPLE_BYTES or array.count > MAX_SAMPLES:
             raise ConfigError(
                 f"{where}: expected at most {MAX_SAMPLES} samples of at most {MAX_SAMPLE_BYTES} bytes, found {name!r} with shape "

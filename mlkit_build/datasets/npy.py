@@ -33,7 +33,7 @@ class NpyDataset(ArrayDataset):
                 offset, size = stream.tell(), path.stat().st_size
         except OSError as error:
             raise SourceError(f"{where}: {path}: cannot be read: {error.strerror}") from error
-        if size - offset < array.count * array.row_bytes and not array.dtype.hasobject:
+        if size - offset < array.count * array.row_bytes:
             missing = array.count * array.row_bytes - (size - offset)
             raise SourceError(f"{where}: {path}: truncated: the array ends {missing} bytes early", "write the file again")
         return Array(name, array.count, array.sample, array.dtype, offset)

@@ -58,6 +58,8 @@ def open_dataset(spec: Npz, path: Path, where: str, signature: FrozenSignature |
 def array_of(name: str, stream: IO[bytes], where: str, offset: int = 0) -> Array:
     """Return the array whose header (`.npy`, any version) comes next. Raises ConfigError where it is not one of samples."""
     shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise ConfigError(f"{where}: expected an array of numbers, found {name!r} of dtype {dtype}")
     if not shape:
         raise ConfigError(f"{where}: expected an array with a sample dimension, found the scalar {name!r}")
     if fortran and len(shape) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class PythonDataset(RecordDataset):
     """An imported function. See `mlkit_build.datasets.Dataset`."""
 
     def __init__(self, spec: PythonSamples, path: Path, where: str) -> None:
-        self._copy = Path(tempfile.mkdtemp(prefix="samples-")).resolve()
+        self._copy = _copy_of(path)
         found = files(spec, path, where)
         self._function, self._named = function_in_copy(found, spec, self._copy, where)
         super().__init__(f"{where}.function: {self._named}", spec.features, labelled=spec.label is not None)
@@ -104,6 +105,12 @@ class PythonDataset(RecordDataset):
                 did_you_mean(key, known),
             )
         return sample[key]
+
+
+@cache
+def _copy_of(folder: Path) -> Path:
+    """Return where the function runs: one place for dataset and calibration, since a process has one current folder."""
+    return Path(tempfile.mkdtemp(prefix="samples-")).resolve()
 
 
 def open_dataset(spec: PythonSamples, path: Path, where: str, signature: FrozenSignature | None = None) -> PythonDataset:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch
 from mlkit_build.datasets.choice import check_count, chosen
-from mlkit_build.errors import ConfigError
+from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.store import Digest
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ class RecordDataset(ABC):
         return sum(1 for _ in self.records())
 
     def identity(self, record: Record) -> bytes:
-        """Return the SHA-256 of what is stored."""
+        """Return the SHA-256 of what is stored: of a file, that of its bytes."""
         sha256 = hashlib.sha256()
         for stored in record.stored:
             if isinstance(stored, Path):
-                with stored.open("rb") as file:
-                    while piece := file.read(1 << 20):
-                        sha256.update(piece)
-            else:
-                sha256.update(stored if isinstance(stored, bytes) else stored.tobytes())
+                try:
+                    return bytes.fromhex(Digest.of_file(stored).sha256)  # such datasets have one feature
+                except OSError as error:
+                    raise SourceError(f"{self.origin}: {record.place}: cannot be read: {error.strerror}") from error
+            sha256.update(stored if isinstance(stored, bytes) else stored.tobytes())
         return sha256.digest()
 
     def __len__(self) -> int:

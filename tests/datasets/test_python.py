@@ -112,3 +112,16 @@ def test_code_and_files_are_in_the_key(workspace: Workspace) -> None:
     ):
         (folder / name).write_text(text)
         assert {"reference", "evaluate"} <= workspace.ran(workspace.build("recipe=mine")), name
+
+
+def test_dataset_and_calibration_each_find_their_own_files(tmp_path: Path) -> None:
+    code = "def samples(name):\n    for line in open(name):\n        yield {'a': int(line)}\n"
+    folder = recipe(tmp_path, code)
+    for name in ("one.txt", "two.txt"):
+        (folder / name).write_text(f"{len(name)}\n{name == 'one.txt':d}\n")
+    one, two = (
+        opened(PythonSamples(function="data.py:samples", features={"x": "a"}, arguments={"name": name}, files=(name,)), folder)
+        for name in ("one.txt", "two.txt")
+    )
+    assert whole(one).tolist() == [7, 1]
+    assert whole(two).tolist() == [7, 0]
