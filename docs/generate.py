@@ -23,6 +23,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mlkit_build.adapters import ADAPTERS
 from mlkit_build.config.schema import GROUPS, kind_of
 from mlkit_build.datasets import DATASETS
+from mlkit_build.quantization.kernels import NO_INT16
+from mlkit_build.quantization.offers import OFFERS, Offer
+from mlkit_build.quantization.rules import RULES
 from mlkit_build.recipe import datasets, schema
 from mlkit_build.sources import SOURCES
 
@@ -39,6 +42,7 @@ def pages() -> dict[str, str]:
         loader=FileSystemLoader(FOLDER / "templates"), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
     environment.globals.update(kinds=kinds, fields=fields, adapters=adapters, adapter=adapter, adapters_in_order=list(ADAPTERS))
+    environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
     return {name: _NOTE.format(name=name) + environment.get_template(f"{name}.jinja").render() for name in names}
 
@@ -71,6 +75,40 @@ def adapter(name: str) -> str:
     parts = [f"## {name}", f"```yaml\nadapters: [{entry.example}]\n```", text[0].upper() + text[1:]]
     parts += [f"{title}: {said[0].lower()}{said[1:]}" for title, said in (("Edit", what.strip()), ("Refused", refused)) if said]
     return "\n\n".join([*parts, _fields(entry.options)])
+
+
+def offers() -> str:
+    """Return the table of what each backend can do in each mode."""
+    rows = [[f"`{mode}`", *(_offer(mode, modes.get(mode)) for modes in OFFERS.values())] for mode in schema.MODES]
+    return _table(["`mode`", *(f"`backend: {name}`" for name in OFFERS)], rows)
+
+
+def attributes(name: str) -> str:
+    """Return the table of what a class says of its attributes, given as `module:Class`."""
+    module, _, found = name.partition(":")
+    documented = _attributes(getattr(import_module(module), found))
+    return _table(["figure", "meaning"], [[f"`{attribute}`", text] for attribute, text in documented.items()])
+
+
+def followers() -> str:
+    """Return the operators that are quantized by the rule of another."""
+    return ", ".join(sorted(RULES))
+
+
+def no_int16() -> str:
+    """Return the operators among them that have no int16 kernel."""
+    return ", ".join(sorted(NO_INT16))
+
+
+def _offer(mode: str, offer: Offer | None) -> str:
+    if offer is None or mode.startswith("float"):
+        return "no" if offer is None else "yes"
+    blocks = [name for name in offer.granularities if name.startswith("blockwise")]
+    scales = [f"`{name}`" for name in offer.granularities if name not in blocks]
+    scales += [f"`{blocks[0]}` to `{blocks[-1].removeprefix('blockwise_')}` (not with `mse`)"] if blocks else []
+    choices = [(title, getattr(offer, field)) for title, field in (("", "algorithms"), ("`io`: ", "io"))]
+    lines = [title + ", ".join(f"`{name}`" for name in names) for title, names in choices if len(names) > 1]
+    return "<br>".join([", ".join(scales), *lines])
 
 
 def _fields(cls: Any) -> str:

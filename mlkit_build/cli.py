@@ -5,6 +5,7 @@ Nothing heavy is imported here: Hydra only when something is composed, TensorFlo
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PYTHON_TOO_NEW = (3, 14)
 _SWEEP_FLAGS = ("-m", "--multirun")
+_LAUNCHER = re.compile(r"[+~]*hydra([/.]launcher\b|\.sweep\.)")
+"""What a sweep of ours takes of Hydra's own settings: who runs the jobs. With others, e.g. a sweeper, Hydra runs the sweep."""
 
 
 def main() -> None:
@@ -75,9 +78,11 @@ def _dispatch(arguments: list[str]) -> ExitCode:
         return _verb(first, arguments[1:], roots)
     sweep = any(flag in arguments for flag in _SWEEP_FLAGS)
     rest = [argument for argument in arguments if argument not in _SWEEP_FLAGS]
-    if any(argument.startswith("-") for argument in rest) or any(argument.startswith("hydra") for argument in rest):
+    hydra = [argument for argument in rest if argument.lstrip("+~").startswith("hydra")]
+    launches = sweep and all(_LAUNCHER.match(argument) for argument in hydra)
+    if any(argument.startswith("-") for argument in rest) or (hydra and not launches):
         return _hydra(arguments, roots)
-    return _sweep(rest, roots) if sweep else _build(rest, roots)
+    return _sweep([argument for argument in rest if argument not in hydra], roots, hydra) if sweep else _build(rest, roots)
 
 
 def _verb(name: str, arguments: list[str], roots: Roots) -> ExitCode:
@@ -95,11 +100,13 @@ def _build(overrides: list[str], roots: Roots) -> ExitCode:
     """Build one job."""
     from mlkit_build.config import compose
     from mlkit_build.engine.pool import Pool
+    from mlkit_build.job import refuse_select
     from mlkit_build.report.screens import screen
     from mlkit_build.workflow import build
 
     try:
         job = compose(overrides, roots)
+        refuse_select(job.settings.select)
     except MlkitBuildError as error:
         if "ui=json" not in overrides:
             raise
@@ -111,47 +118,15 @@ def _build(overrides: list[str], roots: Roots) -> ExitCode:
         pool.close()
 
 
-def _sweep(overrides: list[str], roots: Roots) -> ExitCode:
-    """Build every job of a sweep; each becomes a row, and the exit code is the worst of them."""
-    from mlkit_build.config import compose
-    from mlkit_build.config.sweep import jobs
-    from mlkit_build.engine.pool import Pool
-    from mlkit_build.job import refused
-    from mlkit_build.report.screens import screen
-    from mlkit_build.workflow import build
+def _sweep(overrides: list[str], roots: Roots, launcher: Sequence[str] = ()) -> ExitCode:
+    """Build every job of a sweep, here or with a launcher of Hydra; each becomes a row."""
+    from mlkit_build.sweep.run import sweep
 
-    ui = next((item.removeprefix("ui=") for item in reversed(overrides) if item.startswith("ui=")), "auto")
-    shown = screen(ui if ui in ("plain", "rich", "json", "quiet") else "auto")
-    reports: list[JobReport] = []
-    places: dict[tuple[str, str, str], list[str]] = {}
-    pool = Pool()
-    try:
-        for job_overrides in jobs(overrides, roots):
-            try:
-                job = compose(job_overrides, roots)
-                place = (job.settings.output_dir, job.recipe.name, job.recipe.variant_name)
-                if place in places:
-                    raise ConfigError(
-                        f"variant: this job ({' '.join(job_overrides)}) would replace {'/'.join(place)} of another job of the "
-                        f"sweep ({' '.join(places[place])})",
-                        "give each a name of its own with variant=",
-                    )
-                places[place] = job_overrides
-                reports.append(build(job, pool, shown, sys.argv))
-            except MlkitBuildError as error:
-                reports.append(refused(error, job_overrides))
-                shown.job_finished(reports[-1])
-    finally:
-        pool.close()
-    shown.sweep_finished(reports)
-    return worst(reports)
+    if not launcher:
+        return sweep(overrides, roots, sys.argv).exit_code
+    from mlkit_build.config.launcher import launching
 
-
-def worst(reports: Sequence[JobReport]) -> ExitCode:
-    """Return the exit code of a sweep: a failed stage counts most, then the configuration, a verification, a gate."""
-    order = (ExitCode.STAGE_FAILED, ExitCode.CONFIG, ExitCode.VERIFICATION, ExitCode.GATE)
-    found = {report.exit_code for report in reports}
-    return next((code for code in order if code in found), ExitCode.OK)
+    return sweep(overrides, roots, sys.argv, launching(launcher, roots)).exit_code
 
 
 def _refused_job(error: MlkitBuildError) -> JobReport:
@@ -167,7 +142,7 @@ def _hydra(arguments: list[str], roots: Roots) -> ExitCode:
     """Hand over to Hydra: `--cfg`, `--info`, completion, and sweeps with a launcher or sweeper of the user's choice."""
     from mlkit_build.config.app import run_app
 
-    return worst(run_app(arguments, roots))
+    return run_app(arguments, roots)
 
 
 def _extra_roots(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -27,6 +27,7 @@ keys (all of them: mlkit-build recipe=NAME --cfg job):
   cache.dir=DIR           the build cache (default: the platform's, or MLKIT_BUILD_CACHE)
   ui=MODE                 auto, plain, rich, json, quiet
   jobs=N                  actions at once (default: one per core)
+  select=WHICH            after a sweep, publish its smallest, fastest or most_accurate variant as dist/NAME/best
 
 verbs:
 {verbs}
@@ -43,7 +44,7 @@ exit codes: 0 built; 1 a stage failed; 2 configuration or input wrong; 3 a gate 
 examples:
   mlkit-build recipe=mnist
   mlkit-build recipe=mnist quantization=float16
-  mlkit-build -m recipe=mnist quantization=float32,float16,dynamic_range,int8
+  mlkit-build -m recipe=mnist quantization=float32,float16,dynamic_range,int8 select=smallest
   mlkit-build plan recipe=mnist quantization=int8 quantization.io=uint8
 """
 

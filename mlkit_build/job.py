@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.engine.action import Result
-from mlkit_build.errors import ExitCode, MlkitBuildError
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
@@ -61,8 +61,19 @@ class JobReport:
     error: MlkitBuildError | None = None
 
 
-def refused(error: MlkitBuildError, overrides: Sequence[str]) -> JobReport:
-    """Return the report of a job that could not even be composed from `overrides`."""
+def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:
+    """Return the report of a job that is not built, and of which nothing is known but `overrides` where it did not compose."""
     values = dict(item.partition("=")[::2] for item in overrides)
     name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
+    if job is not None:
+        name, variant = job.recipe.name, job.recipe.variant_name
     return JobReport(name, variant, "config_error", error.exit_code, error=error)
+
+
+def refuse_select(stated: str | None) -> None:
+    """Refuse `select=` outside of a sweep. Raises ConfigError."""
+    if stated is not None:
+        raise ConfigError(
+            f"select={stated}: chooses among the variants of a sweep, and this is a single build",
+            "add -m and values to choose from, e.g. `-m quantization=float16,int8`",
+        )

@@ -16,7 +16,7 @@ from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
+from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
@@ -65,6 +65,7 @@ FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
 SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
 METRICS = OutputOf("evaluate", "metrics.json")
+OBSERVATIONS = OutputOf("evaluate", "observations.json")
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
         verdicts=verdicts,
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
     if not recipe.quantization.is_float:
         inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
@@ -317,6 +319,8 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
         if files.calibration:
             inputs["calibration"] = files.calibration
+        if recipe.quantization.modes & set(STATIC_MODES) and recipe.quantization.backend == "litert":
+            inputs["calibration.json"] = OutputOf("calibrate", "calibration.json")
     params = EvaluateParams(
         dataset=_content(recipe.dataset, files.labels, labelled=True) if recipe.dataset else None,
         calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
@@ -325,7 +329,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    action = _action("evaluate", params, inputs, ("metrics.json",))
+    action = _action("evaluate", params, inputs, ("metrics.json", "observations.json"))
     action = replace(action, packages=_decoders(params.dataset, params.calibration))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 

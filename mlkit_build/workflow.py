@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,13 +21,15 @@ from mlkit_build.bundle.manifest import (
     portable,
     portable_text,
 )
-from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
+from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, check_place, is_published, publish
 from mlkit_build.engine import Action, Decision, Engine, Listener, Result
 from mlkit_build.engine.pool import Pool
+from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
-from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, SourceError, StageError
+from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
 from mlkit_build.gates import Verdict, judge
 from mlkit_build.job import Job, JobReport
+from mlkit_build.locating import Locator, open_locator
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
@@ -38,7 +39,7 @@ from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_stor
 from mlkit_build.store.layered import default_folder
 
 if TYPE_CHECKING:
-    from mlkit_build.fetch import Fetcher
+    from mlkit_build.sweep.outcome import Outcome
 
 
 class Screen(Listener, Protocol):
@@ -53,11 +54,14 @@ class Screen(Listener, Protocol):
     def job_finished(self, report: JobReport) -> None:
         """A job is over, well or not."""
 
-    def sweep_finished(self, reports: Sequence[JobReport]) -> None:
+    def of(self, job: str) -> Screen:
+        """Return the voice of one job of a sweep, `recipe/variant`, among others that run at the same time."""
+
+    def sweep_finished(self, outcome: Outcome) -> None:
         """All jobs of a sweep are over."""
 
 
-def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> JobReport:
+def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), shared: Shared | None = None) -> JobReport:
     """Build one job and publish its bundle.
 
     Never raises for what a user can cause: the report says what happened.
@@ -66,13 +70,14 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = ()) -> 
         pool: The fork servers, shared by the jobs of one run.
         screen: Who hears of the progress.
         command: The command line, for the provenance.
+        shared: What the jobs of a sweep share: the cores, and the open caches.
     """
     recipe, started = job.recipe, time.time()
     screen.job_started(recipe.name, recipe.variant_name)
     for warning in job.warnings:
         screen.warning(warning)
-    with _store(job, screen) as store, _locator(job, screen, fetches=True) as locate:
-        run = _Run(job, store, pool, screen, locate)
+    with _store(job, screen, shared) as store, _locator(job, screen, fetches=True) as locate:
+        run = _Run(job, store, pool, screen, locate, shared)
         try:
             report = run.to_bundle(command, started)
         except MlkitBuildError as error:
@@ -89,7 +94,10 @@ def plan(job: Job, screen: Screen) -> list[Decision]:
         MlkitBuildError: A file of the recipe is missing.
     """
     with _store(job, screen) as store, _locator(job, screen, fetches=False) as locate:
-        return _Run(job, store, Pool(), screen, locate).plan()
+        try:
+            return _Run(job, store, Pool(), screen, locate).plan()
+        except MlkitBuildError as error:
+            raise locate.as_stated(error) from error
 
 
 def cache_folder(job: Job) -> Path:
@@ -97,39 +105,28 @@ def cache_folder(job: Job) -> Path:
     return Path(job.settings.cache.dir).expanduser() if job.settings.cache.dir else default_folder()
 
 
-def _store(job: Job, screen: Screen) -> AbstractContextManager[LayeredStore]:
-    return open_store(cache_folder(job) if job.settings.cache.enabled else None, screen.warning)
+def _store(job: Job, screen: Screen, shared: Shared | None = None) -> AbstractContextManager[LayeredStore]:
+    folder = cache_folder(job) if job.settings.cache.enabled else None
+    return nullcontext(shared.store(folder, screen.warning)) if shared else open_store(folder, screen.warning)
 
 
-@contextmanager
-def _locator(job: Job, screen: Screen, fetches: bool) -> Iterator[pipeline.Locate]:
-    """Yield what finds the file that a URL names; nothing of it is imported before there is one."""
-    with ExitStack() as stack:
-
-        @cache
-        def fetcher() -> Fetcher:
-            from mlkit_build.fetch import open_fetcher
-
-            folder = cache_folder(job) if job.settings.cache.enabled else None
-            return stack.enter_context(open_fetcher(folder, screen.warning, screen.fetching))
-
-        def locate(stated: str, sha256: str | None, field: str) -> Path:
-            if fetches:
-                return fetcher().local(stated, sha256, job.folder, field)
-            known = fetcher().known(stated, sha256, job.folder, field)
-            if known is None:
-                from mlkit_build.fetch import shown
-
-                raise SourceError(f"{field}: {shown(stated)} is not in the cache, and a plan fetches nothing", "build it once")
-            return known
-
-        yield locate
+def _locator(job: Job, screen: Screen, fetches: bool) -> AbstractContextManager[Locator]:
+    folder = cache_folder(job) if job.settings.cache.enabled else None
+    return open_locator(folder, job.folder, screen.warning, screen.fetching, fetches=fetches)
 
 
 class _Run:
     """One build in progress: what is known so far, for the report of a failure too."""
 
-    def __init__(self, job: Job, store: LayeredStore, pool: Pool, screen: Screen, locate: pipeline.Locate) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: LayeredStore,
+        pool: Pool,
+        screen: Screen,
+        locate: Locator,
+        shared: Shared | None = None,
+    ) -> None:
         self._job = job
         self._locate = locate
         self._recipe = job.recipe
@@ -145,6 +142,7 @@ class _Run:
             scope=job.recipe.name,
             logs=cache_folder(job) / "logs",
             jobs=job.settings.jobs,
+            shared=shared,
         )
 
     def plan(self) -> list[Decision]:
@@ -157,9 +155,12 @@ class _Run:
         return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
+        place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
+        check_place(place)
         files = pipeline.load(self._recipe, self._job.folder, self._locate)
         self._engine.run(pipeline.actions(self._recipe, files))
         self._judge(self._engine.output("evaluate", "metrics.json"))
+        self._warn()
         broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
         if broken:
             raise GateError(
@@ -168,16 +169,15 @@ class _Run:
                 "improve the model or the quantization, or change validation.gates",
             )
         self._engine.run([pipeline.packaging(self._recipe, files, self._verdicts)])
-        place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         manifest, contents = self._manifest(files)
         data = manifest.to_bytes()
         unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
         if not unchanged:
             self._publish(place, manifest, data, contents, command, started)
-        self._warn(manifest)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
+        error = self._locate.as_stated(error)
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
         return self._report(status, error.exit_code, error=error)
 
@@ -192,9 +192,6 @@ class _Run:
         model_name = f"{recipe.name}.tflite"
         packaged = self._results["package"].outputs
         contents = {(model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()}
-        quantization = None
-        if "quantize" in self._results:
-            quantization = json.loads(self._engine.output("quantize", "quantization.json").read_bytes())
         order = [action.name for action in [*pipeline.actions(recipe, files), self._results["package"].action]]
         manifest = Manifest(
             schema=SCHEMA,
@@ -208,7 +205,7 @@ class _Run:
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(self._metrics or {}),
             gates=self._verdicts,
-            quantization=quantization,
+            quantization=self._quantization(),
             toolchain=whole_toolchain(),
         )
         return manifest, contents
@@ -240,9 +237,18 @@ class _Run:
 
         publish(place, write)
 
-    def _warn(self, manifest: Manifest) -> None:
-        """Say what a user must know of the bundle: how its quantization fell short, and what its app must link."""
-        for warning in ((manifest.quantization or {}).get("warning"), delegate_needed(manifest.metrics)):
+    def _quantization(self) -> dict[str, Any] | None:
+        """Return what the truth check found in a quantized model, and what it was calibrated on; None for float32."""
+        action = pipeline.quantizing(self._recipe)
+        if action not in self._results:
+            return None
+        found: dict[str, Any] = json.loads(self._engine.output(action, "quantization.json").read_bytes())
+        return found
+
+    def _warn(self) -> None:
+        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link."""
+        told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
+        for warning in ((self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {})):
             if warning:
                 self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
 
@@ -267,6 +273,7 @@ class _Recorder:
     def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
         self._results = results
         self.started: Callable[[Action, str], None] = screen.started
+        self.progressed: Callable[[Action, int, int], None] = screen.progressed
         self.waiting: Callable[[Action], None] = screen.waiting
         self.warning: Callable[[str], None] = screen.warning
         self._finished = screen.finished

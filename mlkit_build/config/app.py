@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import pickle
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,63 +17,108 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from mlkit_build.config.clearing import split
 from mlkit_build.config.compose import CONFIG_NAME, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
+from mlkit_build.config.launcher import close_servers, leave, process_servers
 from mlkit_build.config.roots import Roots
-from mlkit_build.errors import ConfigError, MlkitBuildError
-from mlkit_build.job import refused
-from mlkit_build.recipe import UI_MODES
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
+from mlkit_build.job import Job, refuse_select, refused
+from mlkit_build.report.screens import screen
+from mlkit_build.sweep.asked import Asked
+from mlkit_build.sweep.outcome import worst
+from mlkit_build.sweep.run import conclude, stated_ui
+from mlkit_build.sweep.selection import selection_of
+from mlkit_build.workflow import build
 
-if TYPE_CHECKING:
-    from mlkit_build.job import JobReport
 
-
-def run_app(arguments: list[str], roots: Roots) -> list[JobReport]:
-    """Run Hydra with `arguments`; return the reports of the jobs that ran in this process.
+def run_app(arguments: list[str], roots: Roots) -> ExitCode:
+    """Run Hydra with `arguments`; return the exit code of what ran.
 
     Raises:
         ConfigError: Hydra refuses the command line or the configuration.
     """
-    from mlkit_build.engine.pool import Pool
-    from mlkit_build.report.screens import screen
-    from mlkit_build.workflow import build
-
-    reports: list[JobReport] = []
-    shown = screen("auto")
-    pool = Pool()
-
-    def job(cfg: DictConfig) -> int:
-        nonlocal shown
-        shown = screen(str(cfg.get("ui")) if cfg.get("ui") in UI_MODES else "auto")
-        try:
-            reports.append(build(from_cfg(cfg, roots, arguments), pool, shown, [sys.argv[0], *arguments]))
-        except MlkitBuildError as error:  # the other jobs of a sweep go on
-            reports.append(refused(error, HydraConfig.get().overrides.task))
-            shown.job_finished(reports[-1])
-        return int(reports[-1].exit_code)
-
+    started = time.time()
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["mlkit-build", *arguments]
+    kept, cleared = split(arguments)
+    sys.argv = ["mlkit-build", *kept]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with a traceback
-    try:
-        with searching(roots):
-            hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(job)()
-    except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
-        raise explained(error, arguments, roots) from error
-    except SystemExit as error:
-        if error.code not in (None, 0):
-            raise ConfigError("the command line was not understood", "see `mlkit-build --help`") from error
-    except KeyError as error:
-        if error.args == ("COMP_LINE",):
-            raise ConfigError("--shell-completion: expected to be called by a shell, which sets COMP_LINE") from error
-        raise
-    finally:
-        pool.close()
-        sys.argv = before[0]
-        if before[1] is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before[1]
-    if len(reports) > 1:
-        shown.sweep_finished(reports)
-    return reports
+    sweeps = any(flag in arguments for flag in ("-m", "--multirun"))
+    with tempfile.TemporaryDirectory(prefix="mlkit-build-sweep-") as spool:
+        task = _Task(roots, tuple(arguments), Path(spool), sweeps)
+        try:
+            with searching(roots, cleared):
+                hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(task)()
+        except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
+            raise explained(error, arguments, roots) from error
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise ConfigError("the command line was not understood", "see `mlkit-build --help`") from error
+        except KeyError as error:
+            if error.args == ("COMP_LINE",):
+                raise ConfigError("--shell-completion: expected to be called by a shell, which sets COMP_LINE") from error
+            raise
+        finally:
+            close_servers()
+            sys.argv = before[0]
+            if before[1] is None:
+                os.environ.pop("HYDRA_FULL_ERROR", None)
+            else:
+                os.environ["HYDRA_FULL_ERROR"] = before[1]
+        came = [pickle.loads(file.read_bytes()) for file in sorted(Path(spool).glob("[0-9]*"), key=lambda file: int(file.name))]
+    if not sweeps or not came:
+        return worst([report.exit_code for _, report, _ in came])
+    asked = [Asked(overrides, job) for overrides, _, job in came]
+    by = selection_of([item.job for item in asked if item.job is not None])
+    return conclude([(overrides, report) for overrides, report, _ in came], asked, by, screen(task.ui), started).exit_code
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What Hydra runs per job, here or in another process: a sweeper that is not ours decides on the jobs as it goes.
+
+    Attributes:
+        roots: Where recipes and groups are looked for.
+        arguments: The command line.
+        spool: Where what came of each job is left.
+        sweeps: Whether it is a sweep.
+    """
+
+    roots: Roots
+    arguments: tuple[str, ...]
+    spool: Path
+    sweeps: bool
+
+    @property
+    def ui(self) -> str:
+        """Which screen to speak on."""
+        return stated_ui(self.arguments)
+
+    def __call__(self, cfg: DictConfig) -> int:
+        overrides = tuple(HydraConfig.get().overrides.task)
+        number = HydraConfig.get().job.num if self.sweeps else 0
+        shown, job = screen(self.ui), None
+        try:
+            job = from_cfg(cfg, self.roots, overrides)
+            if self.sweeps:
+                shown = shown.of(f"{job.recipe.name}/{job.recipe.variant_name}")
+                self._claim(job)
+            else:
+                refuse_select(job.settings.select)
+            report = build(job, process_servers(), shown, [sys.argv[0], *self.arguments])
+        except MlkitBuildError as error:  # the other jobs of a sweep go on
+            report = refused(error, overrides, job)
+            shown.job_finished(report)
+        leave((overrides, report, job), self.spool, str(number))
+        return int(report.exit_code)
+
+    def _claim(self, job: Job) -> None:
+        """Be the one job that writes this bundle. Raises ConfigError: another one does."""
+        place = "/".join((job.settings.output_dir, job.recipe.name, job.recipe.variant_name))
+        try:
+            (self.spool / f"place-{hashlib.sha256(place.encode()).hexdigest()}").touch(exist_ok=False)
+        except FileExistsError:
+            raise ConfigError(
+                f"variant: this job would write the bundle {place} of another job of the sweep",
+                "give each a name of its own with variant=",
+            ) from None

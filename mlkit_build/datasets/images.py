@@ -68,9 +68,9 @@ def decoded(data: bytes | Path, form: Form, name: str) -> NDArray[np.uint8]:
         data = _read(data, name)
     hint = f"expected one of {', '.join(FORMATS)}; save it again, or take it out of the dataset"
     try:
+        _check_size(_webp_size(data), name, hint)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise SourceError(f"{name}: expected at most {MAX_PIXELS} pixels, found {image.width} x {image.height}", hint)
+            _check_size(image.size, name, hint)
             pixels = _pixels(image, 1 if len(form.shape) == 2 or form.shape[2] == 1 else 3)
     except SourceError:
         raise
@@ -81,6 +81,29 @@ def decoded(data: bytes | Path, form: Form, name: str) -> NDArray[np.uint8]:
     if form.center_crop:
         pixels = _middle(pixels, height, width)
     return bilinear(pixels, height, width).reshape(form.shape)
+
+
+def _check_size(size: tuple[int, int], name: str, hint: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise SourceError(f"{name}: expected at most {MAX_PIXELS} pixels, found {size[0]} x {size[1]}", hint)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Return the size of a WebP image, whose decoder makes room as soon as it is opened; (0, 0) for others.
+
+    The format: https://developers.google.com/speed/webp/docs/riff_container.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return 0, 0
+    kind, least = data[12:16], 1
+    if kind == b"VP8X":
+        sizes = int.from_bytes(data[24:27], "little"), int.from_bytes(data[27:30], "little")
+    elif kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        sizes = bits & 0x3FFF, bits >> 14 & 0x3FFF
+    else:
+        sizes, least = (int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF), 0
+    return sizes[0] + least, sizes[1] + least
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mlkit_build.datasets import Batch, Dataset
+from mlkit_build.progress import tell
 
 MOST_THREADS = 8
 
@@ -44,4 +45,5 @@ def in_order(dataset: Dataset, size: int, run: Callable[[Batch], T]) -> Iterator
             while expected in done:
                 batch, result = done.pop(expected)
                 expected += len(batch)
+                tell(expected, len(dataset))
                 yield batch, result

@@ -16,14 +16,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Protocol
 
+from mlkit_build import progress
 from mlkit_build.engine.action import Action, Decision, OutputOf, Result
 from mlkit_build.engine.decide import decide
 from mlkit_build.engine.pool import Ended, Pool
+from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import toolchain
 from mlkit_build.engine.work import is_full, no_room, work_folder
 from mlkit_build.engine.worker import PRELOADS, RESULT_FILE
 from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
-from mlkit_build.store import BlobUnusableError, Digest, FileDigests, LayeredStore, Record, Tree
+from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Record, Tree
 
 KEPT_LOGS = 50
 
@@ -33,6 +35,9 @@ class Listener(Protocol):
 
     def started(self, action: Action, reason: str) -> None:
         """An action begins to run."""
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        """So many samples of so many have passed through a running action."""
 
     def waiting(self, action: Action) -> None:
         """Another build is doing this action; this one waits for its result."""
@@ -53,22 +58,31 @@ class Engine:
         listener: Who hears about it.
         scope: Whose history explains a miss: the recipe's name.
         logs: Where the log of a failed action is kept.
-        jobs: How many actions may run at once.
+        jobs: How many actions may run at once; one per core when left out.
+        shared: What other builds of the same run share with this one, instead of `jobs`.
     """
 
     def __init__(
-        self, store: LayeredStore, pool: Pool, listener: Listener, *, scope: str, logs: Path, jobs: int | None = None
+        self,
+        store: LayeredStore,
+        pool: Pool,
+        listener: Listener,
+        *,
+        scope: str,
+        logs: Path,
+        jobs: int | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._store = store
         self._pool = pool
         self._listener = listener
         self._scope = scope
         self._logs = logs
-        self._jobs = jobs or os.cpu_count() or 1
-        self._files = FileDigests(store)
+        self._alone = shared is None
+        self._shared = shared or Shared(jobs)
+        self._files = self._shared.files(store)
         self._results: dict[str, Result] = {}
         self._repairing = threading.RLock()
-        self._interrupted = threading.Event()
 
     def plan(self, actions: Sequence[Action]) -> list[Decision]:
         """Return the decision for every action, running none. What waits for a miss has no key yet."""
@@ -92,11 +106,12 @@ class Engine:
             MlkitBuildError: The first action that failed, when those already running are done.
             KeyboardInterrupt: Interrupted; every child is dead.
         """
-        left = {action.name: action for action in actions if action.name not in self._results}
-        self._warm(list(left.values()))
+        left = self._reuse([action for action in actions if action.name not in self._results])
+        if not left:
+            return dict(self._results)
         running: dict[Future[Result], str] = {}
         failure: MlkitBuildError | None = None
-        executor = ThreadPoolExecutor(self._jobs, thread_name_prefix="mlkit-build-action")
+        executor = ThreadPoolExecutor(self._shared.slots, thread_name_prefix="mlkit-build-action")
         try:
             while left or running:
                 for action in [] if failure else list(left.values()):
@@ -113,7 +128,9 @@ class Engine:
                         continue
                     self._results[result.action.name] = result
         except BaseException:
-            self._interrupted.set()
+            if not self._alone:  # who shares ends what is shared; nothing of another build ends here
+                raise
+            self._shared.stop()
             executor.shutdown(wait=False, cancel_futures=True)
             self._pool.close()
             while wait([future for future in running if not future.done()], timeout=0.2).not_done:
@@ -157,28 +174,24 @@ class Engine:
                     return self._run(action, decision, decision.reason)
                 decision = Decision(action, decision.key, decision.document, again, "built by another build meanwhile")
         assert decision.record is not None
-        seconds = time.monotonic() - started
-        result = Result(action, decision.key, decision.record.outputs, True, seconds, decision.reason)
-        self._listener.finished(result)
-        return result
+        return self._reused(decision, decision.record, started)
 
     def _run(self, action: Action, decision: Decision, reason: str) -> Result:
-        self._listener.started(action, reason)
         inputs, own = self._inputs(action)
         with work_folder() as work:
             (work / "out").mkdir()
             log = work / "log"
-            ended = self._pool.submit(
-                action.runtime,
-                {
-                    "function": action.function,
-                    "params": action.params,
-                    "inputs": {name: str(path) for name, path in inputs.items()},
-                    "work": str(work),
-                    "log": str(log),
-                    "timeout_s": action.timeout_s,
-                },
-            ).result()
+            request = {
+                "function": action.function,
+                "params": action.params,
+                "inputs": {name: str(path) for name, path in inputs.items()},
+                "work": str(work),
+                "log": str(log),
+                "timeout_s": action.timeout_s,
+            }
+            with self._shared.slot():
+                self._listener.started(action, reason)
+                ended = self._awaited(self._pool.submit(action.runtime, request), action, work)
             self._check(action, ended, work)
             changed = self._files.changed(own)
             if changed:
@@ -190,6 +203,16 @@ class Engine:
         result = Result(action, decision.key, outputs, False, seconds, reason)
         self._listener.finished(result)
         return result
+
+    def _awaited(self, future: Future[Ended], action: Action, work: Path) -> Ended:
+        """Wait for the child, and pass on what it tells of its progress."""
+        while True:
+            try:
+                return future.result(timeout=progress.EVERY_S)
+            except TimeoutError:
+                found = progress.told(work)
+                if found is not None:
+                    self._listener.progressed(action, *found)
 
     def _keep(self, record: Record, files: Mapping[str, Path], action: Action) -> None:
         try:
@@ -251,13 +274,14 @@ class Engine:
     @contextlib.contextmanager
     def _single_flight(self, action: Action, key: str) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._shared.flight(self._store, key))
             waiting = False
             while True:
                 try:
                     stack.enter_context(self._store.lock(key, timeout=0.2 if waiting else 0.05))
                     break
                 except TimeoutError:
-                    if self._interrupted.is_set():
+                    if self._shared.stopped:
                         raise StageError(f"{action.stage}: {action.name} was interrupted while it waited") from None
                     if not waiting:
                         self._listener.waiting(action)
@@ -289,18 +313,29 @@ class Engine:
     def _history(self, action: Action) -> str:
         return f"{self._scope}/{action.name}"
 
-    def _warm(self, actions: Iterable[Action]) -> None:
-        """Start the servers of the first misses, and LiteRT's for what follows them, while nothing else happens yet.
+    def _reuse(self, actions: Iterable[Action]) -> dict[str, Action]:
+        """Take every hit that nothing before it holds up; return what is left, by name.
 
-        TensorFlow is never started on a guess: what follows a miss may turn out unchanged.
+        Meanwhile the servers of the first misses start, and LiteRT's for what follows them. TensorFlow is never started on a
+        guess: what follows a miss may turn out unchanged.
         """
-        known = self._outputs()
+        left: dict[str, Action] = {}
         for action in actions:
-            if all(name in known for name in action.needs):
-                decision = self._decide(action, known)
+            if all(name in self._results for name in action.needs):
+                started = time.monotonic()
+                decision = self._decide(action, self._outputs())
                 if decision.record is not None:
-                    known[action.name] = decision.record.outputs
-                elif PRELOADS[action.runtime]:
+                    self._results[action.name] = self._reused(decision, decision.record, started)
+                    continue
+                if PRELOADS[action.runtime]:
                     self._pool.warm(action.runtime)
             elif action.runtime in ("litert", "quantizer"):
                 self._pool.warm(action.runtime)
+            left[action.name] = action
+        return left
+
+    def _reused(self, decision: Decision, record: Record, started: float) -> Result:
+        seconds = time.monotonic() - started
+        result = Result(decision.action, decision.key, record.outputs, True, seconds, decision.reason)
+        self._listener.finished(result)
+        return result

@@ -26,6 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mlkit_build import progress
 from mlkit_build.errors import MlkitBuildError
 
 PRELOADS = {
@@ -43,6 +44,7 @@ PRELOADS = {
         "ai_edge_quantizer.quantizer",
         "mlkit_build.stages.calibrate",
         "mlkit_build.stages.quantize",
+        "mlkit_build.stages.attribute",
     ),
     "jinja2": (),
     "python": (),
@@ -168,6 +170,7 @@ def _child(request: dict[str, Any], server: int) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.chdir(request["work"])
+        progress.tell_to(Path(progress.FILE).absolute())
         _own_temporary_folder()
         status = perform(request)
     except BaseException:

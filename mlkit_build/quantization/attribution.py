@@ -62,8 +62,7 @@ class OperatorError:
         total: Its outputs beside those of the float model: what was lost up to here, this operator included.
         own: What it loses itself: its outputs beside those that the float operator makes of the same inputs. None where that
             is not known.
-        own_share: Its part of the own errors of all operators, 0..1: each as noise per signal, as far as that reaches the
-            outputs by `quantization.influence`.
+        own_share: Its part of what all operators lose, 0..1, as `quantization.influence` estimates it.
         seen: Least and greatest value of its first output in the float model.
         quantized: What the integers of that output can stand for; None where it is floating point.
         clipped_share: Share of values that lie outside of it.

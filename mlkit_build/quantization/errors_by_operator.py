@@ -92,7 +92,7 @@ def decibels(noise_per_signal: float) -> float | None:
         return None
     if not math.isfinite(noise_per_signal):
         return _WORST_DB
-    return max(_WORST_DB, round(-10 * math.log10(noise_per_signal), 2))
+    return max(_WORST_DB, round(-10 * math.log10(noise_per_signal), 2) + 0.0)  # of -0.0, 0.0
 
 
 def _reproducible(value: float) -> float:

@@ -122,7 +122,7 @@ class Trials:
     def steps(self) -> list[Trial]:
         """Return what to leave float, of all that was tried, one after another, each with those before, as long as it pays.
 
-        It never pays to leave half of the operators float, or to give back half of the bytes that quantization saved.
+        It never pays to leave more than half of the operators float, or to give back more than half of the bytes that were saved.
         """
         known = [(places, trial) for places, trial in self._done.items() if trial is not None]
         taken: frozenset[int] = frozenset()
@@ -151,7 +151,7 @@ class Trials:
             return None
         before, after = decibels(self._noise), decibels(noise)
         gain = (_EXACT_DB if after is None else after) - (_EXACT_DB if before is None else before)
-        return Trial(rules, after, round(gain, 2), agreeing, size_bytes - self._size_bytes)
+        return Trial(rules, after, round(gain, 2) + 0.0, agreeing, size_bytes - self._size_bytes)
 
     def _rule(self, place: int) -> Rule:
         """Return a rule for this operator: by the first node in its tensor's name, where that tells it from all others."""

@@ -1,16 +1,18 @@
 """Which operator of a quantized model stands for which of the float model: the one whose outputs have the same names.
 
 Both backends keep the names of tensors. Where a tensor became integers and is float again at the model's end, the integers may
-have a name of their own: then what converts them has the name that both models know.
+have a name of their own: then what converts them has the name that both models know. And TensorFlow's converter counts on
+where a name is taken: `conv1/bias1` is `conv1/bias2` once it wrote a DEQUANTIZE for the bias.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import string
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlkit_build.quantization.reading import is_constant
+from mlkit_build.quantization.reading import BOUNDARY, is_constant
 from mlkit_build.quantization.selection import place_of
 from mlkit_build.tflite.model import operator_name, tensor_name
 
@@ -73,10 +75,23 @@ class _Search:
         self._aliases: dict[int, int] = {}
         for item in self._graph.operators:
             name = self.name(quantized, item)
-            if name == "DEQUANTIZE":
+            if name == "DEQUANTIZE" and not is_constant(quantized, self._graph.tensors[item.inputs[0]]):
                 self._aliases[int(item.inputs[0])] = int(item.outputs[0])
             elif name == "QUANTIZE":
                 self._aliases[int(item.outputs[0])] = int(item.inputs[0])
+        self._tensors |= self._counted_on()
+
+    def _counted_on(self) -> dict[str, int]:
+        """Return name in the quantized model -> tensor of the float model, for names that differ in the number at their end.
+
+        Only where there is one of the kind in either model that the other one has not.
+        """
+        computed = [item for item in self._graph.operators if self.name(self._quantized, item) not in BOUNDARY]
+        ours = {tensor_name(self._graph.tensors[index]) for item in computed for index in item.outputs}
+        known = ours | {tensor_name(self._graph.tensors[index]) for index in self._aliases.values()}
+        left = {name: index for name, index in self._tensors.items() if index in self._made and name not in known}
+        found = _by_stem(ours - set(self._tensors))
+        return {found[stem]: left[name] for stem, name in _by_stem(left).items() if stem in found}
 
     @staticmethod
     def name(model: Any, operator: Any) -> str:
@@ -122,6 +137,14 @@ class _Search:
             looked_at.append(self._aliases[looked_at[-1]])
         names = [tensor_name(self._graph.tensors[item]) for item in looked_at]
         return next((self._tensors[name] for name in names if name in self._tensors), None)
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, str]:
+    """Return name without the digits at its end -> name, where there is one such name."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(name.rstrip(string.digits), []).append(name)
+    return {stem: alike[0] for stem, alike in found.items() if len(alike) == 1}
 
 
 def _read(graph: Any) -> set[int]:

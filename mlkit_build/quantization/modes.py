@@ -58,7 +58,8 @@ def _add(manager: Any, scope: str, operator: str, mode: str, quantization: Quant
         return
     names = [operator] if operator != "*" else ["*", *WEIGHTED]
     for name in names:
-        scales = "per_tensor" if mode in STATIC_MODES and name in ONE_SCALE else quantization.granularity
+        one_scale = name in ONE_SCALE and (mode in STATIC_MODES or mode.startswith("dynamic_range"))
+        scales = "per_tensor" if one_scale else quantization.granularity
         stated, usual = (quantization.algorithm, scales), ("min_max", "per_channel")
         wishes = [usual] if name == "*" else [stated, ("min_max", scales), usual]
         for algorithm, granularity in wishes:

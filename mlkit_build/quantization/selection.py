@@ -27,6 +27,16 @@ LOOKUPS = {"EMBEDDING_LOOKUP": 1, "GATHER": 0}
 """Operators that pick rows of a table -> which input it is. Only where it is a constant, it is weights."""
 
 
+INT4 = {
+    "dynamic_range_int4": ("FULLY_CONNECTED", "EMBEDDING_LOOKUP"),
+    "weight_only_int4": ("FULLY_CONNECTED", "EMBEDDING_LOOKUP", "CONV_2D", "BATCH_MATMUL"),
+}
+"""Mode -> operators whose weights become int4. A hybrid CONV_2D with int4 weights is NaN or garbage in runtimes 2.16 and 2.18."""
+
+IN_PLACE_OF_INT4 = {"dynamic_range_int4": "dynamic_range", "weight_only_int4": "weight_only_int8"}
+"""Mode -> the mode of all other operators."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One operator of a model.
@@ -40,7 +50,8 @@ class Place:
     tensors: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.operator} ({', '.join(self.tensors[:1])})"
+        # What was fused into an operator is in its name, behind semicolons: hundreds of letters.
+        return f"{self.operator} ({self.tensors[0].partition(';')[0] if self.tensors else ''})"
 
 
 def place_of(model: Any, graph: Any, operator: Any) -> Place:
@@ -66,7 +77,8 @@ class Selection:
     def mode_of(self, place: Place) -> str:
         """Return the mode that an operator is to have."""
         fitting = [rule.mode for rule, pattern in self._rules if _fits(rule, pattern, place)]
-        return fitting[-1] if fitting else self.mode
+        mode = fitting[-1] if fitting else self.mode
+        return IN_PLACE_OF_INT4[mode] if mode in IN_PLACE_OF_INT4 and place.operator not in INT4[mode] else mode
 
     def check_rules(self, model: Any) -> None:
         """Refuse rules that fit no operator of the float model.

@@ -20,7 +20,7 @@ from mlkit_build.quantization.reading import (
     tensors_read,
     weights_of,
 )
-from mlkit_build.quantization.selection import LOOKUPS, Place, Selection, place_of
+from mlkit_build.quantization.selection import IN_PLACE_OF_INT4, LOOKUPS, Place, Selection, place_of
 from mlkit_build.recipe import STATIC_MODES, Quantization
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
@@ -238,7 +238,10 @@ class _Findings:
         for mode, stored in _STORED.items():
             weighted = [item for item in self._operators if item.mode == mode and item.weights is not None]
             if mode == self._quantization.mode and not weighted:
-                warnings.append(f"no operator has weights, so {mode} changes nothing: this is the float32 model")
+                less = IN_PLACE_OF_INT4.get(mode)
+                others = any(item.mode == less and item.weights is not None for item in self._operators)
+                same = f"this is the {less} model" if others else "this is the float32 model"
+                warnings.append(f"no operator has weights that {mode} reaches, so it changes nothing: {same}")
             left = [str(item) for item in weighted if item.weights is not None and item.weights.stored == "float32"]
             other = [item for item in weighted if item.weights is not None and item.weights.stored not in ("float32", stored)]
             if weighted and len(left) == len(weighted):

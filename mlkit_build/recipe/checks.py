@@ -13,6 +13,7 @@ from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
 from mlkit_build.recipe.schema import (
     ML_KIT_TARGETS,
+    STATIC_MODES,
     TARGETS,
     UI_MODES,
     Adapter,
@@ -172,7 +173,10 @@ def _check_freeze(recipe: Recipe) -> None:
 def _check_quantization(recipe: Recipe) -> None:
     quantization = recipe.quantization
     if quantization.needs_calibration and recipe.calibration is None:
-        why = "algorithm=gptq" if quantization.algorithm == "gptq" else f"mode={quantization.mode}"
+        static = [
+            f"rules[{index}].mode={rule.mode}" for index, rule in enumerate(quantization.rules) if rule.mode in STATIC_MODES
+        ]
+        why = f"mode={quantization.mode}" if quantization.mode in STATIC_MODES else [*static, "algorithm=gptq"][0]
         raise ConfigError(
             f"calibration: missing, and quantization.{why} needs samples to observe",
             "add `calibration: {kind: npz, path: ..., features: {...}}` with samples of the training set, "

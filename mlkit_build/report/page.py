@@ -20,6 +20,7 @@ def render(
     metrics: Mapping[str, Measurement],
     labels: tuple[str, ...],
     quantization: Mapping[str, Any] | None,
+    told: str = "",
 ) -> str:
     """Return the page.
 
@@ -29,6 +30,7 @@ def render(
         metrics: What was measured.
         labels: The classes' names; none hides the section.
         quantization: What the truth check found in a quantized model, as in the manifest.
+        told: What was noticed while measuring; empty for nothing.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -55,7 +57,9 @@ def render(
         rows=rows,
         labels=labels,
         quantization=quantization,
+        told=told,
         delegate=summary.delegate_needed(metrics),
+        not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
     )

@@ -1,18 +1,21 @@
-"""The screens: rich on a terminal, plain lines elsewhere, JSON for machines. Progress goes to stderr, results to stdout."""
+"""The screens: rich on a terminal, plain lines elsewhere, JSON for machines. Progress goes to stderr, results to stdout.
+
+In a sweep, jobs run side by side: `of` gives each a voice of its own on the same screen, whose every line names the job.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkit_build.engine.action import Action, Result
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
+    from mlkit_build.sweep.outcome import Outcome
     from mlkit_build.workflow import Screen
 
 
@@ -24,12 +27,29 @@ def screen(ui: str) -> Screen:
 
 
 class Quiet:
-    """Says nothing but warnings and errors."""
+    """Says nothing but warnings and errors.
+
+    Args:
+        job: `recipe/variant`, for one job of a sweep.
+        sweep: The screen that it speaks on.
+    """
+
+    def __init__(self, job: str = "", sweep: Quiet | None = None) -> None:
+        self._job = job
+        self._lock: threading.RLock = sweep._lock if sweep else threading.RLock()
+        self._warned: set[str] = sweep._warned if sweep else set()
+
+    def of(self, job: str) -> Screen:
+        """Return the voice of one job of a sweep, `recipe/variant`. Threads may speak at once."""
+        return type(self)(job, self)
 
     def job_started(self, recipe: str, variant: str) -> None:
         """Say nothing."""
 
     def started(self, action: Action, reason: str) -> None:
+        """Say nothing."""
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
         """Say nothing."""
 
     def waiting(self, action: Action) -> None:
@@ -42,155 +62,211 @@ class Quiet:
         """Say nothing."""
 
     def warning(self, text: str) -> None:
-        """Say it on stderr."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        """Say it on stderr; once, where all jobs of a sweep would say the same."""
+        if self._is_new(text):
+            self._say(sys.stderr, f"warning: {text}")
 
     def job_finished(self, report: JobReport) -> None:
         """Say what went wrong, if anything did."""
         if report.error:
-            for title, text in summary.error_lines(report.error):
-                print(f"{title}: {text}", file=sys.stderr, flush=True)
+            self._say(sys.stderr, *(f"{title}: {text}" for title, text in self._error_lines(report)))
 
-    def sweep_finished(self, reports: Sequence[JobReport]) -> None:
-        """Say nothing."""
+    def sweep_finished(self, outcome: Outcome) -> None:
+        """Say which bundle could not be published as the best."""
+        for choice in outcome.choices:
+            if choice.error:
+                self._say(sys.stderr, *(f"{title}: {text}" for title, text in summary.error_lines(choice.error)))
+
+    def _error_lines(self, report: JobReport) -> list[tuple[str, str]]:
+        lines = summary.error_lines(report.error) if report.error else []
+        return [(title, f"{self._job}: {text}") for title, text in lines] if self._job else lines
+
+    def _say(self, stream: TextIO, *lines: str) -> None:
+        """Write whole lines at once: `print` writes text and line end apart, and another thread's between them."""
+        if lines:
+            with self._lock:
+                stream.write("".join(f"{line}\n" for line in lines))
+                stream.flush()
+
+    def _is_new(self, warning: str) -> bool:
+        with self._lock:
+            if self._job and warning in self._warned:
+                return False
+            self._warned.add(warning)
+            return True
 
 
 class Plain(Quiet):
     """One line per event, for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: str = "", sweep: Quiet | None = None) -> None:
+        super().__init__(job, sweep)
         self._fetched: set[str] = set()
 
     def fetching(self, url: str, done: int, total: int | None) -> None:
         if done == 0:
-            self._progress(f"  load       fetching {url}{f' ({summary.size(total)})' if total else ''}")
+            self._progress("load", f"fetching {url}{f' ({summary.size(total)})' if total else ''}")
         elif done == total and url not in self._fetched:
             self._fetched.add(url)
-            self._progress(f"  load       fetched {summary.size(done)}")
+            self._progress("load", f"fetched {summary.size(done)}")
 
     def started(self, action: Action, reason: str) -> None:
-        self._progress(f"  {action.name:<10} running: {reason}")
+        self._progress(action.name, f"running: {reason}")
 
     def waiting(self, action: Action) -> None:
-        self._progress(f"  {action.name:<10} another build is doing this; waiting for it")
+        self._progress(action.name, "another build is doing this; waiting for it")
 
     def finished(self, result: Result) -> None:
-        what = "reused" if result.cached else f"done in {result.seconds:.2f} s"
-        self._progress(f"  {result.action.name:<10} {what}")
+        if not (self._job and result.cached):  # a hundred jobs that reuse all they need would drown the one that runs
+            self._progress(result.action.name, "reused" if result.cached else f"done in {result.seconds:.2f} s")
 
     def job_started(self, recipe: str, variant: str) -> None:
-        self._progress(f"{recipe}/{variant}")
+        if not self._job:
+            self._say(sys.stderr, f"{recipe}/{variant}")
 
     def job_finished(self, report: JobReport) -> None:
-        print(summary.headline(report))
-        for title, text in summary.lines(report):
-            print(f"  {title:<18} {text}")
-        sys.stdout.flush()
+        details = [] if self._job else [f"  {title:<18} {text}" for title, text in summary.lines(report)]
+        self._say(sys.stdout, summary.headline(report), *details)
         super().job_finished(report)
 
-    def sweep_finished(self, reports: Sequence[JobReport]) -> None:
-        rows = summary.sweep_rows(reports)
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        print()
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        sys.stdout.flush()
+    def sweep_finished(self, outcome: Outcome) -> None:
+        from mlkit_build.report import sweep_table
 
-    def _progress(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        table = sweep_table.aligned([sweep_table.header(outcome), *sweep_table.rows(outcome)])
+        self._say(sys.stdout, "", *table, *(f"{title:<9} {text}" for title, text in sweep_table.notes(outcome)))
+        super().sweep_finished(outcome)
+
+    def _progress(self, action: str, text: str) -> None:
+        self._say(sys.stderr, f"{self._job + ': ' if self._job else '  '}{action:<10} {text}")
 
 
 class Json(Quiet):
     """One JSON object per job on stdout."""
 
     def job_finished(self, report: JobReport) -> None:
-        print(json.dumps(summary.as_json(report)), flush=True)
+        self._say(sys.stdout, json.dumps(summary.as_json(report)))
 
 
 class Rich(Quiet):
     """A line per action as it ends, what runs now below it, and a coloured summary."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        self._console = Console(stderr=True, highlight=False)
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._status: Any = None
-        self._running: dict[str, str] = {}
-        self._lock = threading.Lock()
+    def __init__(self, job: str = "", sweep: Quiet | None = None) -> None:
+        super().__init__(job, sweep)
+        self._live: _Live = sweep._live if isinstance(sweep, Rich) else _Live()
 
     def job_started(self, recipe: str, variant: str) -> None:
-        self._console.print(f"[bold]{recipe}/{variant}[/bold]")
+        if not self._job:
+            self._live.console.print(f"[bold]{recipe}/{variant}[/bold]")
 
     def started(self, action: Action, reason: str) -> None:
         from rich.markup import escape
 
-        self._set(action.name, escape(reason))
+        self._live.set(self._job, action.name, "" if self._job else escape(reason))
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        self._live.set(self._job, action.name, f"{done} of {total} samples")
 
     def waiting(self, action: Action) -> None:
-        self._set(action.name, "another build is doing this; waiting for it")
+        if not self._job:
+            self._live.set("", action.name, "another build is doing this; waiting for it")
 
     def fetching(self, url: str, done: int, total: int | None) -> None:
         from rich.markup import escape
 
         if done == total:
-            with self._lock:
-                self._running.pop("load", None)
-            self._show()
+            self._live.drop(self._job, "load")
             return
-        self._set("load", escape(f"{url}: {summary.size(done)}{f' of {summary.size(total)}' if total else ''}"))
+        of_all = f" of {summary.size(total)}" if total else ""
+        self._live.set(self._job, "load", escape(f"{url}: {summary.size(done)}{of_all}"))
 
     def finished(self, result: Result) -> None:
-        with self._lock:
-            self._running.pop(result.action.name, None)
+        self._live.drop(self._job, result.action.name)
+        if self._job and result.cached:
+            return
         what = "[dim]reused[/dim]" if result.cached else f"{result.seconds:.2f} s"
-        self._console.print(f"  [green]✓[/green] {result.action.name:<10} {what}")
-        self._show()
+        job = f"{self._job}: " if self._job else ""
+        self._live.console.print(f"  [green]✓[/green] {job}{result.action.name:<10} {what}")
 
     def warning(self, text: str) -> None:
         from rich.markup import escape
 
-        self._console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+        if self._is_new(text):
+            self._live.console.print(f"[yellow]warning:[/yellow] {escape(text)}")
 
     def job_finished(self, report: JobReport) -> None:
         from rich.markup import escape
 
-        with self._lock:
-            self._running.clear()
-        self._show()
+        self._live.drop(self._job)
         colour = "green" if report.exit_code == 0 else "red"
-        self._out.print(f"[bold {colour}]{escape(summary.headline(report))}[/]")
-        for title, text in summary.lines(report):
+        lines = [f"[bold {colour}]{escape(summary.headline(report))}[/]"]
+        for title, text in [] if self._job else summary.lines(report):
             shown = escape(text).replace("FAILED", "[bold red]FAILED[/]")
-            self._out.print(f"  [dim]{title:<18}[/] {shown}")
-        if report.error:
-            for title, text in summary.error_lines(report.error):
-                self._console.print(f"[bold red]{title}:[/] {escape(text)}", soft_wrap=True)
+            lines.append(f"  [dim]{title:<18}[/] {shown}")
+        self._live.say("\n".join(lines))
+        for title, text in self._error_lines(report):
+            self._live.console.print(f"[bold red]{title}:[/] {escape(text)}", soft_wrap=True)
 
-    def sweep_finished(self, reports: Sequence[JobReport]) -> None:
+    def sweep_finished(self, outcome: Outcome) -> None:
+        from rich.markup import escape
         from rich.table import Table
 
-        header, *rows = summary.sweep_rows(reports)
-        table = Table()
-        for index, title in enumerate(header):
-            table.add_column(title, no_wrap=index < 3, justify="left" if index < 2 else "right")
-        for row, report in zip(rows, reports, strict=True):
-            table.add_row(*row, style=None if report.exit_code == 0 else "red")
-        self._out.print(table)
+        from mlkit_build.report import sweep_table
 
-    def _set(self, name: str, text: str) -> None:
+        table = Table()
+        for index, title in enumerate(sweep_table.header(outcome)):
+            table.add_column(title, no_wrap=index < 3, justify="left" if index < 3 else "right")
+        for cells, row in zip(sweep_table.rows(outcome), outcome.rows, strict=True):
+            table.add_row(*map(escape, cells), style=None if row.passed else "red")
+        self._live.say(table)
+        for title, text in sweep_table.notes(outcome):
+            self._live.say(f"[dim]{title:<9}[/] {escape(text)}")
+        super().sweep_finished(outcome)
+
+
+class _Live:
+    """A terminal with a last line that says what runs now, shared by the jobs of a sweep."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._status: Any = None
+        self._running: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def set(self, job: str, action: str, text: str) -> None:
+        """Say that an action runs."""
         with self._lock:
-            self._running[name] = text
-        self._show()
+            self._running[job, action] = text
+            self._show()
+
+    def drop(self, job: str, action: str | None = None) -> None:
+        """Say no longer that an action runs; without `action`, that any of the job's does."""
+        with self._lock:
+            for key in [key for key in self._running if key[0] == job and action in (None, key[1])]:
+                del self._running[key]
+            self._show()
+
+    def say(self, *what: Any) -> None:
+        """Print a result on stdout, above the last line, which another stream would otherwise write into."""
+        with self._lock:
+            if self._status is not None:
+                self._status.stop()
+            self._out.print(*what)
+            if self._status is not None:
+                self._status.start()
 
     def _show(self) -> None:
-        with self._lock:
-            text = "; ".join(f"{name} [dim]({reason})[/dim]" for name, reason in self._running.items())
-            if self._status is not None and not text:
-                self._status.stop()
-                self._status = None
-            elif text and self._status is None:
-                self._status = self._console.status(text)
-                self._status.start()
-            elif text:
-                self._status.update(text)
+        shown = [
+            f"{job + ' ' if job else ''}{action}" + (f" [dim]({text})[/dim]" if text else "")
+            for (job, action), text in self._running.items()
+        ]
+        if self._status is not None and not shown:
+            self._status.stop()
+            self._status = None
+        elif shown and self._status is None:
+            self._status = self.console.status("; ".join(shown))
+            self._status.start()
+        elif shown:
+            self._status.update("; ".join(shown))

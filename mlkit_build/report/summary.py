@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,12 @@ def delegate_needed(values: Iterable[str]) -> str:
     return f"the app must link TensorFlow's Flex delegate: {', '.join(flex)}" if flex else ""
 
 
+def not_measured(values: Iterable[str]) -> str:
+    """Return that nothing was compared, where the measured values' names are of the file alone; else an empty string."""
+    compared = [name for name in values if name != "size_bytes" and not name.startswith(FLEX)]
+    return "" if compared else "not measured: the recipe has no dataset, so nothing was compared with TensorFlow"
+
+
 def headline(report: JobReport) -> str:
     """Return what came of the job in one line."""
     ran = sum(not result.cached for result in report.actions)
@@ -99,6 +105,8 @@ def lines(report: JobReport) -> list[tuple[str, str]]:
     rows = []
     for name, found in (report.metrics or {}).items():
         rows.append((TITLES.get(name, name), metric_text(name, found, report.gates)))
+    if report.metrics and (missing := not_measured(report.metrics)):
+        rows.append(("accuracy", missing))
     if report.bundle is not None:
         rows.append(("bundle", shown_path(report.bundle)))
     return rows
@@ -152,15 +160,3 @@ def as_json(report: JobReport) -> dict[str, Any]:
         if error is None
         else {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "log": error.log},
     }
-
-
-def sweep_rows(reports: Sequence[JobReport]) -> list[tuple[str, ...]]:
-    """Return the table of a sweep: a header, then a row for every job, failed ones too."""
-    names: Mapping[str, None] = dict.fromkeys(name for report in reports for name in report.metrics or {})
-    shown = [name for name in names if name != "size_bytes"]
-    rows: list[tuple[str, ...]] = [("job", "status", "size", *(TITLES.get(name, name) for name in shown))]
-    for report in reports:
-        metrics = report.metrics or {}
-        cells = [number(name, metrics[name].value) if name in metrics else "" for name in shown]
-        rows.append((job_name(report), report.status, size(report.size_bytes) if report.size_bytes else "", *cells))
-    return rows

@@ -71,5 +71,6 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     metrics = {name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()}
     signature = FrozenSignature.read(inputs["signature.json"])
     quantization = json.loads(inputs["quantization.json"].read_bytes()) if "quantization.json" in inputs else None
-    page = render(request, signature, metrics, labels, quantization)
+    told = json.loads(inputs["observations.json"].read_bytes())["warning"]
+    page = render(request, signature, metrics, labels, quantization, told)
     (outputs / "report.html").write_text(page, encoding="utf-8", newline="")

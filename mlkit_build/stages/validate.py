@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, create
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
+from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.params import EvaluateParams, ReferenceParams
 
 HELD_BYTES = 1 << 20
@@ -46,6 +48,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
 
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
+    And `observations.json`: what was fed, as `inputs` (name -> least and greatest value), and as `warning` how far that is from
+    what the model was calibrated on, given `calibration.json`; empty when it is near.
+
     Raises:
         ConfigError: Samples do not fit, labels are outside the classes, or calibration samples are among them.
         StageError: LiteRT refuses the model, its Flex operators cannot be run, or an output is not finite.
@@ -56,12 +61,19 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     measured = {"size_bytes": Measurement(model.stat().st_size)}
     flex = _flex_operators(model) if request.allow_select_ops else {}
     measured |= {name: Measurement(count) for name, count in flex.items()}
+    fed, told = {}, ""
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
-        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap, flex=bool(flex))
+        ranges = InputRanges(feeds(dataset, signature, request.inputs))
+        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap, ranges, flex=bool(flex))
+        fed = ranges.found()
+        if "calibration.json" in inputs:
+            calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
+            told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
+    (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 
@@ -72,6 +84,7 @@ def _measure(
     model: Path,
     reference_path: Path,
     overlap: _Overlap | None,
+    ranges: InputRanges,
     *,
     flex: bool,
 ) -> dict[str, Measurement]:
@@ -79,7 +92,13 @@ def _measure(
     judge = _Judge(request, signature, dataset, tables)
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
-    for batch, results in predictions(dataset, signature, shipped.run):
+
+    def run(batch: Batch) -> Outputs:
+        results = shipped.run(batch)  # refuses samples that are not valid
+        ranges.look(batch)
+        return results
+
+    for batch, results in predictions(dataset, signature, run):
         if overlap is not None:
             overlap.look(batch)
         judge.add(batch, results)

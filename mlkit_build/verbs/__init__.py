@@ -28,5 +28,10 @@ VERBS = {
         "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
     ),
     "inspect": Verb("mlkit_build.verbs.inspect", "inspect PATH [--json]", "show what a model file holds, with a recipe for it"),
+    "quantization-report": Verb(
+        "mlkit_build.verbs.quantization_report",
+        "quantization-report recipe=NAME [...]",
+        "show where a quantized model's accuracy went, and what leaving operators float recovers",
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkit_build.datasets.images import _webp_size
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
 from mlkit_build.recipe import ImageFolder
 from tests.datasets.opening import labels, opened, whole
@@ -137,6 +138,20 @@ def test_a_bomb_is_refused_in_little_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("options", [{"quality": 50}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
+def test_the_size_of_webp_is_known_before_it_is_opened(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = save(tmp_path / "a.webp", pixels(1, 40, 30), **options)
+    assert _webp_size(path.read_bytes()) == (30, 40)
+    data = bytearray(path.read_bytes())
+    if data[12:16] == b"VP8X":
+        data[24:30] = b"\xff\x3f\0\xff\x3f\0"
+        path.write_bytes(bytes(data))
+        with pytest.raises(SourceError, match="found 16384 x 16384"):
+            whole(opened(ImageFolder(input="x"), tmp_path, x=RGB))
+    else:
+        assert whole(opened(ImageFolder(input="x"), tmp_path, x=RGB)).shape == RGB
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "text"])

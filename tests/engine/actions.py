@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError, StageError
+from mlkit_build.progress import EVERY_S, tell
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Path]
@@ -99,3 +101,17 @@ def look_around(params: Params, inputs: Inputs, outputs: Path) -> None:
     print("complained", file=sys.stderr)
     os.write(1, b"written by C\n")
     (outputs / "out").write_text(json.dumps(seen), encoding="utf-8")
+
+
+def leave_temporary_file(params: Params, inputs: Inputs, outputs: Path) -> None:
+    """Leave a file where temporary files go, and write its name, as a library does that removes it at a regular exit."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        (outputs / "left").write_text(file.name, encoding="utf-8")
+
+
+def count(params: Params, inputs: Inputs, outputs: Path) -> None:
+    """Tell of `total` samples, and go on when somebody had the time to look."""
+    for done in range(params["total"] + 1):
+        tell(done, params["total"])
+    time.sleep(3 * EVERY_S)
+    (outputs / "out").write_bytes(b"")

@@ -28,11 +28,15 @@ class Heard:
 
     begun: list[tuple[str, str]] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
+    progress: list[tuple[str, int, int]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def started(self, action: Action, reason: str) -> None:
         self.begun.append((action.name, reason))
+
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        self.progress.append((action.name, done, total))
 
     def waiting(self, action: Action) -> None:
         self.waits.append(action.name)

@@ -22,6 +22,9 @@ class Printer:
     def started(self, action: Action, reason: str) -> None:
         print("started", action.name, flush=True)
 
+    def progressed(self, action: Action, done: int, total: int) -> None:
+        print("progressed", action.name, done, total, flush=True)
+
     def waiting(self, action: Action) -> None:
         print("waiting", action.name, flush=True)
 

@@ -69,6 +69,12 @@ def test_a_result_is_made_of_what_the_inputs_say(bench: Bench) -> None:
     assert bench.text(*diamond(bench), of="bottom") == "stl" + "str" + "b"
 
 
+def test_how_far_an_action_is_reaches_whoever_waits(bench: Bench) -> None:
+    bench.run(action("counting", "count", total=7))
+    assert bench.heard.progress
+    assert set(bench.heard.progress) == {("counting", 7, 7)}
+
+
 def test_a_second_build_runs_nothing(bench: Bench) -> None:
     first = bench.run(*diamond(bench))
     second = bench.run(*diamond(bench))

@@ -98,7 +98,7 @@ def test_an_action_begins_in_its_own_empty_work_folder(worker: Worker, desk: Des
     worker.send(0, request)
     worker.answer()
     assert Path(seen(request)["folder"]).samefile(request["work"])
-    assert set(seen(request)["beside"]) <= {"log", "out", "request.json"}
+    assert set(seen(request)["beside"]) <= {"log", "out", "request.json", "tmp"}
 
 
 def test_all_that_an_action_prints_goes_to_its_log(worker: Worker, desk: Desk) -> None:
@@ -180,3 +180,12 @@ def test_the_users_shell_does_not_reach_an_action(bench: Bench, monkeypatch: pyt
 
 def test_an_action_without_a_runtime_never_sees_tensorflow(bench: Bench) -> None:
     assert json.loads(bench.text(action("look", "look_around"), of="look"))["tensorflow"] is False
+
+
+def test_what_libraries_leave_in_the_temporary_folder_goes_with_the_work_folder(worker: Worker, desk: Desk) -> None:
+    request = desk.request("leave_temporary_file")
+    worker.send(0, request)
+    assert worker.answer()["status"] == 0
+    left = Path((Path(request["work"]) / "out" / "left").read_text())
+    assert left.is_file()
+    assert left.is_relative_to(request["work"])

@@ -113,7 +113,7 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
         (
             "quantization",
             "int8",
-            "quantization: expected a mapping of mode, io, granularity, algorithm, observer, percentile, backend, rules, found int8",
+            "quantization: expected a mapping of mode, io, granularity, algorithm, observer, percentile, backend, rules, found",
         ),
         ("source", "model/graph.pb", "source: expected a mapping with `kind`, found 'model/graph.pb'"),
         ("source.kind", "pb", "source.kind: expected one of "),

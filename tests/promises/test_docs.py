@@ -46,7 +46,7 @@ def recipes() -> list[Any]:
 
 def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
     pages = generator.pages()
-    assert sorted(pages) == ["adapters.md", "datasets.md", "sources.md"]
+    assert sorted(pages) == ["adapters.md", "datasets.md", "quantization.md", "sources.md"]
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
 

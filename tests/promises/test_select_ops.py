@@ -91,7 +91,7 @@ def test_a_second_build_gives_the_same_bundle(workspace: Workspace, recipe: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("quantization=int8", "convert.allow_select_ops: static quantization cannot observe Flex operators, found "),
+        ("quantization=int8", "convert.allow_select_ops: calibration cannot observe Flex operators, found "),
         ("target=image_labeling", "convert.allow_select_ops: ML Kit (target.task=image_labeling) runs no TensorFlow operators"),
     ],
 )

@@ -81,3 +81,13 @@ def test_an_input_that_the_recipe_leaves_to_the_model_is_on_the_page(workspace: 
     assert report.exit_code == 0, report.error
     assert report.bundle is not None
     assert "<code>x</code>" in (report.bundle / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_of_a_build_without_a_dataset_says_so_in_its_heading(workspace: Workspace, page: str) -> None:
+    report = workspace.build("recipe=mine", "dataset=null", "validation={}", "variant=blind")
+    assert report.bundle is not None
+    blind = (report.bundle / "report.html").read_text(encoding="utf-8")
+    assert "<h2>How good it is: not measured</h2>" in blind
+    assert "was not compared with the TensorFlow model" in blind
+    assert Reader(blind).open == []
+    assert "not measured" not in page

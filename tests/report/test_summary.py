@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from mlkit_build.metrics import ALWAYS, METRICS, Measurement, values_of
 from mlkit_build.recipe import UI_MODES
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Json, Plain, Quiet, Rich, screen
+from mlkit_build.sweep.outcome import Outcome, compared
+from mlkit_build.tflite import FLEX
 
 STATUSES = {
     "built": ExitCode.OK,
@@ -83,13 +85,6 @@ def test_statuses_read_differently() -> None:
     assert len({summary.headline(report(status)) for status in STATUSES}) == len(STATUSES)
 
 
-def test_a_sweeps_table_has_a_cell_for_every_job_and_value() -> None:
-    reports = [report(), JobReport("", "default", "config_error", ExitCode.CONFIG)]
-    header, *rows = summary.sweep_rows(reports)
-    assert header == ("job", "status", "size", "top-1 accuracy")
-    assert rows == [("mnist/int8", "built", "72.4 kB", "99.47%"), ("(no recipe)", "config_error", "", "")]
-
-
 def test_json_has_every_field_of_the_report() -> None:
     found = json.loads(json.dumps(summary.as_json(report("config_error"))))
     assert set(found) == {field.name for field in fields(JobReport)}
@@ -109,9 +104,17 @@ def test_every_screen_shows_error_and_hint_word_for_word(ui: str, status: str, c
     shown.job_started("mnist", "int8")
     shown.warning("careful [there]")
     shown.job_finished(report(status))
-    shown.sweep_finished([report(status)])
+    shown.sweep_finished(Outcome("0a1b", compared([((), report(status))])))
     out, err = capsys.readouterr()
     assert "careful [there]" in err
     assert ("error: labels: file [x]: wrong" in err) == (STATUSES[status] != 0)
     assert ("hint: mend [it]" in err) == (STATUSES[status] != 0)
     assert ("mnist/int8" in out) == (ui != "quiet")
+
+
+def test_a_job_without_a_dataset_says_that_nothing_was_compared() -> None:
+    alone = {"size_bytes": Measurement(668.0), f"{FLEX}Erf": Measurement(1.0)}
+    shown = dict(summary.lines(replace(report(), metrics=alone, gates=())))
+    assert shown["accuracy"] == "not measured: the recipe has no dataset, so nothing was compared with TensorFlow"
+    assert "accuracy" not in dict(summary.lines(report()))
+    assert "accuracy" not in dict(summary.lines(replace(report(), metrics=None)))

@@ -1,7 +1,7 @@
 """Which version of an operator its tensors and options need, by TensorFlow's rules.
 
 Facts from `tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc` (`GetBuiltinOperatorVersion`) and `op_signature.cc` of
-TensorFlow 2.21, and for float16 from the files of the same names in LiteRT (`tflite/converter/tools/versioning`).
+TensorFlow, and for float16 from the files of the same names in LiteRT (`tflite/converter/tools/versioning`).
 
 TensorFlow's converter goes by them but for int16x8, where it writes the versions of int8; what its kernels know of int16 data and
 int8 weights is in `measured`.

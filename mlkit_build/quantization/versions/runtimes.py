@@ -1,6 +1,6 @@
 """The first runtime that knows each version of each operator: TensorFlow's table.
 
-Facts from `tensorflow/compiler/mlir/lite/tools/versioning/runtime_version.cc` of TensorFlow 2.21, and for the versions that
+Facts from `tensorflow/compiler/mlir/lite/tools/versioning/runtime_version.cc` of TensorFlow, and for the versions that
 say 2.23.0 from the file of the same name in LiteRT (`tflite/converter/tools/versioning`).
 """
 

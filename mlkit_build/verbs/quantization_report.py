@@ -1,0 +1,124 @@
+"""`mlkit-build quantization-report recipe=...`: where a quantized model's accuracy went, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from mlkit_build import pipeline
+from mlkit_build.config import Roots, compose
+from mlkit_build.engine import Engine
+from mlkit_build.engine import pool as pools
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
+from mlkit_build.job import Job
+from mlkit_build.locating import open_locator
+from mlkit_build.plain import from_plain, to_plain
+from mlkit_build.quantization.attribution import Attribution
+from mlkit_build.recipe import Recipe
+from mlkit_build.report import attribution as shown
+from mlkit_build.report.screens import screen
+from mlkit_build.store import open_store
+from mlkit_build.workflow import cache_folder
+
+SAMPLES = 32
+TRIES = 8
+
+
+def run(arguments: list[str], roots: Roots) -> ExitCode:
+    """Build what is needed of the recipe, compare the quantized model with the float one, and print what came of it."""
+    parser = argparse.ArgumentParser(
+        prog="mlkit-build quantization-report",
+        description="Show the error of every operator of the quantized model against the float model on samples of the recipe, "
+        "and what leaving the worst of them float recovers. Takes the overrides of a build.",
+    )
+    parser.add_argument("overrides", nargs="+", metavar="key=value", help="recipe=NAME, and any other override of a build")
+    parser.add_argument("--samples", type=_count, default=SAMPLES, help="compare on so many samples (default: %(default)s)")
+    parser.add_argument(
+        "--tries", type=_count_or_none, default=TRIES, help="leave so many operators float in turn (default: %(default)s)"
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on stdout (default: table)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that explains itself, too")
+    parsed = parser.parse_intermixed_args(arguments)
+    job = compose(parsed.overrides, roots)
+    _refuse(job.recipe)
+    if parsed.html is not None and not parsed.html.absolute().parent.is_dir():
+        raise ConfigError(f"--html: expected a file in a folder that exists, found {parsed.html}")
+    found = _attributed(job, parsed.samples, parsed.tries)
+    name = f"{job.recipe.name}/{job.recipe.variant_name}"
+    if parsed.html is not None:
+        _write(parsed.html, shown.page(job.recipe, found))
+    if parsed.format == "json":
+        print(json.dumps({"recipe": job.recipe.name, "variant": job.recipe.variant_name, **to_plain(found)}, ensure_ascii=False))
+    else:
+        print("\n".join(shown.lines(name, found)))
+    return ExitCode.OK
+
+
+def _refuse(recipe: Recipe) -> None:
+    """Refuse what there is nothing to say of.
+
+    Raises:
+        ConfigError: The recipe quantizes nothing, or has no samples.
+    """
+    if recipe.quantization.is_float:
+        raise ConfigError(
+            "quantization: float32 quantizes nothing, so there is no error to tell of", "e.g. add quantization=int8"
+        )
+    if recipe.dataset is None and recipe.calibration is None:
+        raise ConfigError(
+            "dataset: expected samples to compare the models on, found neither dataset nor calibration",
+            "state one of them in the recipe",
+        )
+
+
+def _attributed(job: Job, samples: int, tries: int) -> Attribution:
+    """Run the actions up to `attribute`; everything is cached like a build."""
+    events = screen(job.settings.ui)
+    for warning in job.warnings:
+        events.warning(warning)
+    folder = cache_folder(job)
+    kept = folder if job.settings.cache.enabled else None
+    pool = pools.Pool()
+    try:
+        with (
+            open_store(kept, events.warning) as store,
+            open_locator(kept, job.folder, events.warning, events.fetching, fetches=True) as locate,
+        ):
+            try:
+                files = pipeline.load(job.recipe, job.folder, locate)
+                engine = Engine(store, pool, events, scope=job.recipe.name, logs=folder / "logs", jobs=job.settings.jobs)
+                engine.run(pipeline.attributing(job.recipe, files, job.folder, samples, tries, locate))
+                return from_plain(Attribution, json.loads(engine.output("attribute", "attribution.json").read_bytes()))
+            except MlkitBuildError as error:
+                raise locate.as_stated(error) from error
+    finally:
+        pool.close()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _count(text: str) -> int:
+    number = _count_or_none(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("expected at least 1, found 0")
+    return number
+
+
+def _count_or_none(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}")
+    return int(text)
