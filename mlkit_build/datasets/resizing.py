@@ -51,7 +51,7 @@ def _blended_down(pixels: NDArray[np.uint8], positions: NDArray[np.int64]) -> ND
     """Return a row per position (InterpolateRow): 8 bits of fraction, rounded."""
     upper = positions >> 16
     lower = np.minimum(upper + 1, len(pixels) - 1)
-    part = ((positions >> 8) & 255).astype(np.uint32)[:, None, None]
+    part = ((positions >> 8) & 255).astype(np.uint16)[:, None, None]  # 255 * 256 + 128 fits
     blended: NDArray[np.uint8] = ((pixels[upper] * (256 - part) + pixels[lower] * part + 128) >> 8).astype(np.uint8)
     return blended
 
