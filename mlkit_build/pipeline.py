@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.dataset_files import Locate as Locate
+from mlkit_build.dataset_files import dataset_files
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
+from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, AnySource, Input, Npz, Python, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
@@ -28,6 +32,7 @@ from mlkit_build.stages.params import (
     QuantizeParams,
     ReferenceParams,
 )
+from mlkit_build.store import Tree
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,9 @@ _KINDS = {
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
 
-Locate = Callable[[str, str | None, str], Path]
-"""(URL or path, sha256, field) -> where it is on this machine. Raises SourceError."""
-
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
-Inputs = dict[str, Path | OutputOf]
+Inputs = dict[str, Path | Tree | OutputOf]
 
 FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
 SIGNATURE = OutputOf("freeze", "signature.json")
@@ -78,13 +80,18 @@ class Files:
     """
 
     source: Mapping[str, Path]
-    dataset: Path | None
-    calibration: Path | None
+    dataset: Path | Tree | None
+    calibration: Path | Tree | None
     labels: Path | None
 
-    def all(self) -> list[Path]:
-        """Return every file once, in a fixed order."""
-        single = [path for path in (self.labels, self.dataset, self.calibration) if path]
+    def all(self) -> list[Path | Tree]:
+        """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
+        single: list[Path | Tree] = []
+        for found in (self.labels, self.dataset, self.calibration):
+            if isinstance(found, Tree) and found.names is not None:
+                single += [found.root / name for name in found.names]
+            elif found is not None:
+                single.append(found)
         return list(dict.fromkeys([*self.source.values(), *single]))
 
 
@@ -108,8 +115,8 @@ def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
     observes = recipe.quantization.needs_calibration
     return Files(
         source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
-        dataset=_file("dataset.path", recipe.dataset, folder),
-        calibration=_file("calibration.path", recipe.calibration if observes else None, folder),
+        dataset=dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None,
+        calibration=dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None,
         labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
     )
 
@@ -123,28 +130,32 @@ def actions(recipe: Recipe, files: Files) -> list[Action]:
     return row
 
 
-def attributing(recipe: Recipe, files: Files, folder: Path, samples: int, tries: int) -> list[Action]:
+def attributing(
+    recipe: Recipe, files: Files, folder: Path, samples: int, tries: int, locate: Locate | None = None
+) -> list[Action]:
     """Return the actions up to `attribute`, which tells where the accuracy of the quantized model went.
 
     Args:
         folder: What the recipe's paths are relative to.
         samples: On how many samples, at most: of the dataset, or where there is none, of the calibration.
         tries: How many operators are left float, one after another.
+        locate: Finds what a URL names.
     """
     row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
     stated = recipe.dataset or recipe.calibration
     assert stated is not None, "the verb refuses it"
     field = "dataset" if recipe.dataset else "calibration"
-    path = _existing(f"{field}.path", folder / stated.path, stated.path)
+    found = files.dataset if recipe.dataset else files.calibration
+    samples_at = found or dataset_files(stated, folder, field, locate or (lambda path, *_: folder / path))
     quantizer = next((action for action in row if action.name == "quantize"), None)
     inputs: Inputs = {
         **(quantizer.inputs if quantizer else {"float.tflite": FLOAT_MODEL}),
         "model.tflite": model(recipe),
         "signature.json": SIGNATURE,
-        "samples": path,
+        "samples": samples_at,
     }
     params = AttributeParams(
-        dataset=_content(stated, labels=False),
+        dataset=_content(stated),
         samples_from=field,
         inputs=_normalization(recipe),
         samples=samples,
@@ -154,7 +165,8 @@ def attributing(recipe: Recipe, files: Files, folder: Path, samples: int, tries:
         quantize_version=VERSIONS["quantize"],
     )
     converting = [] if quantizer else [_convert(recipe)]
-    return [*row, *converting, _action("attribute", params, inputs, ("attribution.json",))]
+    attribute = replace(_action("attribute", params, inputs, ("attribution.json",)), packages=_decoders(stated))
+    return [*row, *converting, attribute]
 
 
 def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
@@ -212,7 +224,7 @@ def _contract(recipe: Recipe, files: Files) -> Action:
         task=recipe.target.task,
         io=recipe.quantization.io,
         normalized=tuple(name for name, spec in recipe.signature.inputs.items() if spec.mean is not None),
-        fed=tuple(sorted({*(recipe.dataset or Npz()).features, *(recipe.calibration or Npz()).features})),
+        fed=tuple(sorted({name for stated in (recipe.dataset, recipe.calibration) if stated for name in stated.inputs})),
         output=recipe.validation.output,
     )
     inputs: Inputs = {"signature.json": SIGNATURE}
@@ -244,15 +256,16 @@ def _calibrate(recipe: Recipe, files: Files) -> Action:
     assert files.calibration is not None
     inputs: Inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
     params = CalibrateParams(
-        dataset=_content(recipe.calibration, labels=False),
+        dataset=_content(recipe.calibration),
         inputs=_normalization(recipe),
         observer=quantization.observer,
         percentile=quantization.percentile if quantization.observer == "percentile" else 100.0,
         hessians=quantization.algorithm == "gptq",
     )
-    return _action(
+    action = _action(
         "calibrate", params, inputs, ("statistics.json", "calibration.json", *(["hessians.npz"] if params.hessians else []))
     )
+    return replace(action, packages=_decoders(recipe.calibration))
 
 
 def _quantize(recipe: Recipe) -> Action:
@@ -284,20 +297,21 @@ def _quantize_graph(recipe: Recipe, files: Files) -> Action:
         mode=recipe.quantization.mode,
         io=recipe.quantization.io,
         granularity=recipe.quantization.granularity,
-        dataset=_content(recipe.calibration, labels=False) if files.calibration and recipe.calibration else None,
+        dataset=_content(recipe.calibration) if files.calibration and recipe.calibration else None,
         inputs=_normalization(recipe),
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    return _action(
-        "quantize_graph", params, inputs, ("model.tflite", "quantization.json", "calibration.json"), after=("contract",)
-    )
+    outputs = ("model.tflite", "quantization.json", "calibration.json")
+    action = _action("quantize_graph", params, inputs, outputs, after=("contract",))
+    return replace(action, packages=_decoders(params.dataset))
 
 
-def _reference(recipe: Recipe, dataset: Npz, files: Files) -> Action:
+def _reference(recipe: Recipe, dataset: AnyDataset, files: Files) -> Action:
     assert files.dataset is not None
     inputs: Inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
-    params = ReferenceParams(_content(dataset, labels=False), _normalization(recipe))
-    return _action("reference", params, inputs, ("reference.bin",), after=("contract",))
+    params = ReferenceParams(_content(dataset), _normalization(recipe))
+    action = _action("reference", params, inputs, ("reference.bin",), after=("contract",))
+    return replace(action, packages=_decoders(dataset))
 
 
 def _evaluate(recipe: Recipe, files: Files) -> Action:
@@ -310,7 +324,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
             observing = "calibrate" if recipe.quantization.backend == "litert" else "quantize_graph"
             inputs["calibration.json"] = OutputOf(observing, "calibration.json")
     params = EvaluateParams(
-        dataset=_content(recipe.dataset) if recipe.dataset else None,
+        dataset=_content(recipe.dataset, files.labels, labelled=True) if recipe.dataset else None,
         calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
         inputs=_normalization(recipe),
         metrics=recipe.validation.metrics,
@@ -318,11 +332,12 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         allow_select_ops=recipe.convert.allow_select_ops,
     )
     action = _action("evaluate", params, inputs, ("metrics.json", "observations.json"))
+    action = replace(action, packages=_decoders(params.dataset, params.calibration))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 
 
 def _action(
-    name: str, params: Any, inputs: Mapping[str, Path | OutputOf], outputs: tuple[str, ...], after: tuple[str, ...] = ()
+    name: str, params: Any, inputs: Mapping[str, Path | Tree | OutputOf], outputs: tuple[str, ...], after: tuple[str, ...] = ()
 ) -> Action:
     kind = _KINDS[name]
     return Action(name, kind.stage, VERSIONS[name], kind.runtime, kind.function, to_plain(params), inputs, outputs, after)
@@ -348,19 +363,32 @@ def placeless(source: AnySource) -> AnySource:
     return replace(source, path="", sha256=None)
 
 
-def _content(dataset: Npz, labels: bool = True) -> Npz:
-    """Return what of a dataset's description decides a result: not where the file lies, whose bytes are an input."""
-    label = dataset.label if labels else None
-    return Npz(path="", features=dataset.features, label=label, samples=dataset.samples, seed=dataset.seed)
+def _content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool = False) -> AnyDataset:
+    """Return what of a dataset's description decides a result: not where the files lie, whose bytes are an input.
+
+    Args:
+        labels: The recipe's labels: they name the classes where the dataset does not.
+        labelled: Whether the samples' classes are wanted.
+    """
+    fields = {field.name for field in dataclasses.fields(dataset)}
+    placed: dict[str, Any] = {"path": "", "sha256": None} if "path" in fields else {}
+    if not labelled and "label" in fields:
+        placed["label"] = None
+    if "classes" in fields and (not labelled or dataset.label is None):
+        placed["classes"] = ()
+    elif "classes" in fields and labels is not None and not getattr(dataset, "classes", ()):
+        placed["classes"] = read_labels(labels)
+    return replace(dataset, **placed)
+
+
+def _decoders(*datasets: AnyDataset | None) -> tuple[str, ...]:
+    """Return the packages whose versions decide what the samples are: another decoder gives other pixels."""
+    return ("pillow",) if any(isinstance(dataset, (ImageFolder, TfRecord)) for dataset in datasets) else ()
 
 
 def _normalization(recipe: Recipe) -> dict[str, Input]:
     """Return mean and std of every input: tensor and shape reach the actions through the frozen signature."""
     return {name: Input(tensor="", mean=spec.mean, std=spec.std) for name, spec in recipe.signature.inputs.items()}
-
-
-def _file(field: str, dataset: Npz | None, folder: Path) -> Path | None:
-    return _existing(field, folder / dataset.path, dataset.path) if dataset else None
 
 
 def _existing(field: str, path: Path, stated: str) -> Path:

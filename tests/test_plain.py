@@ -155,7 +155,7 @@ def test_to_plain_copies_so_that_nobody_shares_a_list() -> None:
         ({"signature": {"inputs": []}}, r"^signature\.inputs: expected a mapping, found \[\]"),
         ({"validation": {"gates": {"top1": {"min": "high"}}}}, r"^validation\.gates\.top1\.min: expected a number, found 'high'"),
         ({"validation": {"gates": {"top1": {"min": True}}}}, r"^validation\.gates\.top1\.min: expected a number, found True"),
-        ({"dataset": {"seed": None}}, r"^dataset\.seed: expected an integer, found None"),
+        ({"dataset": {"kind": "npz", "seed": None}}, r"^dataset\.seed: expected an integer, found None"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_path(change: dict[str, Any], message: str) -> None:

@@ -35,12 +35,16 @@ from mlkit_build.recipe import (
     Validation,
     check,
     check_settings,
+    datasets,
     schema,
 )
 
 CLASSES = [
-    found for _, found in inspect.getmembers(schema, dataclasses.is_dataclass) if found.__module__ == schema.__name__
-]  # fmt: skip
+    found
+    for module in (schema, datasets)
+    for _, found in inspect.getmembers(module, dataclasses.is_dataclass)
+    if found.__module__ == module.__name__
+]
 
 
 def documented(cls: type) -> list[str]:

@@ -15,17 +15,19 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import Recipe
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import Digest
+from mlkit_build.store import Digest, Tree
 
 SCHEMA = "mlkit-build/manifest/v1"
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file by content.
+    """A file by content, or a folder whose files nobody names.
 
     Attributes:
         path: Relative to the recipe's folder for inputs, to the bundle for outputs.
+        sha256: Of the file; of a folder, of the canonical JSON of the names in it and their digests.
+        size_bytes: Of all of it.
     """
 
     path: str
@@ -104,8 +106,10 @@ def entries(files: Sequence[tuple[str, Digest]]) -> tuple[FileEntry, ...]:
     return tuple(FileEntry(path, digest.sha256, digest.size_bytes) for path, digest in files)
 
 
-def portable(path: Path, folder: Path) -> str:
+def portable(path: Path | Tree, folder: Path) -> str:
     """Return the file's path relative to the recipe's folder, or its bare name when it lies elsewhere."""
+    if isinstance(path, Tree):
+        path = path.root
     try:
         return path.absolute().relative_to(folder.absolute()).as_posix()
     except ValueError:

@@ -13,13 +13,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mlkit_build.recipe import Adapter, FrozenGraph, Keras, Npz, Python, Recipe, SavedModel, Settings, Tf1Checkpoint
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Recipe, Settings
 
-GROUPS: dict[str, tuple[type, ...]] = {
-    "source": (Tf1Checkpoint, FrozenGraph, SavedModel, Keras, Python),
-    "dataset": (Npz,),
-    "calibration": (Npz,),
-}
+_DATASETS = typing.get_args(AnyDataset)
+GROUPS: dict[str, tuple[type, ...]] = {"source": typing.get_args(AnySource), "dataset": _DATASETS, "calibration": _DATASETS}
 """Configuration group -> the kinds it offers. In a recipe, `kind:` makes the choice."""
 
 CHOSEN = (*GROUPS, "quantization", "target")

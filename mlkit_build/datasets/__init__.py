@@ -1,12 +1,13 @@
 """Samples to measure and calibrate on. One module per kind; adding one adds a line to the table below.
 
-Datasets stream: a batch at a time, with the memory of a batch. A sample's identity is the SHA-256 of its feature bytes.
+Datasets stream: a batch at a time, with the memory of a batch. A sample's identity is the SHA-256 of its bytes as they are
+stored: the values of an array, the file of an image.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -16,11 +17,36 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.recipe import Npz
+from mlkit_build.recipe import AnyDataset
+from mlkit_build.signature import FrozenSignature
 
-__all__ = ["DATASETS", "Batch", "Dataset", "fingerprints", "identities", "open_dataset"]
+__all__ = ["DATASETS", "Batch", "Dataset", "Kind", "contents", "fingerprints", "identities", "open_dataset"]
 
-DATASETS = {"npz": "mlkit_build.datasets.npz"}
+
+@dataclass(frozen=True)
+class Kind:
+    """A line of the table.
+
+    Attributes:
+        module: Offers `open_dataset`.
+        accepts: The forms that it takes, for the documentation.
+    """
+
+    module: str
+    accepts: str
+
+
+DATASETS = {
+    "npz": Kind("mlkit_build.datasets.npz", "what `np.savez` and `np.savez_compressed` write"),
+    "npy": Kind("mlkit_build.datasets.npy", "what `np.save` writes; files larger than the memory are mapped into it"),
+    "idx": Kind("mlkit_build.datasets.idx", "the files of MNIST and its successors, as they are downloaded"),
+    "csv": Kind("mlkit_build.datasets.csv_file", "one row per sample, with or without a header; missing values are refused"),
+    "image_folder": Kind("mlkit_build.datasets.image_folder", "JPEG, PNG, WebP, GIF, BMP and PPM, resized as on the phone"),
+    "wav_folder": Kind("mlkit_build.datasets.wav_folder", "PCM of 8, 16, 24 and 32 bits and float; channels are mixed down"),
+    "tfrecord": Kind("mlkit_build.datasets.tfrecord", "numbers, raw bytes and encoded images; checksums are verified"),
+    "python": Kind("mlkit_build.datasets.python", "a generator function, for everything else"),
+    "random": Kind("mlkit_build.datasets.random", "nothing: where no data may leave its place, parity can still be measured"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +55,12 @@ class Batch:
 
     Attributes:
         first: The index of the first one among the chosen samples.
-        features: Input name -> `[n, ...]` values as the file holds them.
+        features: Input name -> `[n, ...]` values as the file holds them. They may be decoded when they are first looked at.
         labels: `[n]` int64 class indices, where the dataset has them.
     """
 
     first: int
-    features: dict[str, NDArray[Any]]
+    features: Mapping[str, NDArray[Any]]
     labels: NDArray[Any] | None
 
     def __len__(self) -> int:
@@ -78,6 +104,11 @@ def identities(features: Sequence[NDArray[Any]]) -> list[bytes]:
     return [hashlib.sha256(row).digest() for row in rows]
 
 
+def contents(dataset: Dataset) -> list[bytes]:
+    """Return the SHA-256 of every chosen sample's values, in order: equal for equal pixels, however their files are encoded."""
+    return [identity for batch in dataset.batches(256) for identity in identities(list(batch.features.values()))]
+
+
 def fingerprints(features: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:
     """Return 64 bits of each sample's bytes: equal for equal samples, hardly ever for others, at a tenth of a SHA-256's cost."""
     count = len(features[0])
@@ -96,14 +127,15 @@ def _odd_weights(count: int) -> NDArray[np.uint64]:
     return weights
 
 
-def open_dataset(spec: Npz, path: Path, where: str) -> Dataset:
-    """Open the dataset `spec` whose file is at `path`.
+def open_dataset(spec: AnyDataset, path: Path, where: str, signature: FrozenSignature | None = None) -> Dataset:
+    """Open the dataset `spec` whose file, or the folder of whose files, is at `path`.
 
     Args:
         where: The recipe's field, `dataset` or `calibration`, for messages.
+        signature: What the model takes: images and sounds are brought to its size.
 
     Raises:
         SourceError: The file cannot be read as what it should be.
-        ConfigError: What the recipe names is not in it.
+        ConfigError: What the recipe names is not in it, or it is not what the model takes.
     """
-    return cast(Dataset, import_module(DATASETS[spec.kind]).open_dataset(spec, path, where))
+    return cast(Dataset, import_module(DATASETS[spec.kind].module).open_dataset(spec, path, where, signature))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.store import Digest, Record
+from mlkit_build.store import Digest, Record, Tree
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,11 @@ class Action:
         function: `module:function`, called as `function(params, inputs, outputs)` with the params as plain values, the
             inputs as paths by name, and the folder to write outputs to.
         params: Everything but files that decides the result, as plain values.
-        inputs: Name -> a file of the user, or an output of another action.
+        inputs: Name -> a file or some files of a folder of the user, or an output of another action. The function is given
+            the path of the folder.
         outputs: Names of the files it writes.
         after: Actions that must have succeeded first, though nothing of theirs decides this result.
+        packages: Others whose versions decide the result: what decodes samples.
         timeout_s: How long it may take, in seconds, where it runs code of the user.
     """
 
@@ -43,9 +45,10 @@ class Action:
     runtime: str
     function: str
     params: Mapping[str, Any]
-    inputs: Mapping[str, Path | OutputOf]
+    inputs: Mapping[str, Path | Tree | OutputOf]
     outputs: tuple[str, ...]
     after: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     timeout_s: float | None = None
 
     @property

@@ -25,7 +25,7 @@ from mlkit_build.engine.toolchain import toolchain
 from mlkit_build.engine.work import is_full, no_room, work_folder
 from mlkit_build.engine.worker import PRELOADS, RESULT_FILE
 from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
-from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Record
+from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Record, Tree
 
 KEPT_LOGS = 50
 
@@ -157,12 +157,12 @@ class Engine:
             self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), problem)
             return self._store.blob(self._results[action].outputs[file])
 
-    def file_digest(self, path: Path) -> Digest:
-        """Return the digest of a file of the user. Raises SourceError."""
+    def file_digest(self, path: Path | Tree) -> Digest:
+        """Return the digest of a file, or of some files of a folder, of the user. Raises SourceError."""
         try:
             return self._files.digest(path)
         except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+            raise SourceError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
 
     def _perform(self, action: Action) -> Result:
         started = time.monotonic()
@@ -288,15 +288,15 @@ class Engine:
                     waiting = True
             yield
 
-    def _inputs(self, action: Action) -> tuple[dict[str, Path], list[Path]]:
+    def _inputs(self, action: Action) -> tuple[dict[str, Path], list[Path | Tree]]:
         """Return the input paths by name, verified, and those among them that are the user's own files."""
         paths: dict[str, Path] = {}
-        own = []
+        own: list[Path | Tree] = []
         for name, item in action.inputs.items():
             if isinstance(item, OutputOf):
                 paths[name] = self.output(item.action, item.file)
             else:
-                paths[name] = item.absolute()
+                paths[name] = (item.root if isinstance(item, Tree) else item).absolute()
                 own.append(item)
         return paths, own
 
@@ -305,7 +305,7 @@ class Engine:
             name: known[item.action][item.file] if isinstance(item, OutputOf) else self.file_digest(item)
             for name, item in action.inputs.items()
         }
-        return decide(action, digests, toolchain(action.runtime), self._store, self._history(action))
+        return decide(action, digests, toolchain(action.runtime, action.packages), self._store, self._history(action))
 
     def _outputs(self) -> dict[str, Mapping[str, Digest]]:
         return {name: result.outputs for name, result in self._results.copy().items()}  # other threads add results meanwhile

@@ -16,11 +16,18 @@ _PACKAGES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+DECODERS = ("pillow",)
+"""What decodes samples, for the actions that read such."""
+
+
 @cache
-def toolchain(runtime: str) -> dict[str, str]:
-    """Return tool -> version for an action that runs with `runtime`; a package under another name counts as the first."""
+def toolchain(runtime: str, packages: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return tool -> version for an action that runs with `runtime` and `packages`.
+
+    A package under another name counts as the first.
+    """
     tools = {"python": ".".join(platform.python_version_tuple()[:2]), "machine": platform.machine()}
-    for names in _PACKAGES[runtime]:
+    for names in (*_PACKAGES[runtime], *((package,) for package in packages)):
         tools[names[0]] = next((found for name in names if (found := _version(name))), "absent")
     return tools
 
@@ -31,7 +38,7 @@ def whole_toolchain() -> dict[str, str]:
 
     merged: dict[str, str] = {"mlkit-build": __version__}
     for runtime in _PACKAGES:
-        merged |= toolchain(runtime)
+        merged |= toolchain(runtime, DECODERS)
     return dict(sorted(merged.items()))
 
 

@@ -25,7 +25,7 @@ from mlkit_build.errors import SourceError
 from mlkit_build.fetch.entries import write_file
 from mlkit_build.store import Digest
 
-MAX_MEMBERS = 10_000
+MAX_MEMBERS = 200_000
 MAX_RATIO = 100
 MIN_LIMIT_BYTES = 256 << 20
 """An archive may unpack to MAX_RATIO times its size, or to this where that is less: weights hardly compress, zeros do."""
@@ -81,7 +81,7 @@ def _unpack(archive: Path, kind: str, folder: Path) -> dict[str, Digest]:
     for number, member in enumerate(_read(_MEMBERS[kind](archive), archive, kind), start=1):
         total += member.size
         if number > MAX_MEMBERS:
-            raise _RefusedError(f"has more than {MAX_MEMBERS} members", "make an archive of the model alone")
+            raise _RefusedError(f"has more than {MAX_MEMBERS} members", "make an archive of what the recipe names alone")
         if total > limit:
             raise _RefusedError(f"unpacks to more than {limit} bytes, which its own size does not explain")
         if member.odd:

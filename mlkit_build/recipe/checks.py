@@ -10,6 +10,7 @@ from typing import Any
 from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
+from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
 from mlkit_build.recipe.schema import (
     ML_KIT_TARGETS,
     STATIC_MODES,
@@ -19,7 +20,6 @@ from mlkit_build.recipe.schema import (
     AnySource,
     Gate,
     Input,
-    Npz,
     Python,
     Recipe,
     Settings,
@@ -28,7 +28,6 @@ from mlkit_build.recipe.schema import (
 )
 
 UNROLL = ("auto", "always", "never")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -47,8 +46,8 @@ def check(recipe: Recipe) -> None:
     _check_adapters(recipe.adapters)
     _check_freeze(recipe)
     _check_quantization(recipe)
-    _check_dataset("dataset", recipe.dataset, recipe.signature)
-    _check_dataset("calibration", recipe.calibration, recipe.signature)
+    check_dataset("dataset", recipe.dataset, recipe.signature)
+    check_dataset("calibration", recipe.calibration, recipe.signature)
     _check_validation(recipe)
 
 
@@ -126,19 +125,14 @@ def _check_normalization(where: str, spec: Input) -> None:
 
 def _check_source(source: AnySource) -> None:
     if isinstance(source, Python):
-        file, colon, function = source.function.partition(":")
-        if not (colon and file.endswith(".py") and function.isidentifier()):
-            raise ConfigError(f"source.function: expected `FILE.py:NAME`, found {source.function!r}", "e.g. `model.py:build`")
+        check_function("source.function", source.function, "model.py:build")
         if source.timeout_s <= 0:
             raise ConfigError(f"source.timeout_s: expected seconds above 0, found {source.timeout_s:g}")
         return
     _check_remote_graph(source)
     if not source.path:
         raise ConfigError("source.path: expected a path, found an empty text")
-    if source.sha256 is not None and not _SHA256.fullmatch(source.sha256):
-        raise ConfigError(
-            f"source.sha256: expected 64 hexadecimal digits, found {source.sha256!r}", "`sha256sum FILE` prints them"
-        )
+    check_sha256("source.sha256", source.sha256)
 
 
 def _check_remote_graph(source: AnySource) -> None:
@@ -201,22 +195,6 @@ def _check_quantization(recipe: Recipe) -> None:
                     "use quantization.io=float32, or put `{normalize: {mean: ..., std: ...}}` into adapters and state mean [0] "
                     "and std [1]",
                 )
-
-
-def _check_dataset(where: str, dataset: Npz | None, signature: Signature) -> None:
-    if dataset is None:
-        return
-    for name in dataset.features if signature.inputs else ():
-        if name not in signature.inputs:
-            raise ConfigError(
-                f"{where}.features.{name}: no such input; expected one of {', '.join(signature.inputs)}",
-                did_you_mean(name, list(signature.inputs)),
-            )
-    for name in signature.inputs:
-        if name not in dataset.features:
-            raise ConfigError(f"{where}.features: nothing feeds the input {name!r}", f"add `{name}: <array>`")
-    if dataset.samples is not None and dataset.samples < 1:
-        raise ConfigError(f"{where}.samples: expected at least 1, found {dataset.samples}")
 
 
 def _check_validation(recipe: Recipe) -> None:

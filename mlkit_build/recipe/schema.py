@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MANDATORY = "???"
-"""OmegaConf's spelling of "this value must be given"."""
+from mlkit_build.recipe.datasets import MANDATORY, AnyDataset
 
 MODES = (
     "float32",
@@ -172,28 +171,6 @@ class Python:
 
 
 AnySource = Tf1Checkpoint | FrozenGraph | SavedModel | Keras | Python
-
-
-@dataclass(frozen=True, kw_only=True)
-class Npz:
-    """Samples in a NumPy archive, one array per feature, sample first.
-
-    Attributes:
-        kind: `npz`.
-        path: The `.npz` file, relative to the recipe's folder.
-        features: Model input -> array of the archive. Images are pixels in 0..255, before `mean` and `std`.
-        label: The array of class indices, one integer per sample; without it only parity can be measured.
-        samples: How many samples to use; all when left out. The choice is by content hash, so the order in the file
-            does not matter.
-        seed: Makes another choice of the same size.
-    """
-
-    kind: str = "npz"
-    path: str = MANDATORY
-    features: Mapping[str, str] = field(default_factory=dict)
-    label: str | None = None
-    samples: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,8 +353,8 @@ class Recipe:
     freeze: Freeze = field(default_factory=Freeze)
     convert: Convert = field(default_factory=Convert)
     labels: str | None = None
-    dataset: Npz | None = None
-    calibration: Npz | None = None
+    dataset: AnyDataset | None = None
+    calibration: AnyDataset | None = None
     quantization: Quantization = field(default_factory=Quantization)
     target: Target = field(default_factory=Target)
     validation: Validation = field(default_factory=Validation)

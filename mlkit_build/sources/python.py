@@ -19,30 +19,30 @@ from mlkit_build.sources.frozen_graph import existing_file
 
 if TYPE_CHECKING:
     from mlkit_build.graphs import OpenedModel
-    from mlkit_build.recipe import Python
+    from mlkit_build.recipe import Python, PythonSamples
 
 COPY = "recipe"
 
 
-def files(source: Python, folder: Path) -> dict[str, Path]:
+def files(source: Python | PythonSamples, folder: Path, field: str = "source") -> dict[str, Path]:
     """Return the function's module, the modules of the folder that it imports, and the stated files, by their place there.
 
     Raises:
         SourceError: The module or a stated file is missing, or the module is not Python.
     """
-    module, _ = _stated(source)
-    _refuse_outside("source.function", module, folder)
-    first = existing_file("source.function", module, folder, "a Python file")
-    found = {path.relative_to(folder).as_posix(): path for path in _modules(first, folder)}
+    module, _ = stated_function(source)
+    _refuse_outside(f"{field}.function", module, folder)
+    first = existing_file(f"{field}.function", module, folder, "a Python file")
+    found = {path.relative_to(folder).as_posix(): path for path in _modules(first, folder, field)}
     for index, pattern in enumerate(source.files):
-        _refuse_outside(f"source.files[{index}]", pattern, folder)
+        _refuse_outside(f"{field}.files[{index}]", pattern, folder)
         try:
             matches = sorted(path for path in folder.glob(pattern) if path.is_file())
         except (ValueError, IndexError, NotImplementedError):  # pathlib's word on a pattern that is none
             matches = []
         if not matches:
             raise SourceError(
-                f"source.files[{index}]: no file of {folder} matches {pattern!r}",
+                f"{field}.files[{index}]: no file of {folder} matches {pattern!r}",
                 "paths and patterns are relative to the recipe's folder; a folder's content is `name/**/*`",
             )
         found |= {path.relative_to(folder).as_posix(): path for path in matches}
@@ -58,7 +58,7 @@ def _refuse_outside(field: str, stated: str, folder: Path) -> None:
         )
 
 
-def _stated(source: Python) -> tuple[str, str]:
+def stated_function(source: Python | PythonSamples) -> tuple[str, str]:
     """Return the function's module, as a role is written, and its name."""
     module, _, name = source.function.partition(":")
     return Path(module).as_posix(), name
@@ -72,21 +72,34 @@ def load(files: Mapping[str, Path], source: Python) -> OpenedModel:
     """
     from mlkit_build.sources.live import open_live
 
-    module, name = _stated(source)
     copy = Path(COPY).absolute()
+    function, origin = function_in_copy(files, source, copy)
+    _seed()
+    try:
+        model = function(**source.arguments)
+    except BaseException as error:
+        raise raised(error, copy, origin, "raised") from error
+    return open_live(model, origin, "source.function")
+
+
+def function_in_copy(
+    files: Mapping[str, Path], source: Python | PythonSamples, copy: Path, field: str = "source"
+) -> tuple[Any, str]:
+    """Return the function, imported from a copy of the files in the folder `copy`, and what to call it in messages.
+
+    The copy becomes the current folder.
+
+    Raises:
+        SourceError: It does not exist, or its module cannot be imported.
+    """
+    module, name = stated_function(source)
     for role, path in files.items():
         place = copy / role
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, place)
     os.chdir(copy)
     origin = f"{files[module].parent / Path(module).name}:{name}"
-    function = _imported(copy, copy / module, name, origin)
-    _seed()
-    try:
-        model = function(**source.arguments)
-    except BaseException as error:
-        raise _raised(error, copy, origin, "raised") from error
-    return open_live(model, origin, "source.function")
+    return _imported(copy, copy / module, name, origin, field), origin
 
 
 def _seed() -> None:
@@ -101,26 +114,26 @@ def _seed() -> None:
     tf.random.set_seed(0)
 
 
-def _modules(first: Path, folder: Path) -> Iterator[Path]:
+def _modules(first: Path, folder: Path, field: str) -> Iterator[Path]:
     """Yield `first` and every module of the folder that is imported from it, directly or not, wherever the import stands."""
     waiting, seen = [first], {first}
     while waiting:
         path = waiting.pop()
         yield path
-        for imported in _imports(path, folder):
+        for imported in _imports(path, folder, field):
             for candidate in (*_places(imported, folder), *_places(imported, first.parent)):
                 if candidate.is_file() and candidate not in seen:
                     seen.add(candidate)
                     waiting.append(candidate)
 
 
-def _imports(path: Path, folder: Path) -> Iterator[str]:
+def _imports(path: Path, folder: Path, field: str) -> Iterator[str]:
     """Yield the dotted names, from the recipe's folder, of what the module may import."""
     try:
         tree = ast.parse(path.read_bytes(), filename=str(path))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        raise SourceError(f"source.function: {path}{f', line {line}' if line else ''}: not Python: {error.args[0]}") from error
+        raise SourceError(f"{field}.function: {path}{f', line {line}' if line else ''}: not Python: {error.args[0]}") from error
     package = path.parent.relative_to(folder).parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -141,7 +154,7 @@ def _places(module: str, folder: Path) -> Iterator[Path]:
         yield place / "__init__.py"
 
 
-def _imported(copy: Path, path: Path, name: str, origin: str) -> Any:
+def _imported(copy: Path, path: Path, name: str, origin: str, field: str) -> Any:
     """Import the module and return the function."""
     from importlib.util import module_from_spec, spec_from_file_location
 
@@ -157,12 +170,12 @@ def _imported(copy: Path, path: Path, name: str, origin: str) -> Any:
         sys.modules[called] = module
         spec.loader.exec_module(module)
     except BaseException as error:
-        raise _raised(error, copy, origin, "cannot be imported") from error
+        raise raised(error, copy, origin, "cannot be imported", field) from error
     function = getattr(module, name, None)
     if not callable(function):
         functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise SourceError(
-            f"source.function: no function {name!r} in {origin.rpartition(':')[0]}",
+            f"{field}.function: no function {name!r} in {origin.rpartition(':')[0]}",
             did_you_mean(name, functions) or f"it has {', '.join(functions) or 'none'}",
         )
     return function
@@ -196,7 +209,7 @@ def _within_packages(copy: Path, path: Path) -> str:
     return root + ".".join([*above, own])
 
 
-def _raised(error: BaseException, copy: Path, origin: str, what: str) -> SourceError:
+def raised(error: BaseException, copy: Path, origin: str, what: str, field: str = "source") -> SourceError:
     """Return the author's exception as an error of the recipe, with the line that raised it; the log has the traceback."""
     import traceback
 
@@ -206,11 +219,11 @@ def _raised(error: BaseException, copy: Path, origin: str, what: str) -> SourceE
     hint = ""
     if isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
         hint = (
-            "it runs in a copy of the recipe's folder that holds the modules it imports and `source.files`, and nothing else; "
+            f"it runs in a copy of the recipe's folder that holds the modules it imports and `{field}.files`, and nothing else; "
             "state what it reads: `files: [weights.h5]`"
         )
     elif isinstance(error, TypeError) and not own and "argument" in str(error):
         hint = "what it is called with is stated as `arguments: {name: value}`"
     elif isinstance(error, ImportError) and "relative import" in str(error):
         hint = "the recipe's folder is no package: write `import x`, and `from . import x` only in a module of a folder below it"
-    return SourceError(f"source.function: {origin} {what}{place}: {words_of(error)}", hint)
+    return SourceError(f"{field}.function: {origin} {what}{place}: {words_of(error)}", hint)

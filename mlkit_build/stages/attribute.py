@@ -60,7 +60,7 @@ def attribute(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
         _refuse_flex(model)
     if "statistics.json" in inputs:
         without_unread_parts(models["float.tflite"])
-    dataset = _Held(_few(request, inputs["samples"]))
+    dataset = _Held(_few(request, inputs["samples"], signature))
     with tempfile.TemporaryDirectory() as scratch:
         found = _Run(request, inputs, signature, dataset, Path(scratch)).attribution(
             models["float.tflite"], models["model.tflite"]
@@ -68,12 +68,12 @@ def attribute(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     (outputs / "attribution.json").write_bytes(pretty(found))
 
 
-def _few(request: AttributeParams, path: Path) -> Dataset:
+def _few(request: AttributeParams, path: Path, signature: FrozenSignature) -> Dataset:
     """Return so many samples of the dataset, chosen by content as in every other place."""
-    dataset = open_dataset(request.dataset, path, request.samples_from)
+    dataset = open_dataset(request.dataset, path, request.samples_from, signature)
     if len(dataset) <= request.samples:
         return dataset
-    return open_dataset(replace(request.dataset, samples=request.samples), path, request.samples_from)
+    return open_dataset(replace(request.dataset, samples=request.samples), path, request.samples_from, signature)
 
 
 def _refuse_flex(model: Any) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.recipe import Adapter, AnySource, Input, Npz, Quantization, Rule
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Input, Quantization, Rule
 
 VERSIONS = {
     "freeze": 4,
@@ -94,7 +94,7 @@ class CalibrateParams:
         hessians: Whether GPTQ's matrices are wanted too.
     """
 
-    dataset: Npz
+    dataset: AnyDataset
     inputs: Mapping[str, Input]
     observer: str = "min_max"
     percentile: float = 100.0
@@ -142,7 +142,7 @@ class QuantizeGraphParams:
     mode: str
     io: str
     granularity: str
-    dataset: Npz | None
+    dataset: AnyDataset | None
     inputs: Mapping[str, Input]
     allow_select_ops: bool = False
 
@@ -151,7 +151,7 @@ class QuantizeGraphParams:
 class ReferenceParams:
     """What decides the reference outputs, besides the frozen graph and the samples."""
 
-    dataset: Npz
+    dataset: AnyDataset
     inputs: Mapping[str, Input]
 
 
@@ -168,8 +168,8 @@ class EvaluateParams:
         allow_select_ops: Whether the model may have Flex operators, which TensorFlow then runs.
     """
 
-    dataset: Npz | None
-    calibration: Npz | None
+    dataset: AnyDataset | None
+    calibration: AnyDataset | None
     inputs: Mapping[str, Input]
     metrics: tuple[str, ...]
     output: str | None
@@ -191,7 +191,7 @@ class AttributeParams:
         quantize_version: That action's version.
     """
 
-    dataset: Npz
+    dataset: AnyDataset
     samples_from: str
     inputs: Mapping[str, Input]
     samples: int

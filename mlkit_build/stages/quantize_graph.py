@@ -38,7 +38,7 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
     graph_def = GraphDef.FromString(inputs["frozen_graph.pb"].read_bytes())
     samples = None
     if request.dataset is not None:
-        dataset = open_dataset(request.dataset, inputs["calibration"], "calibration")
+        dataset = open_dataset(request.dataset, inputs["calibration"], "calibration", signature)
         samples = Samples(dataset, signature, request.inputs)
         for _ in _fed(samples, signature):  # every one is checked before the converter, which some would kill, sees the first
             pass

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch, Dataset, fingerprints, open_dataset
+from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, create
 from mlkit_build.plain import from_plain, pretty
@@ -32,7 +32,7 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     """
     request = from_plain(ReferenceParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
-    dataset = open_dataset(request.dataset, inputs["dataset"], "dataset")
+    dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
     first = next(dataset.batches(PROBED))
     model = TensorFlowModel(inputs["frozen_graph.pb"], signature, feeds(dataset, signature, request.inputs), first)
     tables = _Reference(outputs / "reference.bin", signature, len(dataset), "w+")
@@ -63,10 +63,10 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
     if request.dataset is not None:
-        dataset = open_dataset(request.dataset, inputs["dataset"], "dataset")
+        dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
         if request.calibration is not None:
-            overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration"), dataset)
+            overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
         ranges = InputRanges(feeds(dataset, signature, request.inputs))
         measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap, ranges, flex=bool(flex))
         fed = ranges.found()
@@ -237,8 +237,8 @@ class _Overlap:
         """Raise ConfigError if samples are in both; only where some look alike are all compared by their identity."""
         if not self._suspected:
             return
-        measured = set(self._dataset.identities())
-        order = self._calibration.identities()
+        measured = set(contents(self._dataset))
+        order = contents(self._calibration)
         shared = [index for index, identity in enumerate(order) if identity in measured]
         if shared:
             raise ConfigError(

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from mlkit_build.plain import canonical
 from mlkit_build.store.digest import Digest
+from mlkit_build.store.tree import Tree
 
 GRAIN_NS = 2_000_000_000
 """Two seconds: the coarsest modification time in use (FAT)."""
@@ -51,14 +53,20 @@ class FileDigests:
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._seen: dict[Path, tuple[_Stamp, Digest]] = {}
-        self._reading: dict[Path, threading.Lock] = {}
+        self._reading: dict[Path | Tree, threading.Lock] = {}
+        self._trees: dict[Tree, tuple[dict[str, _Stamp], Digest]] = {}
 
-    def digest(self, path: Path) -> Digest:
-        """Return the digest of the file as this build first saw it.
+    def digest(self, path: Path | Tree) -> Digest:
+        """Return the digest of the file as this build first saw it; of a tree, that of its names and their digests.
 
         Raises:
             OSError: It cannot be read.
         """
+        if isinstance(path, Tree):
+            with self._reading.setdefault(path, threading.Lock()):
+                if path not in self._trees:
+                    self._trees[path] = self._look_through(path)
+            return self._trees[path][1]
         path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symbolic links: the name is what the user wrote
         if path not in self._seen:
             with self._reading.setdefault(path, threading.Lock()):
@@ -80,9 +88,52 @@ class FileDigests:
                 self._notes.write_note([*known, digest.sha256], *note)
         return stamp, digest
 
-    def changed(self, paths: list[Path]) -> Path | None:
+    def _look_through(self, tree: Tree) -> tuple[dict[str, _Stamp], Digest]:
+        """Look at every file of a tree. One note holds what is remembered of them all: there may be very many."""
+        now, root = time.time_ns(), Path(os.path.abspath(tree.root))  # noqa: PTH100
+        note = self._note(root / "*")
+        known = self._notes.read_note(*note)
+        known = known if isinstance(known, dict) else {}
+        stamps, digests, kept = {}, {}, {}
+        for name in tree.listed():
+            if name.endswith("/"):
+                digests[name] = ""
+                continue
+            stamp = stamps[name] = _Stamp.of(root / name)
+            fields = [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode]
+            old = known.get(name)
+            if isinstance(old, list) and len(old) == 5 and old[:4] == fields:
+                digests[name] = str(old[4])
+            else:
+                digests[name] = Digest.of_file(root / name).sha256
+                if now - stamp.mtime_ns <= GRAIN_NS or _Stamp.of(root / name) != stamp:
+                    continue
+            kept[name] = [*fields, digests[name]]
+        if kept and any(known.get(name) != value for name, value in kept.items()):
+            self._notes.write_note(kept if tree.names is None else {**known, **kept}, *note)
+        return stamps, Digest(Digest.of_bytes(canonical(digests)).sha256, sum(stamp.size for stamp in stamps.values()))
+
+    def _tree_changed(self, tree: Tree) -> Path | None:
+        stamps, digest = self._trees[tree]
+        try:
+            listed = [name for name in tree.listed() if not name.endswith("/")]
+            differ = [
+                *sorted(set(listed) ^ set(stamps)),
+                *(name for name in listed if stamps.get(name) != _Stamp.of(tree.root / name)),
+            ]
+            if differ and self._look_through(tree)[1] != digest:
+                return tree.root / differ[0]
+        except OSError:
+            return tree.root
+        return None
+
+    def changed(self, paths: list[Path | Tree]) -> Path | None:
         """Return the first of `paths` that is no longer what `digest` saw, or None: nobody wrote them meanwhile."""
         for path in paths:
+            if isinstance(path, Tree):
+                if (found := self._tree_changed(path)) is not None:
+                    return found
+                continue
             stamp, digest = self._seen[Path(os.path.abspath(path))]  # noqa: PTH100
             try:
                 if _Stamp.of(path) != stamp and Digest.of_file(path) != digest:

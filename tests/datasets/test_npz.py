@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mlkit_build.config.schema import GROUPS, kind_of
 from mlkit_build.datasets import DATASETS, open_dataset
 from mlkit_build.datasets.npz import NpzDataset
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
@@ -48,7 +51,7 @@ def test_the_stream_is_what_numpy_loads(tmp_path: Path, compressed: bool, dtype:
 def test_batches_cut_the_samples_at_any_size_and_any_read_boundary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, size: int, read_bytes: int, chosen: int
 ) -> None:
-    monkeypatch.setattr("mlkit_build.datasets.npz._READ_BYTES", read_bytes)
+    monkeypatch.setattr("mlkit_build.datasets.arrays.READ_BYTES", read_bytes)
     values = np.arange(count * 3, dtype=np.int32).reshape(count, 3)
     path = write(tmp_path / "a.npz", True, a=values, b=np.arange(count))
     samples = min(chosen, count) or None
@@ -217,9 +220,23 @@ def test_labels_in_a_column_are_taken(tmp_path: Path) -> None:
     assert batch.labels.tolist() == [2, 0, 1]
 
 
-@pytest.mark.parametrize("kind", sorted(DATASETS))
-def test_every_kind_of_dataset_opens(tmp_path: Path, kind: str) -> None:
+def test_the_table_opens_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", a=np.ones((3, 2)))
-    dataset = open_dataset(Npz(kind=kind, path="", features={"x": "a"}), path, "calibration")
+    dataset = open_dataset(SPEC, path, "calibration")
     assert (len(dataset), dataset.sample_shape("x"), dataset.array_name("x")) == (3, (2,), "a")
     assert dataset.origin == f"calibration.path: {path}"
+
+
+def test_every_kind_of_dataset_is_in_the_schema_and_in_the_table() -> None:
+    assert [kind_of(cls) for cls in GROUPS["dataset"]] == sorted(DATASETS, key=[kind_of(cls) for cls in GROUPS["dataset"]].index)
+    for entry in DATASETS.values():
+        assert callable(import_module(entry.module).open_dataset)
+
+
+def test_a_sample_of_an_absurd_size_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1, 1 << 40)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", header.getvalue())
+    with pytest.raises(ConfigError, match=r"dataset\.features\.x: expected at most .* samples of at most .* bytes"):
+        opened(tmp_path / "a.npz")

@@ -182,7 +182,11 @@ def test_several_values_without_a_sweep_are_told_of_the_flag(refused: Refused) -
             "frozen_graph, keras, python, saved_model, tf1_checkpoint",
             "did you mean 'frozen_graph' or 'saved_model'?",
         ),
-        ("dataset=npy", "known: npz", "did you mean 'npz'?"),
+        (
+            "dataset=npv",
+            "known: csv, idx, image_folder, npy, npz, python, random, tfrecord, wav_folder",
+            "did you mean 'npz' or 'npy'?",
+        ),
     ],
 )
 def test_an_unknown_choice_lists_the_known_ones(refused: Refused, override: str, expected: str, hint: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from mlkit_build.adapters import ADAPTERS
+from mlkit_build.datasets import DATASETS
 from mlkit_build.sources import SOURCES
 from tests.conftest import Workspace
 
@@ -45,7 +46,7 @@ def recipes() -> list[Any]:
 
 def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
     pages = generator.pages()
-    assert sorted(pages) == ["adapters.md", "quantization.md", "sources.md"]
+    assert sorted(pages) == ["adapters.md", "datasets.md", "quantization.md", "sources.md"]
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
 
@@ -66,7 +67,7 @@ def test_a_page_that_is_not_up_to_date_is_named_and_mended(tmp_path: Path) -> No
 
 
 def test_every_kind_and_every_adapter_has_a_section() -> None:
-    for page, names in (("sources.md", SOURCES), ("adapters.md", ADAPTERS)):
+    for page, names in (("sources.md", SOURCES), ("adapters.md", ADAPTERS), ("datasets.md", DATASETS)):
         text = (DOCS / page).read_text(encoding="utf-8")
         for name in names:
             section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]

@@ -1,0 +1,92 @@
+"""Which files a dataset consists of: found, fetched where they must be, and not read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mlkit_build.errors import SourceError
+from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, TfRecord, WavFolder
+from mlkit_build.store import Tree
+
+Locate = Callable[[str, str | None, str], Path]
+"""(URL or path, sha256, field) -> where it is on this machine. Raises SourceError."""
+
+
+def dataset_files(dataset: AnyDataset, folder: Path, where: str, locate: Locate) -> Path | Tree:
+    """Return the file, or the files of a folder.
+
+    Args:
+        folder: The recipe's folder.
+        where: The recipe's field, `dataset` or `calibration`, for messages.
+        locate: Finds what a URL names.
+
+    Raises:
+        SourceError: Something is missing; names the field and the path.
+    """
+    if isinstance(dataset, Random):
+        return Tree(folder, ())
+    if isinstance(dataset, PythonSamples):
+        from mlkit_build.sources.python import files
+
+        return Tree(folder, tuple(files(dataset, folder, where)))
+    field, path = f"{where}.path", folder / dataset.path
+    if "://" in dataset.path or dataset.sha256 is not None:
+        path = locate(dataset.path, dataset.sha256, field)
+    if isinstance(dataset, (Npz, Csv)):
+        return _file(field, path, dataset.path)
+    if isinstance(dataset, TfRecord) and not path.is_dir():
+        return _file(field, path, dataset.path)
+    if not path.is_dir():
+        raise SourceError(f"{field}: expected a folder at {path}, found {_what_is_at(path)}", _elsewhere(dataset.path))
+    if isinstance(dataset, TfRecord):
+        return Tree(path, _matching(f"{where}.files", path, dataset.files))
+    if isinstance(dataset, (ImageFolder, WavFolder)):
+        if dataset.table is not None:
+            _named(f"{where}.table", path, dataset.table)
+        return Tree(path)
+    stated = {f"{where}.features.{name}": file for name, file in dataset.features.items()}
+    if dataset.label is not None:
+        stated[f"{where}.label"] = dataset.label
+    return Tree(path, tuple(sorted({_named(key, path, name) for key, name in stated.items()})))
+
+
+def _file(field: str, path: Path, stated: str) -> Path:
+    if path.is_file():
+        return path
+    raise SourceError(f"{field}: expected a file at {path}, found {_what_is_at(path)}", _elsewhere(stated))
+
+
+def _named(field: str, folder: Path, name: str) -> str:
+    """Return the name of a file in the folder, as it is written among others."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise SourceError(f"{field}: expected a file in {folder}, found {name!r}", "it is relative to `path`")
+    if not (folder / name).is_file():
+        raise SourceError(
+            f"{field}: expected a file at {folder / name}, found {_what_is_at(folder / name)}", "it is relative to `path`"
+        )
+    return Path(name).as_posix()
+
+
+def _matching(field: str, folder: Path, pattern: str) -> tuple[str, ...]:
+    names = tuple(shards(folder, pattern))
+    if not names:
+        raise SourceError(f"{field}: no file of {folder} matches {pattern!r}", "e.g. `test-*.tfrecord`")
+    return names
+
+
+def shards(folder: Path, pattern: str) -> list[str]:
+    """Return the names of the files of the folder that match, in order; hidden ones are not among them."""
+    from fnmatch import fnmatch
+
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return sorted(path.name for path in found if fnmatch(path.name, pattern))
+
+
+def _what_is_at(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a file" if path.exists() else "nothing"
+
+
+def _elsewhere(stated: str) -> str:
+    elsewhere = Path(stated).absolute()
+    return f"paths are relative to the recipe's folder; {elsewhere} exists" if "://" not in stated and elsewhere.exists() else ""

@@ -1,0 +1,158 @@
+"""Datasets that are arrays, one per feature, sample first: each is read as a stream of rows, compressed or not."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.datasets import Batch, identities
+from mlkit_build.datasets.choice import MAX_SAMPLE_BYTES, MAX_SAMPLES, check_count, chosen
+from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.recipe import Idx, Npy, Npz
+
+READ_BYTES = 1 << 22
+"""The most that is decoded at once."""
+_PIECE_BYTES = 1 << 18
+"""The most that is asked of a compressed stream at once: it copies what it has with every step it decodes."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array: `[count, *sample]` of `dtype`, as its header states it."""
+
+    name: str
+    count: int
+    sample: tuple[int, ...]
+    dtype: np.dtype[Any]
+    offset: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """The size of one sample."""
+        size = self.dtype.itemsize
+        for length in self.sample:
+            size *= length
+        return size
+
+
+class ArrayDataset(ABC):
+    """Open arrays. See `mlkit_build.datasets.Dataset`."""
+
+    damaged: type[Exception] | tuple[type[Exception], ...] = (OSError, zlib.error, EOFError)
+    """What reading a damaged file raises."""
+
+    def __init__(self, spec: Npz | Npy | Idx, path: Path, where: str) -> None:
+        self.origin = f"{where}.path: {path}"
+        self.path = path
+        stated = sorted(spec.features.items())  # a sample's identity may not depend on the order in the recipe
+        self._features = {feature: self._checked(name, f"{where}.features.{feature}") for feature, name in stated}
+        if not self._features:
+            raise ConfigError(f"{where}.features: expected a model input and its array, found none")
+        counts = {array.name: array.count for array in self._features.values()}
+        self._labels = self._read_labels(spec.label, f"{where}.label") if spec.label is not None else None
+        if self._labels is not None and spec.label is not None:
+            counts[spec.label] = len(self._labels)
+        if len(set(counts.values())) != 1:
+            listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise ConfigError(f"{self.origin}: expected arrays with equal numbers of samples, found {listed}")
+        self._count = next(iter(counts.values()))
+        check_count(self._count, spec.samples, where, self.origin, path, "the arrays are empty")
+        self._chosen: NDArray[np.int64] | None = None
+        if spec.samples is not None and spec.samples < self._count:
+            self._chosen = chosen(self._hashes(None), spec.samples, spec.seed)
+
+    @abstractmethod
+    def header(self, name: str, where: str) -> Array:
+        """Return the array called `name`. Raises ConfigError, SourceError."""
+
+    @abstractmethod
+    def rows_of(self, array: Array) -> IO[bytes]:
+        """Return the bytes of its rows."""
+
+    def __len__(self) -> int:
+        return self._count if self._chosen is None else len(self._chosen)
+
+    def sample_shape(self, feature: str) -> tuple[int, ...]:
+        return self._features[feature].sample
+
+    def array_name(self, feature: str) -> str:
+        return self._features[feature].name
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        streams = {feature: self._rows(array, size) for feature, array in self._features.items()}
+        labels = None if self._labels is None else (self._labels if self._chosen is None else self._labels[self._chosen])
+        first = 0
+        for parts in zip(*streams.values(), strict=True):
+            features = dict(zip(streams, parts, strict=True))
+            count = len(parts[0])
+            yield Batch(first, features, None if labels is None else labels[first : first + count])
+            first += count
+
+    def identities(self) -> list[bytes]:
+        return self._hashes(self._chosen)
+
+    def _hashes(self, wanted: NDArray[np.int64] | None) -> list[bytes]:
+        streams = [self._rows(array, 256, wanted) for array in self._features.values()]
+        return [identity for parts in zip(*streams, strict=True) for identity in identities(parts)]
+
+    def _rows(self, array: Array, size: int, chosen: Any = ...) -> Iterator[NDArray[Any]]:
+        """Yield the chosen rows of an array, `size` at a time, reading its stream once."""
+        wanted = self._chosen if chosen is ... else chosen
+        row_bytes = array.row_bytes
+        step = max(1, min(array.count, READ_BYTES // max(1, row_bytes), size))
+        held: list[NDArray[Any]] = []
+        held_rows = 0
+        with self.rows_of(array) as stream:
+            for start in range(0, array.count, step):
+                rows = min(step, array.count - start)
+                block = np.frombuffer(self._read(stream, rows * row_bytes), dtype=array.dtype).reshape(rows, *array.sample)
+                if wanted is not None:
+                    block = block[wanted[(wanted >= start) & (wanted < start + rows)] - start]
+                held.append(block)
+                held_rows += len(block)
+                while held_rows >= size:
+                    merged = np.concatenate(held) if len(held) > 1 else held[0]
+                    yield merged[:size]
+                    held, held_rows = [merged[size:]], held_rows - size
+        if held_rows:
+            yield np.concatenate(held) if len(held) > 1 else held[0]
+
+    def _checked(self, name: str, where: str) -> Array:
+        array = self.header(name, where)
+        if array.row_bytes > MAX_SAMPLE_BYTES or array.count > MAX_SAMPLES:
+            raise ConfigError(
+                f"{where}: expected at most {MAX_SAMPLES} samples of at most {MAX_SAMPLE_BYTES} bytes, found {name!r} with shape "
+                f"{[array.count, *array.sample]} and dtype {array.dtype}"
+            )
+        return array
+
+    def _read_labels(self, name: str, where: str) -> NDArray[np.int64]:
+        array = self._checked(name, where)
+        if array.sample not in ((), (1,)) or array.dtype.kind not in "ui":
+            raise ConfigError(
+                f"{where}: expected one integer class index per sample, found {name!r} with shape "
+                f"{[array.count, *array.sample]} and dtype {array.dtype}"
+            )
+        rows = list(self._rows(array, max(1, array.count), None))
+        labels: NDArray[np.int64] = (np.concatenate(rows) if rows else np.empty(0)).reshape(-1).astype(np.int64)
+        return labels
+
+    def _read(self, stream: IO[bytes], size: int) -> bytes:
+        pieces: list[bytes] = []
+        left = size
+        try:
+            while left and (piece := stream.read(min(left, _PIECE_BYTES))):
+                pieces.append(piece)
+                left -= len(piece)
+        except self.damaged as error:
+            raise SourceError(f"{self.origin}: damaged: {error}", "write the file again") from error
+        if left:
+            raise SourceError(f"{self.origin}: truncated: an array ends {left} bytes early", "write the file again")
+        return b"".join(pieces)

@@ -1,0 +1,58 @@
+"""From the name of a class, or its number, to the index of the model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlkit_build.errors import ConfigError, did_you_mean
+
+
+class Classes:
+    """The classes of a dataset.
+
+    Args:
+        names: In the order of the model's outputs; empty when nobody names them.
+        where: The dataset's field, for messages.
+
+    Attributes:
+        names: As above.
+
+    Raises:
+        ConfigError: A name is there twice.
+    """
+
+    def __init__(self, names: Sequence[str], where: str) -> None:
+        self.names = tuple(names)
+        self._indices = {name: index for index, name in enumerate(names)}
+        self._where = where
+        if len(self._indices) != len(names):
+            twice = next(name for index, name in enumerate(names) if name in names[:index])
+            raise ConfigError(
+                f"{where}.classes: {twice!r} is there twice; expected a name of its own for every class",
+                f"where labels are numbers, or the recipe's labels repeat, state the names with {where}.classes",
+            )
+
+    def index(self, text: str, place: str) -> int:
+        """Return the index of the class that `text` names, or is.
+
+        Args:
+            place: Where it stands.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        text = text.strip()
+        if text in self._indices:
+            return self._indices[text]
+        if text.isascii() and text.isdigit() and len(text) < 10:
+            return int(text)
+        if not text:
+            raise ConfigError(f"{place}: expected a class, found nothing")
+        if not self._indices:
+            raise ConfigError(
+                f"{place}: expected the index of a class, found {text[:40]!r}",
+                f"name the classes in the order of the model's outputs: the recipe's `labels`, or {self._where}.classes",
+            )
+        names = list(self._indices)
+        some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise ConfigError(f"{place}: no class {text[:40]!r}; expected one of {some}", did_you_mean(text[:40], names))

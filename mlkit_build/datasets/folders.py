@@ -1,0 +1,79 @@
+"""Folders of files: which files are samples, and of which class."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from mlkit_build.datasets.classes import Classes
+from mlkit_build.datasets.delimited import Table
+from mlkit_build.datasets.records import Record
+from mlkit_build.errors import ConfigError, SourceError, did_you_mean
+from mlkit_build.recipe import ImageFolder, WavFolder
+from mlkit_build.store import Tree
+
+
+def records_of(spec: ImageFolder | WavFolder, root: Path, where: str, suffixes: tuple[str, ...]) -> list[Record]:
+    """Return a record for every file: those of the table, or those with one of the suffixes.
+
+    Raises:
+        ConfigError: A label is none of the classes.
+        SourceError: The folder or the table cannot be read, or a file of the table is not there.
+    """
+    if spec.table is not None:
+        return _of_table(spec, root, where)
+    try:
+        listed = Tree(root).listed()
+    except OSError as error:
+        raise SourceError(f"{where}.path: {error.filename}: cannot be read: {error.strerror}") from error
+    names = [name for name in listed if name.lower().endswith(suffixes)]
+    if spec.label is None:
+        return [Record(name, (root / name,), None) for name in names]
+    folders = [name.rstrip("/") for name in listed if name.endswith("/") and name.count("/") == 1]
+    classes = spec.classes or tuple(folders)
+    if not folders:
+        raise ConfigError(
+            f"{where}.path: {root}: expected a folder for each class, found none",
+            "make one, or name a CSV file of files and labels with `table`, or leave out `label` to measure parity only",
+        )
+    known = {name: index for index, name in enumerate(Classes(classes, where).names)}
+    records = []
+    for name in names:
+        top = PurePosixPath(name).parts[0]
+        if top == name:
+            raise ConfigError(f"{where}.path: {root / name}: expected every file in the folder of its class, found it outside")
+        if top not in known:
+            raise ConfigError(
+                f"{where}.path: {root / top}: no class is called {top!r}; there are {_some(classes)}",
+                did_you_mean(top, list(classes)) or "rename the folder, or state the names of the classes with `classes`",
+            )
+        records.append(Record(name, (root / name,), known[top]))
+    if not spec.classes and (empty := [folder for folder in folders if not any(n.startswith(f"{folder}/") for n in names)]):
+        raise ConfigError(
+            f"{where}.path: {root / empty[0]}: expected files of this class, found none",
+            "the folders' names are the classes: an empty one would count as one; remove it, or state `classes`",
+        )
+    return records
+
+
+def _of_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Record]:
+    assert spec.table is not None
+    path = root / spec.table
+    table = Table(path, f"{where}.table: {path}")
+    column = table.positions((spec.file,), f"{where}.file")[0]
+    label = table.positions((spec.label,), f"{where}.label")[0] if spec.label is not None else None
+    classes, records = Classes(spec.classes, where), []
+    for number, row in table.rows():
+        name, place = row[column].strip(), f"{table.origin}: line {number}"
+        if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ConfigError(f"{place}: expected a file in {root}, found {name!r}", "files are relative to `path`")
+        if any(part.startswith(".") for part in Path(name).parts):
+            raise ConfigError(f"{place}: {name!r} is hidden, and hidden files are no part of a dataset", "rename it")
+        if not (root / name).is_file():
+            raise SourceError(f"{place}: expected a file at {root / name}, found nothing", "files are relative to `path`")
+        index = None if label is None else classes.index(row[label], f"{place}, column {spec.label!r}")
+        records.append(Record(name, (root / name,), index))
+    return records
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

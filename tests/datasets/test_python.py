@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlkit_build.errors import MlkitBuildError
+from mlkit_build.recipe import PythonSamples
+from tests.conftest import Workspace
+from tests.datasets.opening import labels, opened, whole
+
+GOOD = """
+import numpy as np
+from helper import SCALE
+
+def samples(count=3):
+    rng = np.random.default_rng(5)
+    for index in range(count):
+        yield {"a": rng.normal(size=(2, 3)).astype("float32") * SCALE, "b": index, "class": index % 2}
+"""
+SPEC = PythonSamples(function="data.py:samples", features={"x": "a", "y": "b"}, label="class", arguments={"count": 7})
+
+
+@pytest.fixture(autouse=True)
+def same_folder() -> Iterator[None]:
+    """The function's copy of the folder becomes the current one: harmless in an action's process, not in this one."""
+    import sys
+
+    before, path, modules = Path.cwd(), list(sys.path), set(sys.modules)
+    yield
+    os.chdir(before)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name in ("data", "helper"):
+            del sys.modules[name]
+
+
+def recipe(folder: Path, code: str = GOOD) -> Path:
+    (folder / "data.py").write_text(code)
+    (folder / "helper.py").write_text("SCALE = 2\n")
+    return folder
+
+
+def test_what_the_function_yields_is_streamed_again_and_again(tmp_path: Path) -> None:
+    dataset = opened(SPEC, recipe(tmp_path))
+    rng = np.random.default_rng(5)
+    expected = np.stack([rng.normal(size=(2, 3)).astype(np.float32) * 2 for _ in range(7)])
+    np.testing.assert_array_equal(whole(dataset, size=3), expected)
+    np.testing.assert_array_equal(whole(dataset, "y"), np.arange(7))
+    assert labels(dataset) == [0, 1, 0, 1, 0, 1, 0]
+    assert (len(dataset), dataset.sample_shape("x"), dataset.sample_shape("y")) == (7, (2, 3), ())
+
+
+def test_the_choice_is_by_content(tmp_path: Path) -> None:
+    folder = recipe(tmp_path)
+    some = PythonSamples(function="data.py:samples", features={"x": "a"}, arguments={"count": 20}, samples=5)
+    assert len(set(opened(some, folder).identities())) == 5
+
+
+CASES = [
+    ("def samples():\n    yield 5\n", "sample 0: expected a mapping of names to arrays, found int"),
+    ("def samples():\n    yield {'b': 1}\n", r"dataset\.features\.x: no 'a' in sample 0 .*; it has b"),
+    ("def samples():\n    yield {'a': 'text'}\n", "sample 0: expected an array of numbers as 'a', found str"),
+    ("def samples():\n    yield {'a': [[1], [2, 3]]}\n", "expected an array of numbers as 'a', found list"),
+    (
+        "def samples():\n    yield {'a': [1, 2]}\n    yield {'a': [1]}\n",
+        r"sample 1: expected 'a' as int64 of shape \[2\], .* found int64 of shape \[1\]",
+    ),
+    ("def samples():\n    yield {'a': 1}\n    1 / 0\n", r"data\.py:samples raised \(line 3 of data\.py\): ZeroDivisionError"),
+    ("def samples():\n    return 5\n", "raised.*TypeError"),
+    ("def samples():\n    return []\n", "expected samples, found none"),
+    (
+        "calls = []\ndef samples():\n    calls.append(1)\n    for _ in range(len(calls)):\n        yield {'a': 1}\n",
+        r"expected \d samples, as at its first call, found \d",
+    ),
+    ("def sample():\n    return []\n", r"dataset\.function: no function 'samples'"),
+    ("import nothing_of_the_kind\n", r"dataset\.function: .* cannot be imported .*ModuleNotFoundError"),
+    ("def samples(:\n", r"dataset\.function: .*data\.py, line 1: not Python"),
+    ("def samples():\n    yield {'a': open('other.txt').read()}\n", r"raised \(line 2 of data\.py\): FileNotFoundError"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), CASES)
+def test_what_is_wrong_is_named(tmp_path: Path, code: str, message: str) -> None:
+    (tmp_path / "other.txt").write_text("not stated")
+    spec = PythonSamples(function="data.py:samples", features={"x": "a"})
+    with pytest.raises(MlkitBuildError, match=message):
+        whole(opened(spec, recipe(tmp_path, code)))
+
+
+def test_code_and_files_are_in_the_key(workspace: Workspace) -> None:
+    folder = workspace.copy("add_one", "mine")
+    (folder / "some.txt").write_text("1\n2\n3\n")
+    (folder / "unused.txt").write_text("1")
+    code = "from helper import read\n\ndef samples(name):\n    for value in read(name):\n        yield {'x': value}\n"
+    (folder / "data.py").write_text(code)
+    (folder / "helper.py").write_text("def read(name):\n    return [float(line) for line in open(name)]\n")
+    stated = {"kind": "python", "function": "data.py:samples", "arguments": {"name": "some.txt"}, "files": ["some.txt"]}
+    workspace.edit("mine", {"name": "mine", "dataset": {**stated, "features": {"x": "x"}}})
+    first = workspace.build("recipe=mine")
+    assert first.error is None, first.error
+    assert workspace.ran(workspace.build("recipe=mine")) == set()
+    (folder / "unused.txt").write_text("2")
+    assert workspace.ran(workspace.build("recipe=mine")) == set()
+    for name, text in (
+        ("some.txt", "1\n2\n4\n"),
+        ("helper.py", "def read(name):\n    return [7.0]\n"),
+        ("data.py", code + "# changed\n"),
+    ):
+        (folder / name).write_text(text)
+        assert {"reference", "evaluate"} <= workspace.ran(workspace.build("recipe=mine")), name
+
+
+def test_dataset_and_calibration_each_find_their_own_files(tmp_path: Path) -> None:
+    code = "def samples(name):\n    for line in open(name):\n        yield {'a': int(line)}\n"
+    folder = recipe(tmp_path, code)
+    for name in ("one.txt", "two.txt"):
+        (folder / name).write_text(f"{len(name)}\n{name == 'one.txt':d}\n")
+    one, two = (
+        opened(PythonSamples(function="data.py:samples", features={"x": "a"}, arguments={"name": name}, files=(name,)), folder)
+        for name in ("one.txt", "two.txt")
+    )
+    assert whole(one).tolist() == [7, 1]
+    assert whole(two).tolist() == [7, 0]
