@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
+from mlkit_build.metrics import METRICS as METRIC_KINDS
+from mlkit_build.metrics import parse
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import STATIC_MODES, AnySource, Input, Npz, Python, Recipe, Tf1Checkpoint
 from mlkit_build.sources import source
@@ -64,6 +66,7 @@ SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")
+TABLES = OutputOf("evaluate", "tables.json")
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,21 @@ class Files:
         dataset: The validation samples.
         calibration: The calibration samples, for modes that need them.
         labels: The labels.
+        metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
+        baseline: The manifest to compare with.
     """
 
     source: Mapping[str, Path]
     dataset: Path | None
     calibration: Path | None
     labels: Path | None
+    metrics: Mapping[str, Path] = field(default_factory=dict)
+    baseline: Path | None = None
 
     def all(self) -> list[Path]:
         """Return every file once, in a fixed order."""
-        single = [path for path in (self.labels, self.dataset, self.calibration) if path]
-        return list(dict.fromkeys([*self.source.values(), *single]))
+        single = [path for path in (self.labels, self.dataset, self.calibration, self.baseline) if path]
+        return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
 
 
 def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
@@ -111,7 +118,27 @@ def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
         dataset=_file("dataset.path", recipe.dataset, folder),
         calibration=_file("calibration.path", recipe.calibration if observes else None, folder),
         labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
+        metrics=_metric_code(recipe, folder),
+        baseline=_existing("validation.baseline", folder / stated, stated) if (stated := recipe.validation.baseline) else None,
     )
+
+
+def _metric_code(recipe: Recipe, folder: Path) -> dict[str, Path]:
+    """Return the files of the recipe's own metrics, by their place in its folder."""
+    found: dict[str, Path] = {}
+    for index, choice in enumerate(recipe.validation.metrics):
+        if choice.name == "python":
+            from mlkit_build.metrics.custom import files
+
+            where = f"validation.metrics[{index}].python"
+            found |= files(parse(choice, where), folder, f"{where}.function")
+    return found
+
+
+def has_tables(recipe: Recipe) -> bool:
+    """Return whether anything is measured that is no number: parity of several outputs is, and outputs may not be known yet."""
+    several = recipe.dataset is not None and len(recipe.signature.outputs) != 1
+    return several or any(METRIC_KINDS[choice.name].tables for choice in recipe.validation.metrics)
 
 
 def actions(recipe: Recipe, files: Files) -> list[Action]:
@@ -175,6 +202,9 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
+    if has_tables(recipe):
+        inputs["tables.json"] = TABLES
+        outputs.append("tables.json")
     if not recipe.quantization.is_float:
         inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
     if files.labels:
@@ -306,6 +336,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
             inputs["calibration"] = files.calibration
         if recipe.quantization.modes & set(STATIC_MODES) and recipe.quantization.backend == "litert":
             inputs["calibration.json"] = OutputOf("calibrate", "calibration.json")
+        inputs |= {f"metric_code/{place}": path for place, path in files.metrics.items()}
     params = EvaluateParams(
         dataset=_content(recipe.dataset) if recipe.dataset else None,
         calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
@@ -314,7 +345,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    action = _action("evaluate", params, inputs, ("metrics.json", "observations.json"))
+    action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 
 

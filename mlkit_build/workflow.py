@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlkit_build import pipeline
+from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import (
     SCHEMA,
     ActionEntry,
@@ -134,6 +135,7 @@ class _Run:
         self._results: dict[str, Result] = {}
         self._metrics: dict[str, Measurement] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
+        self._stale = ""
         self._screen = _Recorder(screen, self._results)
         self._engine = Engine(
             store,
@@ -147,19 +149,21 @@ class _Run:
 
     def plan(self) -> list[Decision]:
         files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
         evaluated = self._engine.plan(measuring)[-1].record
         if evaluated is not None:
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
-                self._judge(self._store.blob(evaluated.outputs["metrics.json"]))
+                self._judge(self._store.blob(evaluated.outputs["metrics.json"]), baseline)
         return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
         files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
-        self._judge(self._engine.output("evaluate", "metrics.json"))
+        self._judge(self._engine.output("evaluate", "metrics.json"), baseline)
         self._warn()
         broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
         if broken:
@@ -181,10 +185,17 @@ class _Run:
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
         return self._report(status, error.exit_code, error=error)
 
-    def _judge(self, metrics: Path) -> None:
+    def _baseline(self, files: pipeline.Files) -> Baseline | None:
+        if files.baseline is None:
+            return None
+        place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
+        return read_baseline(files.baseline, self._recipe.name, place)
+
+    def _judge(self, metrics: Path, baseline: Baseline | None) -> None:
         found = json.loads(metrics.read_bytes())
         self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
-        self._verdicts = judge(self._recipe.validation.gates, self._metrics)
+        self._verdicts = judge(self._recipe.validation.gates, self._metrics, baseline.values if baseline else None)
+        self._stale = baseline.warning(self._recipe.dataset) if baseline else ""
 
     def _manifest(self, files: pipeline.Files) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
         """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
@@ -246,9 +257,12 @@ class _Run:
         return found
 
     def _warn(self) -> None:
-        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link."""
+        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
+        and how little a few samples prove."""
         told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
-        for warning in ((self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {})):
+        small = [verdict.warning for verdict in self._verdicts]
+        found = [(self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {}), self._stale, *small]
+        for warning in found:
             if warning:
                 self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
 
@@ -292,4 +306,6 @@ def _portable(recipe: Recipe) -> Recipe:
     }
     if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
         cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
+    if recipe.validation.baseline:
+        cut["validation"] = replace(recipe.validation, baseline=portable_text(recipe.validation.baseline))
     return replace(recipe, **cut, labels=portable_text(recipe.labels) if recipe.labels else None)

@@ -112,7 +112,8 @@ def test_a_failed_gate_in_json_has_its_metrics_and_verdicts(
     assert code == found["exit_code"] == 3
     assert found["status"] == "gate_failed"
     assert found["bundle"] is None
-    assert found["gates"] == [{"metric": "cosine", "limit": "max", "threshold": 0.5, "value": 1.0, "passed": False}]
+    verdict = {"metric": "cosine", "limit": "max", "threshold": 0.5, "value": 1.0, "passed": False}
+    assert found["gates"] == [{**verdict, "significance": None, "evidence": "", "warning": ""}]
     assert found["metrics"]["cosine"]["value"] == 1.0
     assert found["error"]["kind"] == "GateError"
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.metrics import Measurement
+from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import Recipe
 from mlkit_build.signature import FrozenSignature
@@ -47,12 +47,16 @@ class MetricEntry:
 
     Attributes:
         reference: TensorFlow's value on the same samples.
-        drop: How far the value lies below it.
+        drop: How much worse the value is.
+        interval: The value's 95% interval, of a share of samples.
+        paired: McNemar's test against TensorFlow, of a share of samples.
     """
 
     value: float
     reference: float | None
     drop: float | None
+    interval: tuple[float, ...] | None = None
+    paired: PairedTest | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Manifest:
         inputs: Every file the recipe named.
         outputs: Every file of the bundle but the manifest, the provenance and the checksums.
         actions: In order.
-        metrics: Measured value -> what it came to.
+        metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
@@ -96,7 +100,10 @@ class Manifest:
 
 def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]:
     """Return the metrics as the manifest and `ui=json` state them."""
-    return {name: MetricEntry(found.value, found.reference, found.drop) for name, found in metrics.items()}
+    return {
+        name: MetricEntry(found.value, found.reference, found.drop, found.interval, found.paired)
+        for name, found in metrics.items()
+    }
 
 
 def entries(files: Sequence[tuple[str, Digest]]) -> tuple[FileEntry, ...]:

@@ -43,9 +43,9 @@ class NpzDataset:
         stated = sorted(spec.features.items())  # a sample's identity may not depend on the order in the recipe
         self._features = {feature: self._array(name, f"{where}.features.{feature}") for feature, name in stated}
         counts = {array.name: array.count for array in self._features.values()}
-        self._labels = self._read_labels(spec.label, f"{where}.label") if spec.label is not None else None
-        if self._labels is not None and spec.label is not None:
-            counts[spec.label] = len(self._labels)
+        self._labels = self._array(spec.label, f"{where}.label") if spec.label is not None else None
+        if self._labels is not None:
+            counts[self._labels.name] = self._labels.count
         if len(set(counts.values())) != 1:
             listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise ConfigError(f"{self.origin}: expected arrays with equal numbers of samples, found {listed}")
@@ -68,14 +68,15 @@ class NpzDataset:
         return self._features[feature].name
 
     def batches(self, size: int) -> Iterator[Batch]:
-        streams = {feature: self._rows(array, size) for feature, array in self._features.items()}
-        labels = None if self._labels is None else (self._labels if self._chosen is None else self._labels[self._chosen])
+        arrays = [*self._features.values(), *([self._labels] if self._labels else [])]
         first = 0
-        for parts in zip(*streams.values(), strict=True):
-            features = dict(zip(streams, parts, strict=True))
-            count = len(parts[0])
-            yield Batch(first, features, None if labels is None else labels[first : first + count])
-            first += count
+        for parts in zip(*(self._rows(array, size) for array in arrays), strict=True):
+            features = dict(zip(self._features, parts, strict=False))
+            labels = parts[-1] if self._labels else None
+            if self._labels and self._labels.sample == (1,):
+                labels = parts[-1].reshape(-1)
+            yield Batch(first, features, labels)
+            first += len(parts[0])
 
     def identities(self) -> list[bytes]:
         return self._hashes(self._chosen)
@@ -129,17 +130,6 @@ class NpzDataset:
                 "save it with np.ascontiguousarray(array)",
             )
         return _Array(name, shape[0], shape[1:], dtype)
-
-    def _read_labels(self, name: str, where: str) -> NDArray[np.int64]:
-        array = self._array(name, where)
-        if array.sample not in ((), (1,)) or array.dtype.kind not in "ui":
-            raise ConfigError(
-                f"{where}: expected one integer class index per sample, found {name!r} with shape "
-                f"{[array.count, *array.sample]} and dtype {array.dtype}"
-            )
-        rows = list(self._rows(array, max(1, array.count), None))
-        labels: NDArray[np.int64] = (np.concatenate(rows) if rows else np.empty(0)).reshape(-1).astype(np.int64)
-        return labels
 
     def _open(self, name: str, where: str = "") -> IO[bytes]:
         try:

@@ -182,7 +182,8 @@ class Npz:
         kind: `npz`.
         path: The `.npz` file, relative to the recipe's folder.
         features: Model input -> array of the archive. Images are pixels in 0..255, before `mean` and `std`.
-        label: The array of class indices, one integer per sample; without it only parity can be measured.
+        label: The array of labels: a class index per sample for most metrics, else one-hot, values, or maps of class indices;
+            without it only parity can be measured.
         samples: How many samples to use; all when left out. The choice is by content hash, so the order in the file
             does not matter.
         seed: Makes another choice of the same size.
@@ -318,12 +319,31 @@ class Gate:
     Attributes:
         min: The value may not be below this.
         max: The value may not be above this.
-        max_drop: The value may be at most this much below TensorFlow's on the same samples.
+        max_drop: The value may be at most this much worse than TensorFlow's on the same samples: below it, or above it where a
+            smaller value is the better one.
+        max_regression: The value may be at most this much worse than that of the manifest `validation.baseline`.
+        significance: Let `max_drop` fail only where the drop is significant too: where McNemar's test on the same samples gives
+            less than this, e.g. 0.05. For shares of samples, such as top1.
     """
 
     min: float | None = None
     max: float | None = None
     max_drop: float | None = None
+    max_regression: float | None = None
+    significance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricChoice:
+    """A metric. In a recipe `name`, or `{name: {option: value}}`.
+
+    Attributes:
+        name: From the table of metrics.
+        options: Its options.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,14 +351,17 @@ class Validation:
     """What is measured on the dataset, and how good it must be.
 
     Attributes:
-        metrics: Names from the table of metrics; parity with TensorFlow is always measured.
+        metrics: From the table of metrics; parity with TensorFlow is always measured.
         gates: Measured value -> its limits.
-        output: The output that classification metrics read; the first one when left out.
+        output: The output that all metrics but parity read; the first one when left out.
+        baseline: The `manifest.json` of an earlier bundle of this recipe, which `max_regression` compares with; relative to the
+            recipe's folder.
     """
 
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[MetricChoice, ...] = ()
     gates: Mapping[str, Gate] = field(default_factory=dict)
     output: str | None = None
+    baseline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,6 +436,9 @@ class Settings:
         jobs: How many actions may run at once; one per core when left out.
         select: Which variant of a sweep is published once more, as `<output_dir>/<recipe>/best`: `smallest`, `fastest` or
             `most_accurate` of those that pass every gate.
+        junit: A file to write verdicts to as JUnit XML, also when the build fails.
+        github_summary: A file to write verdicts to as Markdown, also when the build fails; `auto` appends to the one that
+            `$GITHUB_STEP_SUMMARY` names.
     """
 
     output_dir: str = "dist"
@@ -420,3 +446,5 @@ class Settings:
     ui: str = "auto"
     jobs: int | None = None
     select: str | None = None
+    junit: str | None = None
+    github_summary: str | None = None
