@@ -79,7 +79,7 @@ def judge(
 def change_text(name: str, worse: float, found: Measurement) -> str:
     """Return how much worse than TensorFlow a value is, with the samples that changed: `0.30 points worse, ..., p = 0.02`."""
     kind = value_of(name)
-    said = f"{kind.difference(abs(worse))} {'better' if worse < 0 else 'worse'}"
+    said = f"{kind.difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
     if found.paired is None:
         return said
     return f"{said}, {tested_text(found.paired)}"

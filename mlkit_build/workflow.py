@@ -183,7 +183,8 @@ class _Run:
     def failed(self, error: MlkitBuildError) -> JobReport:
         error = self._locate.as_stated(error)
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
-        return self._report(status, error.exit_code, error=error)
+        stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._metrics else "load")
+        return self._report(status, error.exit_code, error=error, stage=stage)
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
         if files.baseline is None:
@@ -286,13 +287,24 @@ class _Recorder:
 
     def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
         self._results = results
-        self.started: Callable[[Action, str], None] = screen.started
+        self._running: dict[str, str] = {}
+        self._started = screen.started
         self.progressed: Callable[[Action, int, int], None] = screen.progressed
         self.waiting: Callable[[Action], None] = screen.waiting
         self.warning: Callable[[str], None] = screen.warning
         self._finished = screen.finished
 
+    @property
+    def failed(self) -> str:
+        """The stage of the first action that was started and never finished; empty without one."""
+        return next(iter(self._running.values()), "")
+
+    def started(self, action: Action, reason: str) -> None:
+        self._running[action.name] = action.stage
+        self._started(action, reason)
+
     def finished(self, result: Result) -> None:
+        self._running.pop(result.action.name, None)
         self._results[result.action.name] = result
         self._finished(result)
 

@@ -153,6 +153,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
             for result in report.actions
         ],
         "seconds": round(report.seconds, 3),
+        "stage": report.stage,
         "error": None
         if error is None
         else {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "log": error.log},
