@@ -16,6 +16,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Gate
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, command, snapshot  # noqa: F401 - a fixture
+from tests.report.test_page import Reader
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
@@ -254,6 +255,7 @@ def test_what_is_no_number_is_in_the_bundle_and_on_its_page_by_the_names_of_the_
     page = (report.bundle / "report.html").read_text(encoding="utf-8")
     for text in ("Confusion matrix", "ROC curve", "<polyline", "Reliability", "95% interval", "samples changed, p = "):
         assert text in page
+    assert Reader(page).open == []
     again = warm_workspace.build("recipe=mnist", "cache.enabled=false", "output_dir=again")
     assert again.bundle is not None
     for name in ("tables.json", "report.html", "manifest.json"):

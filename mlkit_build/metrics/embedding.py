@@ -10,6 +10,9 @@ from mlkit_build.metrics import Measurement, Subject, Table, significant
 from mlkit_build.metrics.options import EmbeddingOptions
 from mlkit_build.metrics.parity import cosines
 
+MOST_VALUES = 1 << 24
+"""How many values of embeddings are held for each of the two models: 64 MB."""
+
 
 class Embedding:
     """The mean and the least cosine between a sample's embedding and TensorFlow's; and of each sample's k nearest neighbours by
@@ -28,6 +31,12 @@ class Embedding:
                 f"found {options.k}"
             )
         count = min(options.samples, subject.samples)
+        if count * subject.output.size > MOST_VALUES:
+            raise ConfigError(
+                f"validation.metrics: embedding.samples: expected at most {MOST_VALUES // subject.output.size} samples of the "
+                f"{subject.output.size} values that the output {subject.output.name!r} has, found {count}",
+                "so many are held in memory; state less samples, or name a smaller output with validation.output",
+            )
         self._k = options.k
         self._held = np.zeros((2, count, subject.output.size), np.float32)
         self._wanted = np.arange(count, dtype=np.int64) * subject.samples // count

@@ -13,6 +13,8 @@ EXACT = 1 << 22
 """Areas are exact up to so many scores, samples times classes (4.2 million: 419,000 samples of 10 classes, or of one value 4.2
 million samples). Above, each class has bins instead, whose ends are quantiles of the scores so far."""
 BINS = 1024
+MOST_CLASSES = 2048
+"""Two models' bins of that many classes take 64 MB."""
 CURVES = 10
 """Curves are kept of so many classes at most: those with the least area."""
 POINTS = 65
@@ -27,7 +29,7 @@ class _Ranking:
         self._truth: list[NDArray[np.bool_]] = []
         self._size = 0
         self._ends: NDArray[np.float32] | None = None
-        self._counts = np.zeros((2, columns, BINS), np.int64)
+        self._counts = np.zeros((2, 0, BINS), np.int64)
 
     def add(self, scores: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
         if self._ends is not None:
@@ -40,6 +42,7 @@ class _Ranking:
             held, known = np.concatenate(self._scores), np.concatenate(self._truth)
             self._ends = np.quantile(held, np.arange(1, BINS) / BINS, axis=0, method="nearest").astype(np.float32)
             self._scores, self._truth = [], []
+            self._counts = np.zeros((2, self._columns, BINS), np.int64)
             self._count(self._ends, held, known)
 
     def ranked(self, column: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -71,6 +74,12 @@ class _Areas:
     def __init__(self, options: NoOptions, subject: Subject) -> None:
         self._subject = subject
         self._columns = subject.output.size
+        if self._columns > MOST_CLASSES:
+            raise ConfigError(
+                f"validation.metrics: {self._name}: expected at most {MOST_CLASSES} classes, the output {subject.output.name!r} "
+                f"has {self._columns}",
+                "name the output with the scores of classes with validation.output",
+            )
         self._ours, self._theirs = _Ranking(self._columns), _Ranking(self._columns)
 
     def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.bool_]) -> None:

@@ -224,6 +224,9 @@ REFUSED = {
     ),
     "a class of no pixel": ("mean_iou", (2, 1, 1, 2), [[[0]], [[255]]], {}, "sample 1: expected labels in 0..1"),
     "one value": ("embedding", (20, 1), None, {}, "embedding: expected at least 2 values of the output"),
+    "large embeddings": ("embedding", (100, 400_000), None, {}, "embedding.samples: expected at most 41 samples of the 400000"),
+    "a picture for scores": ("roc_auc", (2, 50, 50), [0, 1], {}, "roc_auc: expected at most 2048 classes"),
+    "a picture for classes": ("confusion_matrix", (2, 50, 50), [0, 1], {}, "expected at most 2048 classes"),
     "few samples": ("embedding", (10, 3), None, {}, "embedding.k: expected less than the 10 samples"),
 }
 

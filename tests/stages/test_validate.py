@@ -208,6 +208,35 @@ def test_the_output_that_the_recipe_names_is_the_one_that_is_judged(tmp_path: Pa
     assert expected < 1
 
 
+def test_parity_of_several_outputs_is_told_for_each_and_gated_by_the_worst(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    npz = archive(tmp_path, a=digits(30, [8]), b=digits(30, [6], seed=4))
+    spec, inputs = Npz(path="", features={"left": "a", "right": "b"}), {"left": PLAIN, "right": PLAIN}
+    found = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path)
+    table = json.loads((tmp_path / "tables.json").read_bytes())["parity"]
+    assert table["columns"] == ["output", "max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"]
+    assert [row[0] for row in table["rows"]] == ["wide", "narrow"]
+    for column, pick in (("rms_error", max), ("sqnr_db", min)):
+        values = [row[table["columns"].index(column)] for row in table["rows"]]
+        assert found[column]["value"] == pick(values)
+
+
+def test_values_are_labels_of_a_regression_and_every_metric_reads_the_output_that_is_judged(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    feeds = {"left": digits(30, [8]), "right": digits(30, [6], seed=4)}
+    answers = interpreted(files["float.tflite"], feeds)["narrow"]
+    npz = archive(tmp_path, a=feeds["left"], b=feeds["right"], labels=answers + np.float32(0.25))
+    spec = Npz(path="", features={"left": "a", "right": "b"}, label="labels")
+    asked = ("mae", "rmse", MetricChoice(name="psnr", options={"peak": 2.5}))
+    inputs = {"left": PLAIN, "right": PLAIN}
+    found = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path, metrics=asked, output="narrow")
+    assert found["mae"]["value"] == found["rmse"]["value"] == pytest.approx(0.25, abs=1e-5)
+    assert found["mae"]["reference"] == pytest.approx(0.25, abs=1e-5)
+    assert found["psnr_db"]["value"] == pytest.approx(20, abs=1e-3)
+    with pytest.raises(ConfigError, match=r"as many values per sample as the output has, found \[3\] of float32 per sample"):
+        evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path, metrics=asked, output="wide")
+
+
 def logarithm(tf1: Any) -> None:
     tf1.identity(tf1.log(tf1.placeholder("float32", [1, 2], name="x")), name="y")
 
