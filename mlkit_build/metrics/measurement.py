@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +126,22 @@ class Subject:
     def classes(self) -> int:
         """The number of classes that its values are scores of: one value is the score of class 1 of two."""
         return max(2, self.output.size)
+
+
+def tables_json(tables: Mapping[str, Table]) -> bytes:
+    """Return the tables as indented JSON with a row on a line: a number on a line would be a very long file; deterministic."""
+    texts = []
+    for name, table in tables.items():
+        head = {"title": table.title, "columns": table.columns, "form": table.form}
+        parts = [f"    {json.dumps(key)}: {_spelled(value)}" for key, value in head.items()]
+        rows = ",\n".join(f"      {_spelled(row)}" for row in table.rows)
+        parts.append(f'    "rows": [\n{rows}\n    ]' if rows else '    "rows": []')
+        texts.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n  }")
+    return (("{\n" + ",\n".join(texts) + "\n}\n") if texts else "{}\n").encode("utf-8")
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def significant(value: float, digits: int = 6) -> float:

@@ -102,7 +102,8 @@ class _Areas:
         rows: list[tuple[int, float, float]] = []
         for column in shown:
             xs, ys = self._curve(*self._ours.ranked(column))
-            keep = np.unique(np.linspace(0, len(xs) - 1, POINTS).astype(np.int64))
+            way = np.append(0.0, np.cumsum(np.abs(np.diff(xs)) + np.abs(np.diff(ys))))
+            keep = np.unique(np.searchsorted(way, np.linspace(0, way[-1], POINTS)))  # evenly along the curve
             label = 1 if self._columns == 1 else column
             rows += [(label, significant(float(xs[i])), significant(float(ys[i]))) for i in keep]
         return {self._table: Table(self._title, ("class", *self._axes), tuple(rows), "curve")}

@@ -37,7 +37,7 @@ class Value:
     def difference(self, value: float) -> str:
         """Return how far one value is from another, with its unit."""
         if self.form == "share":
-            return f"{100 * value:.2f} points"
+            return f"{round(100 * value, 2) or 0.0:.2f} points"
         if self.form == "bytes":
             return size(int(value)) if value >= 0 else f"-{size(int(-value))}"
         return f"{value:.1f} dB" if self.form == "decibel" else f"{value:.4g}"

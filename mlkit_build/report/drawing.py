@@ -14,7 +14,7 @@ _CLASSES = ("class", "label", "predicted")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell, and how dark it is: 0 to 1, as CSS spells it; empty for none."""
+    """A cell, and how dark it is: 0 to 0.7, as CSS spells it; empty for none."""
 
     text: str
     shade: str = ""
@@ -65,16 +65,12 @@ def _matrix(table: Table, labels: tuple[str, ...]) -> Drawing:
     cells = {(row, column): value for row, column, value in table.rows}
     indices = sorted({index for place in cells for index in place})
     totals = {row: max(1, sum(cells.get((row, column), 0) for column in indices)) for row in indices}
-    rows = tuple(
-        (
-            Cell(_class(row, labels)),
-            *(
-                Cell(_text(value), f"{min(1.0, value / totals[row]):.2f}") if (value := cells.get((row, column), 0)) else Cell("")
-                for column in indices
-            ),
-        )
-        for row in indices
-    )
+
+    def cell(row: int, column: int) -> Cell:
+        value = cells.get((row, column), 0)
+        return Cell(_text(value), f"{0.7 * min(1.0, value / totals[row]):.2f}") if value else Cell("")
+
+    rows = tuple((Cell(_class(row, labels)), *(cell(row, column) for column in indices)) for row in indices)
     head = (f"{table.columns[0]} \\ {table.columns[1]}", *(_class(index, labels) for index in indices))
     return Drawing(table.title, table.form, head, rows)
 

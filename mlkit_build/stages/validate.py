@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, fingerprints, open_dataset
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.metrics import Measurement, Table
+from mlkit_build.metrics import Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
@@ -80,7 +80,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         if "calibration.json" in inputs:
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
-    (outputs / "tables.json").write_bytes(pretty(tables))
+    (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 

@@ -212,7 +212,7 @@ def test_curves_are_points_of_scikit_learns_curve() -> None:
     ours = np.round(labels * 0.5 + rng.normal(size=300), 2)[:, None].astype(np.float32)
     fpr, tpr, _ = sk.roc_curve(labels, ours[:, 0], drop_intermediate=False)
     rows = run("roc_auc", ours, ours, labels).tables()["roc_curve"].rows
-    assert len(rows) == ranking.POINTS
+    assert ranking.POINTS // 2 < len(rows) <= ranking.POINTS
     assert_points_of(np.stack([fpr, tpr], axis=1), rows)
     assert rows[0][1:] == (0, 0)
     assert rows[-1][1:] == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,23 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError
-from mlkit_build.metrics import ALWAYS, METRICS, VALUES, Measurement, owners, parse, significant, value_of, values_of
+from mlkit_build.metrics import (
+    ALWAYS,
+    METRICS,
+    VALUES,
+    Measurement,
+    Table,
+    owners,
+    parse,
+    significant,
+    tables_json,
+    value_of,
+    values_of,
+)
 from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.custom import files
 from mlkit_build.metrics.options import PythonOptions
+from mlkit_build.plain import to_plain
 from mlkit_build.recipe import MetricChoice
 from tests.metrics.measuring import measured, run, written
 
@@ -202,6 +216,18 @@ def test_many_classes_keep_their_commonest_confusions() -> None:
     ours = np.eye(150, dtype=np.float32)[np.where(labels == 7, 9, labels)]
     (table,) = run("confusion_matrix", ours, ours, labels).tables().values()
     assert (table.rows, table.form) == (((7, 9, 2),), "rows")
+
+
+def test_tables_are_json_with_a_row_on_a_line() -> None:
+    tables = {"a": Table("A é", ("x", "y"), ((1, None), (2, "b"))), "empty": Table("E", ("x",), (), "matrix")}
+    assert json.loads(tables_json(tables)) == to_plain(tables)
+    assert b'\n      [1, null],\n      [2, "b"]\n' in tables_json(tables)
+    assert json.loads(tables_json({})) == {}
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    assert value_of("top1").difference(-1e-6) == "0.00 points"
+    assert value_of("top1").difference(-0.01) == "-1.00 points"
 
 
 REFUSED = {
