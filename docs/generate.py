@@ -20,13 +20,15 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mlkit_build import recipe
 from mlkit_build.adapters import ADAPTERS
 from mlkit_build.config.schema import GROUPS, kind_of
 from mlkit_build.datasets import DATASETS
+from mlkit_build.metrics import ALWAYS, METRICS, MetricKind, value_of
+from mlkit_build.metrics.labels import FORMS
 from mlkit_build.quantization.kernels import NO_INT16
 from mlkit_build.quantization.offers import OFFERS, Offer
 from mlkit_build.quantization.rules import RULES
-from mlkit_build.recipe import datasets, schema
 from mlkit_build.sources import SOURCES
 
 FOLDER = Path(__file__).resolve().parent
@@ -42,6 +44,7 @@ def pages() -> dict[str, str]:
         loader=FileSystemLoader(FOLDER / "templates"), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
     environment.globals.update(kinds=kinds, fields=fields, adapters=adapters, adapter=adapter, adapters_in_order=list(ADAPTERS))
+    environment.globals.update(metrics=metrics, metric=metric, label_forms=label_forms, metrics_in_order=list(METRICS))
     environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
     return {name: _NOTE.format(name=name) + environment.get_template(f"{name}.jinja").render() for name in names}
@@ -55,7 +58,7 @@ def kinds(group: str) -> str:
 
 def fields(name: str, group: str = "source") -> str:
     """Return the table of a schema class's fields: `tf1_checkpoint` for a kind of the group, else the class, e.g. `Input`."""
-    return _fields(KINDS[group].get(name) or getattr(datasets, name, None) or getattr(schema, name))
+    return _fields(KINDS[group].get(name) or getattr(recipe, name))
 
 
 def adapters() -> str:
@@ -79,7 +82,7 @@ def adapter(name: str) -> str:
 
 def offers() -> str:
     """Return the table of what each backend can do in each mode."""
-    rows = [[f"`{mode}`", *(_offer(mode, modes.get(mode)) for modes in OFFERS.values())] for mode in schema.MODES]
+    rows = [[f"`{mode}`", *(_offer(mode, modes.get(mode)) for modes in OFFERS.values())] for mode in recipe.MODES]
     return _table(["`mode`", *(f"`backend: {name}`" for name in OFFERS)], rows)
 
 
@@ -111,12 +114,60 @@ def _offer(mode: str, offer: Offer | None) -> str:
     return "<br>".join([", ".join(scales), *lines])
 
 
+def metrics() -> str:
+    """Return the table of the metrics."""
+    rows = [
+        [f"[`{name}`](#{name})", kind.summary, ", ".join(f"`{_value(value)}`" for value in kind.values), _tables(kind)]
+        for name, kind in METRICS.items()
+    ]
+    return _table(["metric", "what it says", "values", "tables"], rows)
+
+
+def label_forms() -> str:
+    """Return the table of the forms that labels may have."""
+    named = {form: [name for name, kind in METRICS.items() if kind.labels == form] for form in FORMS}
+    rows = [[", ".join(f"`{name}`" for name in named[form]), said] for form, said in FORMS.items()]
+    return _table(["metrics", "labels"], rows)
+
+
+def metric(name: str) -> str:
+    """Return the section of one metric: what its class says of it, an example, what it needs, and its options."""
+    kind = METRICS[name]
+    module, _, attribute = kind.target.partition(":")
+    text = inspect.getdoc(getattr(import_module(module), attribute)) or ""
+    text = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
+    rows = [
+        ["outputs", kind.outputs],
+        ["labels", FORMS.get(kind.labels, "none")],
+        ["values", "; ".join(f"`{_value(value)}`: {_told(value)}" for value in kind.values)],
+        ["tables", _tables(kind)],
+        ["`max_drop`", "yes" if kind.has_reference else "no: its values compare with TensorFlow already"],
+    ]
+    parts = [f"## {name}", f"    metrics: [{kind.example or name}]" if name not in ALWAYS else "", text]
+    parts.append(_table(["", ""], [row for row in rows if row[1]]))
+    return "\n\n".join(filter(None, [*parts, _fields(kind.options) if dataclasses.fields(kind.options) else ""]))
+
+
+def _tables(kind: MetricKind) -> str:
+    return ", ".join(f"`{table}`" for table in kind.tables)
+
+
+def _value(name: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"<\1>", name)
+
+
+def _told(name: str) -> str:
+    found = value_of(name.format(k=5) if "{" in name else name)
+    title = found.title.replace("-5", "-k") if "{" in name else found.title
+    return f"{title} (less is better)" if found.lower_is_better else title
+
+
 def _fields(cls: Any) -> str:
     hints, documented, rows = typing.get_type_hints(cls), _attributes(cls), []
     for field in dataclasses.fields(cls):
         if field.name == "kind":
             continue
-        required = field.default == datasets.MANDATORY or (
+        required = field.default == recipe.MANDATORY or (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         has_default = not required and field.default is not dataclasses.MISSING and field.default not in (None, ())

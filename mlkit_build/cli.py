@@ -100,33 +100,43 @@ def _build(overrides: list[str], roots: Roots) -> ExitCode:
     """Build one job."""
     from mlkit_build.config import compose
     from mlkit_build.engine.pool import Pool
-    from mlkit_build.job import refuse_select
+    from mlkit_build.job import refuse_select, refused
+    from mlkit_build.report.documents import Documents
     from mlkit_build.report.screens import screen
     from mlkit_build.workflow import build
 
     try:
         job = compose(overrides, roots)
         refuse_select(job.settings.select)
+        documents = Documents.of(job.settings)
     except MlkitBuildError as error:
+        Documents.stated(overrides).write([refused(error, overrides)])
         if "ui=json" not in overrides:
             raise
         return _refused_job(error).exit_code
     pool = Pool()
     try:
-        return build(job, pool, screen(job.settings.ui), sys.argv).exit_code
+        report = build(job, pool, screen(job.settings.ui), sys.argv)
     finally:
         pool.close()
+    documents.write([report])
+    return report.exit_code
 
 
 def _sweep(overrides: list[str], roots: Roots, launcher: Sequence[str] = ()) -> ExitCode:
     """Build every job of a sweep, here or with a launcher of Hydra; each becomes a row."""
+    from mlkit_build.report.documents import Documents
     from mlkit_build.sweep.run import sweep
 
+    documents = Documents.stated(overrides, strict=True)
     if not launcher:
-        return sweep(overrides, roots, sys.argv).exit_code
-    from mlkit_build.config.launcher import launching
+        outcome = sweep(overrides, roots, sys.argv)
+    else:
+        from mlkit_build.config.launcher import launching
 
-    return sweep(overrides, roots, sys.argv, launching(launcher, roots)).exit_code
+        outcome = sweep(overrides, roots, sys.argv, launching(launcher, roots))
+    documents.write([row.report for row in outcome.rows])
+    return outcome.exit_code
 
 
 def _refused_job(error: MlkitBuildError) -> JobReport:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlkit_build.errors import GateError
-from mlkit_build.metrics import Measurement
+from mlkit_build.errors import ConfigError, GateError
+from mlkit_build.metrics import Measurement, PairedTest, significant, value_of
 from mlkit_build.recipe import Gate
+
+LIMITS = ("min", "max", "max_drop", "max_regression")
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,13 @@ class Verdict:
 
     Attributes:
         metric: The measured value's name.
-        limit: `min`, `max` or `max_drop`.
+        limit: `min`, `max`, `max_drop` or `max_regression`.
         threshold: What the recipe demands.
-        value: What was compared with it: the value, or for `max_drop` the drop against TensorFlow.
+        value: What was compared with it: the value, or how much worse it is than TensorFlow's or the baseline's.
         passed: Whether it holds.
+        significance: What the test must stay below for a drop to fail, where the recipe states it.
+        evidence: What is behind the value, in words: its interval, the samples that changed, the baseline.
+        warning: Why the dataset is too small for this limit; empty where it is not.
     """
 
     metric: str
@@ -27,17 +33,34 @@ class Verdict:
     threshold: float
     value: float
     passed: bool
+    significance: float | None = None
+    evidence: str = ""
+    warning: str = ""
 
     def __str__(self) -> str:
-        relation = {"min": "at least", "max": "at most", "max_drop": "a drop of at most"}[self.limit]
-        return f"{self.metric}: {self.value:g}, expected {relation} {self.threshold:g}"
+        relation = {
+            "min": "at least",
+            "max": "at most",
+            "max_drop": "a drop of at most",
+            "max_regression": "a regression of at most",
+        }[self.limit]
+        evidence = f" ({self.evidence})" if self.evidence else ""
+        return f"{self.metric}: {self.value:g}, expected {relation} {self.threshold:g}{evidence}"
 
 
-def judge(gates: Mapping[str, Gate], metrics: Mapping[str, Measurement]) -> tuple[Verdict, ...]:
+def judge(
+    gates: Mapping[str, Gate], metrics: Mapping[str, Measurement], baseline: Mapping[str, float] | None = None
+) -> tuple[Verdict, ...]:
     """Compare every limit with its measured value.
+
+    Args:
+        gates: Value name -> its limits.
+        metrics: Value name -> what was measured.
+        baseline: Value name -> what an earlier bundle reached, for `max_regression`.
 
     Raises:
         GateError: A value that a gate needs was not measured, since the model's outputs do not have it.
+        ConfigError: The baseline does not have it, or it has no counterpart in TensorFlow.
     """
     verdicts = []
     for name, gate in gates.items():
@@ -46,12 +69,83 @@ def judge(gates: Mapping[str, Gate], metrics: Mapping[str, Measurement]) -> tupl
                 f"validation.gates.{name}: not measured: it does not apply to this model's outputs",
                 f"measured: {', '.join(metrics)}",
             )
-        found = metrics[name]
-        for limit, threshold in (("min", gate.min), ("max", gate.max), ("max_drop", gate.max_drop)):
-            if threshold is None:
-                continue
-            value = found.drop if limit == "max_drop" else found.value
-            assert value is not None, "the schema allows max_drop only where there is a reference"
-            passed = value >= threshold if limit == "min" else value <= threshold
-            verdicts.append(Verdict(name, limit, threshold, value, passed))
+        for limit in LIMITS:
+            threshold = getattr(gate, limit)
+            if threshold is not None:
+                verdicts.append(_verdict(name, limit, threshold, gate, metrics[name], baseline or {}))
     return tuple(verdicts)
+
+
+def change_text(name: str, worse: float, found: Measurement) -> str:
+    """Return how much worse than TensorFlow a value is, with the samples that changed: `0.30 points worse, ..., p = 0.02`."""
+    kind = value_of(name)
+    said = f"{kind.difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
+    if found.paired is None:
+        return said
+    return f"{said}, {tested_text(found.paired)}"
+
+
+def tested_text(paired: PairedTest) -> str:
+    """Return how many samples changed and how likely so uneven a change is by chance: `31 samples changed, p = 0.02`."""
+    return f"{paired.changed:,} {'sample' if paired.changed == 1 else 'samples'} changed, p = {paired.p_value:.2g}"
+
+
+def interval_text(name: str, interval: tuple[float, ...]) -> str:
+    """Return a 95% interval with its unit."""
+    low, high = interval
+    return f"95% interval {value_of(name).number(low)} to {value_of(name).number(high)}"
+
+
+def _verdict(name: str, limit: str, threshold: float, gate: Gate, found: Measurement, baseline: Mapping[str, float]) -> Verdict:
+    interval, evidence = found.interval, interval_text(name, found.interval) if found.interval else ""
+    significance = None
+    value, margin = found.value, abs(found.value - threshold)
+    if limit == "max_drop":
+        if found.drop is None:
+            raise ConfigError(f"validation.gates.{name}.max_drop: this value has no TensorFlow counterpart to drop from")
+        value, margin, significance = found.drop, threshold, gate.significance
+        interval = found.paired.interval if found.paired else None
+        evidence = change_text(name, value, found) if found.paired else ""
+    elif limit == "max_regression":
+        value, margin = _regression(name, found, baseline), threshold
+        evidence = f"baseline {value_of(name).number(baseline[name])}"
+    passed = value >= threshold if limit == "min" else value <= threshold
+    if significance is not None and found.paired is not None:
+        passed = passed or found.paired.p_value >= significance
+    warning = _too_small(name, limit, threshold, margin, interval, found)
+    return Verdict(name, limit, threshold, value, passed, significance, evidence, warning)
+
+
+def _regression(name: str, found: Measurement, baseline: Mapping[str, float]) -> float:
+    if name not in baseline:
+        raise ConfigError(
+            f"validation.gates.{name}.max_regression: the baseline did not measure it; it has {', '.join(baseline) or 'nothing'}",
+            "build a baseline with the same metrics, or take another gate",
+        )
+    below = baseline[name] - found.value
+    return significant(-below if found.lower_is_better and below else below)
+
+
+def _too_small(
+    name: str, limit: str, threshold: float, margin: float, interval: tuple[float, ...] | None, found: Measurement
+) -> str:
+    """Return why chance alone could decide: half the interval is wider than what the gate leaves."""
+    if interval is None or margin < 0 or (threshold == 0 and limit.startswith("max_")):
+        return ""
+    half = (interval[1] - interval[0]) / 2
+    if half <= margin:
+        return ""
+    kind = value_of(name)
+    samples = found.paired.samples if found.paired else 0
+    enough = math.ceil(samples * (half / margin) ** 2) if margin > 0 else 0
+    told = f" of {samples:,} samples" if samples else ""
+    more = f"; about {_rounded_up(enough):,} samples would do" if 0 < enough <= 10_000_000 else ""
+    what = f"{kind.difference(half)} either way, and the {'limit is' if limit in ('min', 'max') else 'gate allows'}"
+    what += f" {kind.difference(margin)}{' away' if limit in ('min', 'max') else ''}"
+    return f"validation.gates.{name}.{limit}: the dataset{told} is too small for it: chance alone moves the value by {what}{more}"
+
+
+def _rounded_up(count: int) -> int:
+    """Return `count` with two digits, not less."""
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step

@@ -46,6 +46,7 @@ class JobReport:
         actions: What ran and what was reused.
         seconds: How long the job took.
         error: What went wrong.
+        stage: The stage that failed; empty where none did, or where there was nothing to build yet.
     """
 
     recipe: str
@@ -59,6 +60,7 @@ class JobReport:
     actions: tuple[Result, ...] = ()
     seconds: float = 0.0
     error: MlkitBuildError | None = None
+    stage: str = ""
 
 
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:

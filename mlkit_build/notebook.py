@@ -239,8 +239,11 @@ def _quoted(text: str) -> str:
 
 def _built(job: Job, ui: str) -> Built:
     from mlkit_build import workflow
+    from mlkit_build.report.documents import Documents
 
+    documents = Documents.of(job.settings)
     report = workflow.build(job, _pool(), _Silent() if ui == "quiet" else screen(ui))
+    documents.write([report])
     if report.error is not None:
         raise report.error
     assert report.bundle is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from mlkit_build.dataset_files import dataset_files
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
+from mlkit_build.metrics import METRICS as METRIC_KINDS
+from mlkit_build.metrics import parse
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
@@ -66,6 +68,7 @@ SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")
+TABLES = OutputOf("evaluate", "tables.json")
 
 
 @dataclass(frozen=True)
@@ -77,22 +80,26 @@ class Files:
         dataset: The validation samples.
         calibration: The calibration samples, for modes that need them.
         labels: The labels.
+        metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
+        baseline: The manifest to compare with.
     """
 
     source: Mapping[str, Path]
     dataset: Path | Tree | None
     calibration: Path | Tree | None
     labels: Path | None
+    metrics: Mapping[str, Path] = field(default_factory=dict)
+    baseline: Path | None = None
 
     def all(self) -> list[Path | Tree]:
         """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
         single: list[Path | Tree] = []
-        for found in (self.labels, self.dataset, self.calibration):
+        for found in (self.labels, self.dataset, self.calibration, self.baseline):
             if isinstance(found, Tree) and found.names is not None:
                 single += [found.root / name for name in found.names]
             elif found is not None:
                 single.append(found)
-        return list(dict.fromkeys([*self.source.values(), *single]))
+        return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
 
 
 def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
@@ -118,7 +125,27 @@ def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
         dataset=dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None,
         calibration=dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None,
         labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
+        metrics=_metric_code(recipe, folder),
+        baseline=_existing("validation.baseline", folder / stated, stated) if (stated := recipe.validation.baseline) else None,
     )
+
+
+def _metric_code(recipe: Recipe, folder: Path) -> dict[str, Path]:
+    """Return the files of the recipe's own metrics, by their place in its folder."""
+    found: dict[str, Path] = {}
+    for index, choice in enumerate(recipe.validation.metrics):
+        if choice.name == "python":
+            from mlkit_build.metrics.custom import files
+
+            where = f"validation.metrics[{index}].python"
+            found |= files(parse(choice, where), folder, where)
+    return found
+
+
+def has_tables(recipe: Recipe) -> bool:
+    """Return whether anything is measured that is no number: parity of several outputs is, and outputs may not be known yet."""
+    several = recipe.dataset is not None and len(recipe.signature.outputs) != 1
+    return several or any(METRIC_KINDS[choice.name].tables for choice in recipe.validation.metrics)
 
 
 def actions(recipe: Recipe, files: Files) -> list[Action]:
@@ -187,6 +214,9 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
+    if has_tables(recipe):
+        inputs["tables.json"] = TABLES
+        outputs.append("tables.json")
     if not recipe.quantization.is_float:
         inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
     if files.labels:
@@ -323,6 +353,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         if recipe.quantization.modes & set(STATIC_MODES):
             observing = "calibrate" if recipe.quantization.backend == "litert" else "quantize_graph"
             inputs["calibration.json"] = OutputOf(observing, "calibration.json")
+        inputs |= {f"metric_code/{place}": path for place, path in files.metrics.items()}
     params = EvaluateParams(
         dataset=_content(recipe.dataset, files.labels, labelled=True) if recipe.dataset else None,
         calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
@@ -331,7 +362,7 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    action = _action("evaluate", params, inputs, ("metrics.json", "observations.json"))
+    action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
     action = replace(action, packages=_decoders(params.dataset, params.calibration))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlkit_build import pipeline
+from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import (
     SCHEMA,
     ActionEntry,
@@ -19,6 +20,7 @@ from mlkit_build.bundle.manifest import (
     entries,
     metric_entries,
     portable,
+    portable_place,
     portable_text,
 )
 from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, check_place, is_published, publish
@@ -134,6 +136,7 @@ class _Run:
         self._results: dict[str, Result] = {}
         self._metrics: dict[str, Measurement] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
+        self._stale = ""
         self._screen = _Recorder(screen, self._results)
         self._engine = Engine(
             store,
@@ -147,19 +150,21 @@ class _Run:
 
     def plan(self) -> list[Decision]:
         files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
         evaluated = self._engine.plan(measuring)[-1].record
         if evaluated is not None:
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
-                self._judge(self._store.blob(evaluated.outputs["metrics.json"]))
+                self._judge(self._store.blob(evaluated.outputs["metrics.json"]), baseline)
         return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
         files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
-        self._judge(self._engine.output("evaluate", "metrics.json"))
+        self._judge(self._engine.output("evaluate", "metrics.json"), baseline)
         self._warn()
         broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
         if broken:
@@ -179,12 +184,20 @@ class _Run:
     def failed(self, error: MlkitBuildError) -> JobReport:
         error = self._locate.as_stated(error)
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
-        return self._report(status, error.exit_code, error=error)
+        stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._metrics else "load")
+        return self._report(status, error.exit_code, error=error, stage=stage)
 
-    def _judge(self, metrics: Path) -> None:
+    def _baseline(self, files: pipeline.Files) -> Baseline | None:
+        if files.baseline is None:
+            return None
+        place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
+        return read_baseline(files.baseline, self._recipe.name, place)
+
+    def _judge(self, metrics: Path, baseline: Baseline | None) -> None:
         found = json.loads(metrics.read_bytes())
         self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
-        self._verdicts = judge(self._recipe.validation.gates, self._metrics)
+        self._verdicts = judge(self._recipe.validation.gates, self._metrics, baseline.values if baseline else None)
+        self._stale = baseline.warning(self._recipe.dataset) if baseline else ""
 
     def _manifest(self, files: pipeline.Files) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
         """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
@@ -246,9 +259,12 @@ class _Run:
         return found
 
     def _warn(self) -> None:
-        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link."""
+        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
+        and how little a few samples prove."""
         told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
-        for warning in ((self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {})):
+        small = [verdict.warning for verdict in self._verdicts]
+        found = [(self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {}), self._stale, *small]
+        for warning in found:
             if warning:
                 self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
 
@@ -272,24 +288,33 @@ class _Recorder:
 
     def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
         self._results = results
-        self.started: Callable[[Action, str], None] = screen.started
+        self._running: dict[str, str] = {}
+        self._started = screen.started
         self.progressed: Callable[[Action, int, int], None] = screen.progressed
         self.waiting: Callable[[Action], None] = screen.waiting
         self.warning: Callable[[str], None] = screen.warning
         self._finished = screen.finished
 
+    @property
+    def failed(self) -> str:
+        """The stage of the first action that was started and never finished; empty without one."""
+        return next(iter(self._running.values()), "")
+
+    def started(self, action: Action, reason: str) -> None:
+        self._running[action.name] = action.stage
+        self._started(action, reason)
+
     def finished(self, result: Result) -> None:
+        self._running.pop(result.action.name, None)
         self._results[result.action.name] = result
         self._finished(result)
 
 
 def _portable(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
-    cut = {
-        field: replace(part, path=portable_text(part.path))
-        for field in ("source", "dataset", "calibration")
-        if hasattr(part := getattr(recipe, field), "path")
-    }
+    cut = {field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))}
     if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
         cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
+    if recipe.validation.baseline:
+        cut["validation"] = replace(recipe.validation, baseline=portable_text(recipe.validation.baseline))
     return replace(recipe, **cut, labels=portable_text(recipe.labels) if recipe.labels else None)

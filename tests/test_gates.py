@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build.errors import ExitCode, GateError
+from mlkit_build.errors import ConfigError, ExitCode, GateError
 from mlkit_build.gates import Verdict, judge
-from mlkit_build.metrics import Measurement
+from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.recipe import Gate
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, command, snapshot  # noqa: F401 - a fixture
+from tests.report.test_page import Reader
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
@@ -112,7 +115,8 @@ def test_a_failed_gate_in_json_has_its_metrics_and_verdicts(
     assert code == found["exit_code"] == 3
     assert found["status"] == "gate_failed"
     assert found["bundle"] is None
-    assert found["gates"] == [{"metric": "cosine", "limit": "max", "threshold": 0.5, "value": 1.0, "passed": False}]
+    verdict = {"metric": "cosine", "limit": "max", "threshold": 0.5, "value": 1.0, "passed": False}
+    assert found["gates"] == [{**verdict, "significance": None, "evidence": "", "warning": ""}]
     assert found["metrics"]["cosine"]["value"] == 1.0
     assert found["error"]["kind"] == "GateError"
 
@@ -125,3 +129,204 @@ def test_a_gate_on_real_accuracy_decides_by_it(warm_workspace: Workspace) -> Non
     assert report.error is not None
     assert "top1: 0.99" in report.error.message
     assert warm_workspace.ran(report) == set()
+
+
+def test_a_drop_that_may_be_chance_passes_where_the_gate_asks_for_significance() -> None:
+    found = {"top1": Measurement.share(900, 1000, 905, lost=18)}
+    gates = {"top1": Gate(max_drop=0.001), "other": Gate(max_drop=0.001, significance=0.05)}
+    plain, tested = judge(gates, {"top1": found["top1"], "other": found["top1"]})
+    assert (plain.passed, tested.passed) == (False, True)
+    certain = judge({"top1": Gate(max_drop=0.001, significance=0.05)}, {"top1": Measurement.share(875, 1000, 905, lost=31)})
+    assert not certain[0].passed
+    assert certain[0].evidence == "3.00 points worse, 32 samples changed, p = 7.9e-09"  # (2 * (1 + 32) - 32) / 2**32
+
+
+def test_a_significant_drop_within_the_limit_passes() -> None:
+    found = Measurement.share(9970, 10_000, 10_000, lost=30)
+    assert found.paired is not None
+    assert found.paired.p_value < 1e-6
+    assert judge({"top1": Gate(max_drop=0.003, significance=0.05)}, {"top1": found})[0].passed
+
+
+def test_a_regression_is_measured_against_the_baseline_and_may_be_a_rise() -> None:
+    gates = {"top1": Gate(max_regression=0.01), "size_bytes": Gate(max_regression=100.0), "mae": Gate(max_regression=0.1)}
+    metrics = {
+        "top1": Measurement(0.9),
+        "size_bytes": Measurement(1200, lower_is_better=True),
+        "mae": Measurement(0.2, lower_is_better=True),
+    }
+    verdicts = judge(gates, metrics, {"top1": 0.905, "size_bytes": 1000, "mae": 0.5})
+    assert [(verdict.value, verdict.passed) for verdict in verdicts] == [(0.005, True), (200, False), (-0.3, True)]
+    assert str(verdicts[1]) == "size_bytes: 200, expected a regression of at most 100 (baseline 1.0 kB)"
+
+
+def test_a_baseline_that_lacks_the_value_is_named_with_what_it_has() -> None:
+    with pytest.raises(ConfigError, match=r"gates\.top1\.max_regression: the baseline did not measure it; it has size_bytes"):
+        judge({"top1": Gate(max_regression=0.01)}, {"top1": Measurement(0.9)}, {"size_bytes": 1000})
+
+
+@pytest.mark.parametrize(
+    ("samples", "gate", "warned"),
+    [
+        (100, Gate(max_drop=0.003), "about 17,000 samples would do"),
+        (20_000, Gate(max_drop=0.003), ""),
+        (100, Gate(min=0.88), "chance alone moves the value by"),
+        (100, Gate(min=0.5), ""),
+        (100, Gate(max_drop=0.0), ""),
+        (100, Gate(max_regression=0.01), "the gate allows 1.00 points"),
+    ],
+)
+def test_a_dataset_too_small_for_its_gate_is_told(samples: int, gate: Gate, warned: str) -> None:
+    found = {"top1": Measurement.share(samples * 9 // 10, samples, samples * 9 // 10, lost=samples // 100)}
+    (verdict,) = judge({"top1": gate}, found, {"top1": 0.9})
+    assert (warned in verdict.warning) if warned else verdict.warning == ""
+    assert verdict.passed
+
+
+@given(st.integers(50, 5000), st.integers(0, 40), st.integers(0, 40), st.floats(0.001, 0.2))
+def test_as_many_samples_as_the_warning_asks_for_are_enough(samples: int, lost: int, gained: int, limit: float) -> None:
+    right = samples - gained
+    found = Measurement.share(right - lost + gained, samples, right, lost)
+    (verdict,) = judge({"top1": Gate(max_drop=limit)}, {"top1": found})
+    asked = re.search(r"about ([\d,]+) samples", verdict.warning)
+    if asked:  # give or take what whole samples round
+        factor = int(asked[1].replace(",", "")) / samples
+        counts = [round(factor * count) for count in (lost, gained, samples)]
+        more = Measurement(found.value, found.reference, paired=PairedTest.of(*counts))
+        assert "would do" not in judge({"top1": Gate(max_drop=limit * 1.15)}, {"top1": more})[0].warning
+
+
+METRIC = """
+class Wrong:
+    def __init__(self): self.wrong = self.count = 0
+    def update(self, outputs, reference, labels):
+        self.wrong += int((outputs.argmax(1) != labels).sum()); self.count += len(labels)
+    def result(self): return {"wrong": self.wrong / self.count}
+def build(): return Wrong()
+"""
+
+
+def test_a_recipes_own_metric_is_gated_and_a_change_of_its_code_is_noticed(warm_workspace: Workspace) -> None:
+    folder = warm_workspace.copy("mnist")
+    (folder / "metric.py").write_text(METRIC)
+    own = {"python": {"function": "metric.py:build", "lower_is_better": ["wrong"]}}
+    changes = {"validation.metrics": ["top1", own], "validation.gates.wrong": {"max": 0.02}}
+    warm_workspace.edit("mnist", changes)
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 0, report.error
+    assert report.metrics is not None
+    assert report.metrics["wrong"].value == pytest.approx(1 - report.metrics["top1"].value)
+    assert warm_workspace.ran(report) == {"evaluate", "package"}
+    assert warm_workspace.ran(warm_workspace.build("recipe=mnist")) == set()
+    (folder / "metric.py").write_text(METRIC.replace("/ self.count", "/ self.count + 1"))
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 3
+    assert "evaluate" in warm_workspace.ran(report)
+    warm_workspace.edit("mnist", {"validation.gates.wrong": None, "validation.gates.wrongs": {"max": 0.02}})
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 3
+    assert report.error is not None
+    assert report.error.message.startswith("validation.gates.wrongs: not measured")
+
+
+def test_what_is_no_number_is_in_the_bundle_and_on_its_page_by_the_names_of_the_labels(warm_workspace: Workspace) -> None:
+    warm_workspace.copy("mnist")
+    metrics = [
+        "top1",
+        {"top_k": {"k": 3}},
+        "per_class",
+        "confusion_matrix",
+        "roc_auc",
+        "log_loss",
+        {"calibration_error": {"bins": 5}},
+    ]
+    warm_workspace.edit("mnist", {"validation.metrics": metrics, "validation.gates.top3": {"min": 0.99, "max_drop": 0.01}})
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 0, report.error
+    assert report.bundle is not None
+    tables = json.loads((report.bundle / "tables.json").read_bytes())
+    assert list(tables) == ["per_class", "confusion_matrix", "roc_curve", "reliability"]
+    assert sum(count for _, _, count in tables["confusion_matrix"]["rows"]) == 10_000
+    manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    assert "tables.json" in [entry["path"] for entry in manifest["outputs"]]
+    assert manifest["metrics"]["top1"]["interval"][0] < manifest["metrics"]["top1"]["value"]
+    assert manifest["metrics"]["top1"]["paired"]["samples"] == 10_000
+    page = (report.bundle / "report.html").read_text(encoding="utf-8")
+    for text in ("Confusion matrix", "ROC curve", "<polyline", "Reliability", "95% interval", "samples changed, p = "):
+        assert text in page
+    assert Reader(page).open == []
+    again = warm_workspace.build("recipe=mnist", "cache.enabled=false", "output_dir=again")
+    assert again.bundle is not None
+    for name in ("tables.json", "report.html", "manifest.json"):
+        assert (again.bundle / name).read_bytes() == (report.bundle / name).read_bytes()
+
+
+def test_a_baseline_is_compared_with_and_is_one_of_the_inputs(workspace: Workspace) -> None:
+    folder = workspace.copy("add_one")
+    first = workspace.build("recipe=add_one")
+    assert first.bundle is not None
+    shutil.copyfile(first.bundle / "manifest.json", folder / "baseline.json")
+    gates = {"size_bytes": {"max_regression": 0}, "max_abs_error": {"max_regression": 0}}
+    workspace.edit("add_one", {"validation.gates": gates, "validation.baseline": "baseline.json"})
+    report = workspace.build("recipe=add_one")
+    assert report.exit_code == 0, report.error
+    assert [(verdict.limit, verdict.value) for verdict in report.gates] == [("max_regression", 0), ("max_regression", 0)]
+    assert report.bundle is not None
+    manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    assert "baseline.json" in [entry["path"] for entry in manifest["inputs"]]
+    assert workspace.build("recipe=add_one").status == "unchanged"
+    smaller = json.loads((folder / "baseline.json").read_bytes())
+    smaller["metrics"]["size_bytes"]["value"] -= 1
+    (folder / "baseline.json").write_text(json.dumps(smaller))
+    report = workspace.build("recipe=add_one")
+    assert report.exit_code == 3
+    assert "size_bytes: 1, expected a regression of at most 0" in str(report.error)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("no json", "expected a manifest.json, found something else"),
+        ('{"schema": "other"}', "expected the schema mlkit-build/manifest/..., found 'other'"),
+        (
+            '{"schema": "mlkit-build/manifest/v1", "name": "mnist"}',
+            "expected a bundle of the recipe 'add_one', found one of 'mnist'",
+        ),
+        ('{"schema": "mlkit-build/manifest/v1", "name": "add_one", "metrics": 3}', "damaged: no measured values in it"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused_before_anything_runs(workspace: Workspace, content: str, expected: str) -> None:
+    folder = workspace.copy("add_one")
+    (folder / "baseline.json").write_text(content)
+    workspace.edit("add_one", {"validation.baseline": "baseline.json"})
+    report = workspace.build("recipe=add_one")
+    assert report.exit_code == 2
+    assert report.error is not None
+    assert report.error.message.startswith(f"validation.baseline: {folder / 'baseline.json'}: ")
+    assert expected in report.error.message
+    assert report.actions == ()
+
+
+def test_a_build_is_not_compared_with_the_bundle_that_it_replaces(workspace: Workspace) -> None:
+    workspace.copy("add_one")
+    first = workspace.build("recipe=add_one")
+    assert first.bundle is not None
+    workspace.edit("add_one", {"validation.baseline": str(first.bundle.absolute() / "manifest.json")})
+    report = workspace.build("recipe=add_one")
+    assert report.exit_code == 2
+    assert "which this build replaces" in str(report.error)
+    assert "copy it" in str(report.error)
+
+
+def test_a_small_dataset_is_warned_of_on_the_terminal_and_on_the_page(
+    warm_workspace: Workspace,
+    command: Command,  # noqa: F811
+) -> None:
+    warm_workspace.copy("mnist")
+    warm_workspace.edit("mnist", {"dataset.samples": 300, "validation.gates.top1": {"max_drop": 0.002}})
+    code, out, err = command("recipe=mnist", "ui=plain")
+    assert code == 0, err
+    assert re.search(r"warning: mnist/int8: validation\.gates\.top1\.max_drop: the dataset of 300 samples is too small", err)
+    assert "95% interval" in out
+    page = (warm_workspace.folder / "dist/mnist/int8/report.html").read_text(encoding="utf-8")
+    assert "the dataset of 300 samples is too small" in page

@@ -15,9 +15,11 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.plain import canonical, from_plain, pretty, to_plain
 from mlkit_build.recipe import (
     Adapter,
+    Cache,
     FrozenGraph,
     Gate,
     Input,
+    MetricChoice,
     Npz,
     Output,
     Quantization,
@@ -71,7 +73,9 @@ recipes = st.builds(
     target=st.builds(Target, task=texts),
     validation=st.builds(
         Validation,
-        metrics=st.lists(texts, max_size=2).map(tuple),
+        metrics=st.lists(
+            st.builds(MetricChoice, name=texts, options=st.dictionaries(texts, numbers, max_size=2)), max_size=2
+        ).map(tuple),
         gates=st.dictionaries(
             texts, st.builds(Gate, min=optional_numbers, max=optional_numbers, max_drop=optional_numbers), max_size=2
         ),
@@ -122,7 +126,8 @@ def test_what_json_cannot_spell_is_refused(value: float, spell: Any) -> None:
 
 
 def test_pretty_keeps_the_declared_order_of_fields() -> None:
-    assert pretty(Gate(min=0.5)) == b'{\n  "min": 0.5,\n  "max": null,\n  "max_drop": null\n}\n'
+    assert pretty(Output(tensor="y:0")) == b'{\n  "tensor": "y:0"\n}\n'
+    assert pretty(Cache(dir="here")) == b'{\n  "dir": "here",\n  "enabled": true\n}\n'
 
 
 def test_lists_become_tuples_and_integers_numbers_where_the_field_says_so() -> None:

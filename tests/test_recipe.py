@@ -24,6 +24,7 @@ from mlkit_build.recipe import (
     TARGETS,
     Gate,
     Input,
+    MetricChoice,
     Npz,
     Output,
     Quantization,
@@ -36,12 +37,14 @@ from mlkit_build.recipe import (
     check,
     check_settings,
     datasets,
+    quantization,
     schema,
+    validation,
 )
 
 CLASSES = [
     found
-    for module in (schema, datasets)
+    for module in (schema, datasets, quantization, validation)
     for _, found in inspect.getmembers(module, dataclasses.is_dataclass)
     if found.__module__ == module.__name__
 ]
@@ -173,14 +176,18 @@ def test_plain_names_are_taken(name: str) -> None:
         ("max_abs_error", Gate(max=0.1), ""),
         ("size_bytes", Gate(max_drop=1.0), "no TensorFlow counterpart"),
         ("max_abs_error", Gate(max_drop=1.0), "no TensorFlow counterpart"),
-        ("top1", Gate(), "expected min, max or max_drop"),
+        ("top1", Gate(), "expected min, max, max_drop or max_regression"),
+        ("top1", Gate(max_drop=0.01, significance=0.05), ""),
+        ("top1", Gate(max_drop=0.01, significance=1.0), "expected a number between 0 and 1"),
+        ("top1", Gate(min=0.9, significance=0.05), "there is no max_drop"),
+        ("size_bytes", Gate(max_regression=1000.0), "there is no baseline"),
         ("top5", Gate(min=0.9), "nothing measures it"),
         ("top1", Gate(max=float("inf")), "expected a finite number"),
         ("top1", Gate(min=float("nan")), "expected a finite number"),
     ],
 )
 def test_a_gate_is_taken_exactly_where_something_measures_it(name: str, gate: Gate, problem: str) -> None:
-    recipe = sample(validation=Validation(metrics=("top1",), gates={name: gate}))
+    recipe = sample(validation=Validation(metrics=(MetricChoice(name="top1"),), gates={name: gate}))
     if not problem:
         check(recipe)
         return
@@ -235,9 +242,9 @@ def test_mean_and_std_are_taken_exactly_where_they_normalize_every_channel(mean:
 
 @pytest.mark.parametrize("limit", ["min", "max_drop"])
 def test_a_gate_in_percent_is_told_that_it_wants_a_share(limit: str) -> None:
-    gates = {"top1": schema.Gate(**{limit: 95.0})}
+    gates = {"top1": Gate(**{limit: 95.0})}
     with pytest.raises(ConfigError, match=rf"validation\.gates\.top1\.{limit}: expected at most 1, found 95") as caught:
-        check(sample(validation=schema.Validation(metrics=("top1",), gates=gates)))
+        check(sample(validation=Validation(metrics=(MetricChoice(name="top1"),), gates=gates)))
     assert caught.value.hint.endswith("0.95")
 
 

@@ -6,18 +6,20 @@ No times, hosts, or absolute paths: what varies is in `provenance.json`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from mlkit_build.gates import Verdict
-from mlkit_build.metrics import Measurement
+from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.plain import pretty
-from mlkit_build.recipe import Recipe
+from mlkit_build.recipe import AnyDataset, AnySource, Recipe
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest, Tree
 
 SCHEMA = "mlkit-build/manifest/v1"
+
+Stated = TypeVar("Stated", bound=AnySource | AnyDataset)
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,16 @@ class MetricEntry:
 
     Attributes:
         reference: TensorFlow's value on the same samples.
-        drop: How far the value lies below it.
+        drop: How much worse the value is.
+        interval: The value's 95% interval, of a share of samples.
+        paired: McNemar's test against TensorFlow, of a share of samples.
     """
 
     value: float
     reference: float | None
     drop: float | None
+    interval: tuple[float, ...] | None = None
+    paired: PairedTest | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Manifest:
         inputs: Every file the recipe named.
         outputs: Every file of the bundle but the manifest, the provenance and the checksums.
         actions: In order.
-        metrics: Measured value -> what it came to.
+        metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
@@ -98,7 +104,10 @@ class Manifest:
 
 def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]:
     """Return the metrics as the manifest and `ui=json` state them."""
-    return {name: MetricEntry(found.value, found.reference, found.drop) for name, found in metrics.items()}
+    return {
+        name: MetricEntry(found.value, found.reference, found.drop, found.interval, found.paired)
+        for name, found in metrics.items()
+    }
 
 
 def entries(files: Sequence[tuple[str, Digest]]) -> tuple[FileEntry, ...]:
@@ -114,6 +123,12 @@ def portable(path: Path | Tree, folder: Path) -> str:
         return path.absolute().relative_to(folder.absolute()).as_posix()
     except ValueError:
         return path.name
+
+
+def portable_place(stated: Stated) -> Stated:
+    """Return a source or dataset with its path as `portable_text` has it; as it is where it has none."""
+    place: dict[str, Any] = {"path": portable_text(stated.path)} if hasattr(stated, "path") else {}
+    return replace(stated, **place)
 
 
 def portable_text(stated: str) -> str:

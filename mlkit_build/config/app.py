@@ -24,6 +24,7 @@ from mlkit_build.config.launcher import close_servers, leave, process_servers
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.job import Job, refuse_select, refused
+from mlkit_build.report.documents import Documents
 from mlkit_build.report.screens import screen
 from mlkit_build.sweep.asked import Asked
 from mlkit_build.sweep.outcome import worst
@@ -66,6 +67,8 @@ def run_app(arguments: list[str], roots: Roots) -> ExitCode:
             else:
                 os.environ["HYDRA_FULL_ERROR"] = before[1]
         came = [pickle.loads(file.read_bytes()) for file in sorted(Path(spool).glob("[0-9]*"), key=lambda file: int(file.name))]
+    if came:
+        Documents.stated(arguments).write([report for _, report, _ in came])
     if not sweeps or not came:
         return worst([report.exit_code for _, report, _ in came])
     asked = [Asked(overrides, job) for overrides, _, job in came]

@@ -75,7 +75,8 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
             _check_kind(group, cfg.get(group))
         if plain["source"] is None:
             raise ConfigError("source: missing", f"add `source: {{kind: {GROUPS['source'][0].kind}, path: ...}}`")  # type: ignore[attr-defined]
-        plain["adapters"] = [_adapter(index, entry) for index, entry in enumerate(plain["adapters"])]
+        plain["adapters"] = _choices("adapters", plain["adapters"])
+        plain["validation"]["metrics"] = _choices("validation.metrics", plain["validation"]["metrics"])
         root = from_plain(Root, plain)
         recipe, settings = _part(Recipe, root), _part(Settings, root)
         schema.check(recipe)
@@ -125,15 +126,19 @@ class searching:  # noqa: N801 - reads as a word: `with searching(roots)`
         self._warnings.__exit__(None, None, None)
 
 
-def _adapter(index: int, entry: Any) -> dict[str, Any]:
-    """Return an entry of `adapters` with its name and options apart: `softmax`, or `{resize: {height: 96, width: 96}}`."""
+def _choices(field: str, entries: list[Any]) -> list[dict[str, Any]]:
+    return [_choice(f"{field}[{index}]", entry) for index, entry in enumerate(entries)]
+
+
+def _choice(where: str, entry: Any) -> dict[str, Any]:
+    """Return an entry of a list with its name and options apart: `softmax`, or `{resize: {height: 96, width: 96}}`."""
     if isinstance(entry, str):
         return {"name": entry, "options": {}}
     if isinstance(entry, dict) and len(entry) == 1:
         name, options = next(iter(entry.items()))
         if isinstance(name, str) and isinstance(options, dict | None):
             return {"name": name, "options": options or {}}
-    raise ConfigError(f"adapters[{index}]: expected a name, or one name with its options as `{{name: {{...}}}}`, found {entry!r}")
+    raise ConfigError(f"{where}: expected a name, or one name with its options as `{{name: {{...}}}}`, found {entry!r}")
 
 
 def _check_kind(group: str, node: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Recipe, Settings
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, MetricChoice, Recipe, Settings
 
 _DATASETS = typing.get_args(AnyDataset)
 GROUPS: dict[str, tuple[type, ...]] = {"source": typing.get_args(AnySource), "dataset": _DATASETS, "calibration": _DATASETS}
@@ -122,7 +122,7 @@ def _translate(annotation: Any) -> Any:
         if any(_has_kind(member) for member in members):
             return Any
         return typing.Optional[_translate(members[0])]  # noqa: UP045 - OmegaConf reads typing.Optional
-    if annotation is Adapter:  # a name, or a mapping with one name
+    if annotation in (Adapter, MetricChoice):  # a name, or a mapping with one name
         return Any
     if origin is tuple:
         return list[_translate(arguments[0])]  # type: ignore[misc]

@@ -56,7 +56,7 @@ class Batch:
     Attributes:
         first: The index of the first one among the chosen samples.
         features: Input name -> `[n, ...]` values as the file holds them. They may be decoded when they are first looked at.
-        labels: `[n]` int64 class indices, where the dataset has them.
+        labels: `[n, ...]` as the file holds them, where the dataset has them; `metrics.labels` says what they must be.
     """
 
     first: int

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, identities
-from mlkit_build.datasets.choice import MAX_SAMPLE_BYTES, MAX_SAMPLES, check_count, chosen
+from mlkit_build.datasets.choice import MAX_SAMPLE_BYTES, MAX_SAMPLES, check_count, chosen, flat_labels
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.recipe import Idx, Npy, Npz
 
@@ -56,9 +56,9 @@ class ArrayDataset(ABC):
         if not self._features:
             raise ConfigError(f"{where}.features: expected a model input and its array, found none")
         counts = {array.name: array.count for array in self._features.values()}
-        self._labels = self._read_labels(spec.label, f"{where}.label") if spec.label is not None else None
-        if self._labels is not None and spec.label is not None:
-            counts[spec.label] = len(self._labels)
+        self._labels = self._checked(spec.label, f"{where}.label") if spec.label is not None else None
+        if self._labels is not None:
+            counts[self._labels.name] = self._labels.count
         if len(set(counts.values())) != 1:
             listed = ", ".join(f"{name} has {count}" for name, count in counts.items())
             raise ConfigError(f"{self.origin}: expected arrays with equal numbers of samples, found {listed}")
@@ -86,14 +86,12 @@ class ArrayDataset(ABC):
         return self._features[feature].name
 
     def batches(self, size: int) -> Iterator[Batch]:
-        streams = {feature: self._rows(array, size) for feature, array in self._features.items()}
-        labels = None if self._labels is None else (self._labels if self._chosen is None else self._labels[self._chosen])
+        arrays = [*self._features.values(), *([self._labels] if self._labels else [])]
         first = 0
-        for parts in zip(*streams.values(), strict=True):
-            features = dict(zip(streams, parts, strict=True))
-            count = len(parts[0])
-            yield Batch(first, features, None if labels is None else labels[first : first + count])
-            first += count
+        for parts in zip(*(self._rows(array, size) for array in arrays), strict=True):
+            features = dict(zip(self._features, parts, strict=False))
+            yield Batch(first, features, flat_labels(parts[-1]) if self._labels else None)
+            first += len(parts[0])
 
     def identities(self) -> list[bytes]:
         return self._hashes(self._chosen)
@@ -132,17 +130,6 @@ class ArrayDataset(ABC):
                 f"{[array.count, *array.sample]} and dtype {array.dtype}"
             )
         return array
-
-    def _read_labels(self, name: str, where: str) -> NDArray[np.int64]:
-        array = self._checked(name, where)
-        if array.sample not in ((), (1,)) or array.dtype.kind not in "ui":
-            raise ConfigError(
-                f"{where}: expected one integer class index per sample, found {name!r} with shape "
-                f"{[array.count, *array.sample]} and dtype {array.dtype}"
-            )
-        rows = list(self._rows(array, max(1, array.count), None))
-        labels: NDArray[np.int64] = (np.concatenate(rows) if rows else np.empty(0)).reshape(-1).astype(np.int64)
-        return labels
 
     def _read(self, stream: IO[bytes], size: int) -> bytes:
         pieces: list[bytes] = []

@@ -1,10 +1,11 @@
-"""What every kind has in common: which samples are chosen, and the bounds that no file may break."""
+"""What every kind has in common: which samples are chosen, the form of their labels, and the bounds that no file may break."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ def chosen(identities: Iterable[bytes], samples: int, seed: int) -> NDArray[np.i
     salt = str(seed).encode()
     ranked = sorted((hashlib.sha256(salt + identity).digest(), index) for index, identity in enumerate(identities))
     return np.array(sorted(index for _, index in ranked[:samples]), dtype=np.int64)
+
+
+def flat_labels(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return `[n, 1]` labels as `[n]`, and others as they are."""
+    return labels.reshape(-1) if labels.shape[1:] == (1,) else labels
 
 
 def check_count(count: int, samples: int | None, where: str, origin: str, path: Path, empty: str) -> None:

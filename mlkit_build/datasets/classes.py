@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 from mlkit_build.errors import ConfigError, did_you_mean
 
@@ -31,6 +33,20 @@ class Classes:
                 f"{where}.classes: {twice!r} is there twice; expected a name of its own for every class",
                 f"where labels are numbers, or the recipe's labels repeat, state the names with {where}.classes",
             )
+
+    def index_or_number(self, text: str, place: str) -> int | float:
+        """Return what `index` does, or where no class is named, a number that is none, such as a regression's target.
+
+        Args:
+            place: Where it stands.
+
+        Raises:
+            ConfigError: It is neither.
+        """
+        with suppress(ValueError):
+            if not self._indices and math.isfinite(number := float(text)) and not text.strip().isdigit():
+                return number
+        return self.index(text, place)
 
     def index(self, text: str, place: str) -> int:
         """Return the index of the class that `text` names, or is.

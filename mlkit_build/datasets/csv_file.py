@@ -27,7 +27,6 @@ class CsvDataset(RecordDataset):
         if not names:
             raise ConfigError(f"{where}.features: expected a model input and its columns, found none")
         self._table = Table(path, self.origin, header=spec.header, delimiter=spec.delimiter)
-        self._classes = Classes(spec.classes, where)
         self._positions: dict[str, list[int]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._types: dict[str, np.dtype[Any]] = {}
@@ -37,7 +36,8 @@ class CsvDataset(RecordDataset):
             self._shapes[feature] = fitted(len(self._positions[feature]), wanted)
             whole = wanted is not None and np.dtype(wanted.dtype).kind in "ui"
             self._types[feature] = np.dtype(spec.types.get(feature, "int64" if whole else "float32"))
-        self._label = self._table.positions((spec.label,), f"{where}.label")[0] if spec.label is not None else None
+        self._label = self._table.positions((spec.label,), f"{where}.label") if spec.label is not None else []
+        self._classes = Classes(spec.classes if len(self._label) == 1 else (), where)
         self.settle(path, where, spec.samples, spec.seed, "the file has no row below its header")
 
     def shape(self, feature: str) -> tuple[int, ...]:
@@ -51,11 +51,11 @@ class CsvDataset(RecordDataset):
         for number, row in self._table.rows():
             place = f"line {number}"
             stored = tuple(self._numbers(feature, getters[feature](row), row, place) for feature in self.names)
-            label = None
-            if self._label is not None:
-                column = self._table.columns[self._label]
-                label = self._classes.index(row[self._label], f"{self.origin}: {place}, column {column!r}")
-            yield Record(place, stored, label)
+            label = [
+                self._classes.index_or_number(row[index], f"{self.origin}: {place}, column {self._table.columns[index]!r}")
+                for index in self._label
+            ]
+            yield Record(place, stored, label or None)
 
     def _numbers(self, feature: str, texts: Any, row: list[str], place: str) -> NDArray[Any]:
         wanted = self._types[feature]

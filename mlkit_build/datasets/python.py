@@ -53,7 +53,8 @@ class PythonDataset(RecordDataset):
                     f"e.g. `yield {{{next(iter(self.names.values()))!r}: array}}`",
                 )
             stored = tuple(self._array(sample, key, f"features.{name}", place) for name, key in self.names.items())
-            yield Record(place, stored, self._class(sample, place) if self._spec.label is not None else None)
+            label = self._spec.label
+            yield Record(place, stored, None if label is None else self._array(sample, label, "label", place))
         if self._expected not in (None, number + 1):
             raise ConfigError(
                 f"{self.origin}: expected {self._expected} samples, as at its first call, found {number + 1}",
@@ -86,16 +87,6 @@ class PythonDataset(RecordDataset):
             found = type(sample[key]).__name__
             raise ConfigError(f"{self.origin}: {place}: expected an array of numbers as {key!r}, found {found}")
         return array
-
-    def _class(self, sample: Mapping[str, Any], place: str) -> int:
-        assert self._spec.label is not None
-        value = self._of(sample, self._spec.label, "label", place)
-        array = np.asarray(value)
-        if array.size != 1 or array.dtype.kind not in "ui":
-            raise ConfigError(
-                f"{self.origin}: {place}: expected one integer class index as {self._spec.label!r}, found {str(value)[:40]}"
-            )
-        return int(array.reshape(()))
 
     def _of(self, sample: Mapping[str, Any], key: str, field: str, place: str) -> Any:
         if key not in sample:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch
-from mlkit_build.datasets.choice import check_count, chosen
+from mlkit_build.datasets.choice import check_count, chosen, flat_labels
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
@@ -28,12 +28,12 @@ class Record:
     Attributes:
         place: Where it is, for messages: a file, a row.
         stored: One value per feature, in the order of the features' names: an array, encoded bytes, or the path of a file.
-        label: Its class index, where the dataset has labels.
+        label: Its class index, a number, or an array of numbers, where the dataset has labels.
     """
 
     place: str
     stored: tuple[Any, ...]
-    label: int | None
+    label: Any
 
 
 class RecordDataset(ABC):
@@ -104,9 +104,13 @@ class RecordDataset(ABC):
 
     def batches(self, size: int) -> Iterator[Batch]:
         records, first = self._wanted(), 0
+        shape: tuple[int, ...] | None = None
         while group := list(islice(records, size)):
-            labels = np.array([record.label for record in group], np.int64) if self._labelled else None
-            yield Batch(first, _Undecoded(partial(self._decoded, group), self.names), labels)
+            labels = self._labels(group, shape) if self._labelled else None
+            shape = labels.shape[1:] if labels is not None else None
+            yield Batch(
+                first, _Undecoded(partial(self._decoded, group), self.names), None if labels is None else flat_labels(labels)
+            )
             first += len(group)
 
     def identities(self) -> list[bytes]:
@@ -114,6 +118,18 @@ class RecordDataset(ABC):
 
     def _wanted(self) -> Iterator[Record]:
         return self.records() if self._chosen is None else picked(self.records(), self._chosen.tolist())
+
+    def _labels(self, records: Sequence[Record], shape: tuple[int, ...] | None) -> NDArray[Any]:
+        """Return the records' labels; `shape` is that of the labels before them."""
+        arrays = [np.asarray(record.label) for record in records]
+        expected = arrays[0].shape if shape is None else shape
+        for record, array in zip(records, arrays, strict=True):
+            if array.shape != expected:
+                raise ConfigError(
+                    f"{self.origin}: {record.place}: expected a label of shape {list(expected)}, as in the samples before it, "
+                    f"found {list(array.shape)}"
+                )
+        return np.stack(arrays)
 
     def _decoded(self, records: Sequence[Record], feature: str) -> NDArray[Any]:
         index, values = list(self.names).index(feature), None

@@ -80,7 +80,7 @@ class TfRecordDataset(RecordDataset):
         try:
             features = features_of(example)
             stored = tuple(self._stored(self._features[name], f"features.{name}", features, place) for name in self.names)
-            return Record(place, stored, self._class(features, place) if self._label is not None else None)
+            return Record(place, stored, self._labelled_as(features, place) if self._label is not None else None)
         except WireError as error:
             raise SourceError(
                 f"{self.origin}: {place}: expected a tf.train.Example, found something else: {error}",
@@ -115,13 +115,13 @@ class TfRecordDataset(RecordDataset):
             )
         return read(features[key])
 
-    def _class(self, features: dict[str, bytes], place: str) -> int:
+    def _labelled_as(self, features: dict[str, bytes], place: str) -> Any:
         assert self._label is not None
         kind, values = self._value(self._label, "label", features, place)
         name = f"{self.origin}: {place}, feature {self._label!r}"
-        if kind not in ("int64", "bytes") or len(values) != 1:
-            raise ConfigError(f"{name}: expected one integer or name as the class, found {len(values)} of {kind or 'nothing'}")
-        return int(values[0]) if kind == "int64" else self._classes.index(bytes(values[0]).decode("utf-8", "replace"), name)
+        if not len(values) or (kind == "bytes" and len(values) != 1):
+            raise ConfigError(f"{name}: expected numbers, or one name as the class, found {len(values)} of {kind or 'nothing'}")
+        return self._classes.index(bytes(values[0]).decode("utf-8", "replace"), name) if kind == "bytes" else values
 
 
 def open_dataset(spec: TfRecord, path: Path, where: str, signature: FrozenSignature | None = None) -> TfRecordDataset:

@@ -1,47 +1,59 @@
 """What can be measured on a dataset. One module per metric; adding one adds a line to the table below.
 
-A metric folds batches of outputs as they stream by and ends as numbers. Importing this table imports no NumPy.
+A metric folds batches of outputs as they stream by and ends as numbers, and as tables where one number cannot say it. Importing
+this table imports no NumPy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.metrics import options as of
+from mlkit_build.metrics.measurement import Measurement, PairedTest, Subject, Table, significant, tables_json
+from mlkit_build.metrics.values import VALUES, Value, value_of
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe.validation import MetricChoice
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALWAYS", "AT_MOST_ONE", "METRICS", "Measurement", "Metric", "MetricKind", "create", "significant", "values_of"]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measured value.
-
-    Attributes:
-        value: What the shipped model reaches.
-        reference: What the TensorFlow model reaches on the same samples, where that means something.
-    """
-
-    value: float
-    reference: float | None = None
-
-    @property
-    def drop(self) -> float | None:
-        """How far the value lies below the reference."""
-        return None if self.reference is None else significant(self.reference - self.value)
+__all__ = [
+    "ALWAYS",
+    "METRICS",
+    "VALUES",
+    "Measurement",
+    "Metric",
+    "MetricKind",
+    "PairedTest",
+    "Subject",
+    "Table",
+    "Value",
+    "create",
+    "owners",
+    "parse",
+    "significant",
+    "tables_json",
+    "value_of",
+    "values_of",
+]
 
 
 class Metric(Protocol):
     """A running measurement."""
 
-    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None) -> None:
-        """Fold one batch: `[n, ...]` outputs of the shipped model and of TensorFlow, and `[n]` class indices."""
+    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: Any) -> None:
+        """Fold one batch: `[n, ...]` outputs of the shipped model and of TensorFlow, and labels in the form of the table."""
 
     def result(self) -> dict[str, Measurement]:
         """Return the values by name; those that do not apply to the outputs are left out."""
+
+    def tables(self) -> dict[str, Table]:
+        """Return what is no number, by name."""
 
 
 @dataclass(frozen=True)
@@ -49,45 +61,204 @@ class MetricKind:
     """One line of the table.
 
     Attributes:
-        values: The names of the values it can yield.
-        needs_labels: Whether it reads class indices.
+        target: `module:class` of its implementation, called with its options and a Subject.
+        summary: One line for a reader of recipes.
+        values: The names of the values it can yield, with options in braces.
+        outputs: What it reads, in words.
+        labels: The form in which it wants labels, see `metrics.labels.FORMS`; empty for a metric that needs none.
         has_reference: Whether its values have a TensorFlow counterpart, so that `max_drop` makes sense.
-        target: `module:class` of its implementation.
+        is_paired: Whether its values are shares of samples that the two models get right or wrong, so that a drop can be tested.
+        options: The dataclass of its options.
+        tables: The names of the tables it yields.
+        example: An entry of `validation.metrics`, where its options need one.
     """
 
-    values: tuple[str, ...]
-    needs_labels: bool
-    has_reference: bool
     target: str
+    summary: str
+    values: tuple[str, ...]
+    outputs: str
+    labels: str = "classes"
+    has_reference: bool = True
+    is_paired: bool = False
+    options: type = of.NoOptions
+    tables: tuple[str, ...] = ()
+    example: str = ""
 
+
+_HERE = "mlkit_build.metrics"
+_AVERAGES = ("macro_precision", "macro_recall", "macro_f1", "weighted_precision", "weighted_recall", "weighted_f1")
 
 METRICS: dict[str, MetricKind] = {
-    "top1": MetricKind(("top1",), True, True, "mlkit_build.metrics.classification:Top1"),
-    "parity": MetricKind(("max_abs_error", "cosine", "top1_agreement"), False, False, "mlkit_build.metrics.parity:Parity"),
+    "top1": MetricKind(
+        f"{_HERE}.classification:Top1",
+        "The share of samples whose highest score is the label.",
+        ("top1",),
+        "class scores",
+        is_paired=True,
+    ),
+    "top_k": MetricKind(
+        f"{_HERE}.classification:TopK",
+        "The share of samples whose label is among the k highest scores.",
+        ("top{k}",),
+        "class scores",
+        is_paired=True,
+        options=of.TopKOptions,
+        example="{top_k: {k: 5}}",
+    ),
+    "per_class": MetricKind(
+        f"{_HERE}.per_class:PerClass",
+        "Precision, recall and F1 of each class, and their averages.",
+        _AVERAGES,
+        "class scores",
+        tables=("per_class",),
+    ),
+    "confusion_matrix": MetricKind(
+        f"{_HERE}.per_class:ConfusionMatrix",
+        "How often each class is taken for each other.",
+        (),
+        "class scores",
+        tables=("confusion_matrix",),
+    ),
+    "roc_auc": MetricKind(
+        f"{_HERE}.ranking:RocAuc",
+        "The area under the ROC curve, one class against the rest.",
+        ("roc_auc",),
+        "class scores",
+        "indicators",
+        tables=("roc_curve",),
+    ),
+    "pr_auc": MetricKind(
+        f"{_HERE}.ranking:PrAuc",
+        "The area under the precision-recall curve, one class against the rest.",
+        ("pr_auc",),
+        "class scores",
+        "indicators",
+        tables=("pr_curve",),
+    ),
+    "log_loss": MetricKind(
+        f"{_HERE}.probabilities:LogLoss",
+        "The mean negative logarithm of the label's probability.",
+        ("log_loss",),
+        "class probabilities",
+        options=of.LogitsOptions,
+    ),
+    "calibration_error": MetricKind(
+        f"{_HERE}.probabilities:CalibrationError",
+        "How far confidence is from accuracy, on average.",
+        ("calibration_error",),
+        "class probabilities",
+        options=of.CalibrationErrorOptions,
+        tables=("reliability",),
+        example="{calibration_error: {bins: 15}}",
+    ),
+    "mae": MetricKind(f"{_HERE}.regression:Mae", "The mean absolute error.", ("mae",), "values", "values"),
+    "rmse": MetricKind(f"{_HERE}.regression:Rmse", "The root of the mean square error.", ("rmse",), "values", "values"),
+    "r2": MetricKind(
+        f"{_HERE}.regression:R2", "The share of the labels' variance that it explains.", ("r2",), "values", "values"
+    ),
+    "psnr": MetricKind(
+        f"{_HERE}.regression:Psnr",
+        "The peak signal-to-noise ratio of images, in dB.",
+        ("psnr_db",),
+        "values",
+        "values",
+        options=of.PsnrOptions,
+        example="{psnr: {peak: 255}}",
+    ),
+    "embedding": MetricKind(
+        f"{_HERE}.embedding:Embedding",
+        "Whether embeddings lie, and find their neighbours, as TensorFlow's do.",
+        ("embedding_cosine", "worst_embedding_cosine", "retrieval_agreement"),
+        "embeddings",
+        "",
+        has_reference=False,
+        options=of.EmbeddingOptions,
+        example="{embedding: {k: 10}}",
+    ),
+    "mean_iou": MetricKind(
+        f"{_HERE}.segmentation:MeanIou",
+        "How well segments cover the labelled ones.",
+        ("mean_iou", "pixel_accuracy"),
+        "[1, H, W, C] scores or [1, H, W, 1]",
+        "maps",
+        options=of.MeanIouOptions,
+        tables=("iou",),
+        example="{mean_iou: {ignore: 255}}",
+    ),
+    "python": MetricKind(
+        f"{_HERE}.custom:Custom",
+        "What a function of the recipe's folder measures.",
+        (),
+        "any",
+        "any",
+        options=of.PythonOptions,
+        example="{python: {function: metric.py:build}}",
+    ),
+    "parity": MetricKind(
+        f"{_HERE}.parity:Parity",
+        "How close every output is to TensorFlow's. Always measured.",
+        ("max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"),
+        "any",
+        "",
+        has_reference=False,
+        tables=("parity",),
+    ),
 }
 
 ALWAYS = ("parity",)
 """Measured whenever there is a dataset."""
 
 
-AT_MOST_ONE = frozenset({"top1", "top1_agreement", "cosine"})
-"""Values that cannot exceed 1: a gate of 95 means 0.95."""
+def parse(choice: MetricChoice, where: str = "validation.metrics") -> Any:
+    """Return the options of the chosen metric, checked as far as no data is needed.
+
+    Args:
+        where: The recipe's field, e.g. `validation.metrics[2]`.
+
+    Raises:
+        ConfigError: There is no such metric or option, or a value is of another type or out of its limits.
+    """
+    name = choice.name
+    if name not in METRICS:
+        raise ConfigError(f"{where}: expected one of {', '.join(METRICS)}, found {name!r}", did_you_mean(name, list(METRICS)))
+    cls, where = METRICS[name].options, f"{where}.{name}"
+    known = [field.name for field in dataclasses.fields(cls)]
+    for option in choice.options:
+        if option not in known:
+            expected = f"expected one of {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"{where}.{option}: no such option; {expected}", did_you_mean(option, known))
+    parsed: Any = from_plain(cls, choice.options, where)
+    try:
+        of.check(parsed)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error.message}", error.hint) from None
+    return parsed
 
 
-def values_of(names: Iterable[str]) -> list[str]:
-    """Return the names of all values that the metrics `names` yield."""
-    return [value for name in dict.fromkeys(names) for value in METRICS[name].values]
+def owners(choices: Iterable[str | MetricChoice]) -> dict[str, str]:
+    """Return value name -> the metric that yields it, for all values that the chosen metrics can yield."""
+    found: dict[str, str] = {}
+    for choice in choices:
+        chosen = MetricChoice(name=choice) if isinstance(choice, str) else choice
+        kind = METRICS[chosen.name]
+        stated = dataclasses.asdict(parse(chosen)) if any("{" in value for value in kind.values) else {}
+        found |= {value.format(**stated): chosen.name for value in kind.values}
+    return found
 
 
-def create(name: str) -> Metric:
-    """Return a fresh metric called `name`."""
+def values_of(choices: Iterable[str | MetricChoice]) -> list[str]:
+    """Return the names of all values that the chosen metrics yield."""
+    return list(owners(choices))
+
+
+def create(choice: MetricChoice, subject: Subject) -> Metric:
+    """Return a fresh metric.
+
+    Raises:
+        ConfigError: It does not fit the output.
+    """
     from importlib import import_module
 
-    module, _, attribute = METRICS[name].target.partition(":")
-    metric: Metric = getattr(import_module(module), attribute)()
+    module, _, attribute = METRICS[choice.name].target.partition(":")
+    metric: Metric = getattr(import_module(module), attribute)(parse(choice), subject)
     return metric
-
-
-def significant(value: float, digits: int = 6) -> float:
-    """Round to `digits` significant digits: what thread counts and vector units leave equal."""
-    return float(f"{value:.{digits}g}")

@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.metrics import Measurement, significant
-from mlkit_build.metrics.classification import classes
+from mlkit_build.metrics import Measurement, Subject, Table, significant
+from mlkit_build.metrics.options import NoOptions
+
+MOST_DECIBELS = 200.0
+"""What a ratio of signal to no noise at all is given: more than float32 can tell apart, and a number that JSON can spell."""
 
 
 class Parity:
-    """`max_abs_error` over every value, `cosine` as the mean over samples, `top1_agreement` where outputs are class scores."""
+    """Of one output, over every value: the greatest error, the root of the mean square error, and the signal's power over the
+    error's in dB; the mean over samples of the cosine; and how often the highest value is the same, where there are several.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, options: NoOptions, subject: Subject) -> None:
         self._samples = 0
+        self._values = 0
         self._max_abs_error = 0.0
+        self._noise = self._signal = 0.0
         self._cosine_sum = 0.0
         self._agreeing = 0
-        self._has_classes = False
 
-    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: NDArray[np.int64] | None) -> None:
+    def update(self, outputs: NDArray[np.float32], reference: NDArray[np.float32], labels: object = None) -> None:
         ours = outputs.reshape(len(outputs), -1).astype(np.float64)
         theirs = reference.reshape(len(reference), -1).astype(np.float64)
+        errors = ours - theirs
+        powers = np.einsum("ij,ij->i", theirs, theirs)
         self._samples += len(ours)
-        self._max_abs_error = max(self._max_abs_error, float(np.max(np.abs(ours - theirs))))
-        self._cosine_sum += float(np.sum(_cosines(ours, theirs)))
+        self._values += ours.size
+        self._max_abs_error = max(self._max_abs_error, float(errors.max()), -float(errors.min()))
+        self._noise += float(np.einsum("ij,ij->", errors, errors))
+        self._signal += float(powers.sum())
+        self._cosine_sum += float(_cosines(ours, theirs, powers).sum())
         if ours.shape[1] > 1:
-            self._has_classes = True
-            self._agreeing += int(np.count_nonzero(classes(outputs) == classes(reference)))
+            self._agreeing += int(np.count_nonzero(ours.argmax(axis=1) == theirs.argmax(axis=1)))
 
     def result(self) -> dict[str, Measurement]:
         values = {
-            "max_abs_error": Measurement(significant(self._max_abs_error)),
+            "max_abs_error": Measurement(significant(self._max_abs_error), lower_is_better=True),
+            "rms_error": Measurement(significant(math.sqrt(self._noise / self._values)), lower_is_better=True),
+            "sqnr_db": Measurement(significant(decibels(self._signal, self._noise))),
             "cosine": Measurement(significant(self._cosine_sum / self._samples)),
         }
-        if self._has_classes:
-            values["top1_agreement"] = Measurement(significant(self._agreeing / self._samples))
+        if self._values > self._samples:
+            values["top1_agreement"] = Measurement.share(self._agreeing, self._samples)
         return values
 
+    def tables(self) -> dict[str, Table]:
+        return {}
 
-def _cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+
+def decibels(signal: float, noise: float) -> float:
+    """Return `10 log10(signal / noise)` of two powers, within plus and minus 200 dB; without noise it is 200."""
+    if noise == 0:
+        return MOST_DECIBELS
+    if signal == 0:
+        return -MOST_DECIBELS
+    return min(MOST_DECIBELS, max(-MOST_DECIBELS, 10 * (math.log10(signal) - math.log10(noise))))
+
+
+def cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the cosine of each pair of rows; two zero rows point the same way, one zero row points nowhere."""
-    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    dots = np.sum(ours * theirs, axis=1)
-    equal = np.all(ours == theirs, axis=1)
-    result: NDArray[np.float64] = np.where(norms > 0, dots / np.where(norms > 0, norms, 1), equal.astype(np.float64))
+    return _cosines(ours, theirs, np.einsum("ij,ij->i", theirs, theirs))
+
+
+def _cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64], powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    own = np.einsum("ij,ij->i", ours, ours)
+    norms = np.sqrt(own) * np.sqrt(powers)
+    silent = norms == 0
+    result: NDArray[np.float64] = np.einsum("ij,ij->i", ours, theirs) / np.where(silent, 1, norms)
+    if silent.any():
+        result[silent] = (ours[silent] == theirs[silent]).all(axis=1)
     return result

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlkit_build.errors import ConfigError, expect_one_of
-from mlkit_build.recipe.schema import (
+from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
     GRANULARITIES,

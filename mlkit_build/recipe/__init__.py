@@ -16,15 +16,19 @@ from mlkit_build.recipe.datasets import (
     TfRecord,
     WavFolder,
 )
-from mlkit_build.recipe.schema import (
+from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
     GRANULARITIES,
     IO_TYPES,
-    ML_KIT_TARGETS,
     MODES,
     OBSERVERS,
     STATIC_MODES,
+    Quantization,
+    Rule,
+)
+from mlkit_build.recipe.schema import (
+    ML_KIT_TARGETS,
     TARGETS,
     UI_MODES,
     Adapter,
@@ -33,21 +37,18 @@ from mlkit_build.recipe.schema import (
     Convert,
     Freeze,
     FrozenGraph,
-    Gate,
     Input,
     Keras,
     Output,
     Python,
-    Quantization,
     Recipe,
-    Rule,
     SavedModel,
     Settings,
     Signature,
     Target,
     Tf1Checkpoint,
-    Validation,
 )
+from mlkit_build.recipe.validation import Gate, MetricChoice, Validation
 
 __all__ = [
     "ALGORITHMS",
@@ -75,6 +76,7 @@ __all__ = [
     "ImageFolder",
     "Input",
     "Keras",
+    "MetricChoice",
     "Npy",
     "Npz",
     "Output",

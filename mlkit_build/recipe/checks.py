@@ -7,18 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
+from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
+from mlkit_build.recipe.quantization import STATIC_MODES
 from mlkit_build.recipe.schema import (
     ML_KIT_TARGETS,
-    STATIC_MODES,
     TARGETS,
     UI_MODES,
     Adapter,
     AnySource,
-    Gate,
     Input,
     Python,
     Recipe,
@@ -26,6 +25,7 @@ from mlkit_build.recipe.schema import (
     Signature,
     Tf1Checkpoint,
 )
+from mlkit_build.recipe.validation_checks import check_validation
 
 UNROLL = ("auto", "always", "never")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -48,7 +48,7 @@ def check(recipe: Recipe) -> None:
     _check_quantization(recipe)
     check_dataset("dataset", recipe.dataset, recipe.signature)
     check_dataset("calibration", recipe.calibration, recipe.signature)
-    _check_validation(recipe)
+    check_validation(recipe)
 
 
 def check_settings(settings: Settings) -> None:
@@ -62,6 +62,9 @@ def check_settings(settings: Settings) -> None:
         raise ConfigError(f"jobs: expected at least 1, found {settings.jobs}")
     if not settings.output_dir:
         raise ConfigError("output_dir: expected a folder, found an empty text")
+    for field in ("junit", "github_summary"):
+        if getattr(settings, field) == "":
+            raise ConfigError(f"{field}: expected a file, found an empty text")
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -195,40 +198,3 @@ def _check_quantization(recipe: Recipe) -> None:
                     "use quantization.io=float32, or put `{normalize: {mean: ..., std: ...}}` into adapters and state mean [0] "
                     "and std [1]",
                 )
-
-
-def _check_validation(recipe: Recipe) -> None:
-    from mlkit_build.metrics import ALWAYS, AT_MOST_ONE, METRICS, values_of
-
-    validation = recipe.validation
-    for index, metric in enumerate(validation.metrics):
-        expect_one_of(f"validation.metrics[{index}]", metric, tuple(METRICS))
-    if validation.output is not None and recipe.signature.outputs:
-        expect_one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
-    if (validation.metrics or set(validation.gates) - {"size_bytes"}) and recipe.dataset is None:
-        raise ConfigError(
-            "dataset: missing, and validation has metrics or gates that need samples",
-            "add `dataset: {kind: npz, path: ..., features: {...}, label: ...}`, or ask for no measurement: "
-            "validation.metrics=[] validation.gates={}",
-        )
-    if recipe.dataset and recipe.dataset.label is None:
-        for metric in validation.metrics:
-            if METRICS[metric].needs_labels:
-                raise ConfigError(f"dataset.label: missing, and validation.metrics asks for {metric}")
-    measured = ["size_bytes", *values_of((*ALWAYS, *validation.metrics))]
-    for name, gate in validation.gates.items():
-        if name not in measured:
-            raise ConfigError(
-                f"validation.gates.{name}: nothing measures it; expected one of {', '.join(measured)}",
-                f"add {name} to validation.metrics" if name in METRICS else did_you_mean(name, measured),
-            )
-        if gate == Gate():
-            raise ConfigError(f"validation.gates.{name}: expected min, max or max_drop, found none")
-        for limit, threshold in (("min", gate.min), ("max_drop", gate.max_drop)):
-            if name in AT_MOST_ONE and threshold is not None and threshold > 1:
-                raise ConfigError(
-                    f"validation.gates.{name}.{limit}: expected at most 1, found {threshold:g}",
-                    f"it is a share, not a percentage: {threshold / 100:g}",
-                )
-        if gate.max_drop is not None and not (name in METRICS and METRICS[name].has_reference):
-            raise ConfigError(f"validation.gates.{name}.max_drop: this value has no TensorFlow counterpart to drop from")

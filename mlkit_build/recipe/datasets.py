@@ -22,7 +22,8 @@ class Npz:
         path: The `.npz` file, relative to the recipe's folder, or a URL.
         sha256: Of the file that a URL names.
         features: Model input -> array of the archive. Images are pixels in 0..255, before `mean` and `std`.
-        label: The array of class indices, one integer per sample; without it only parity can be measured.
+        label: The array of labels, sample first: a class index per sample for most metrics, else one-hot, values, or maps of
+            class indices; without it only parity can be measured.
         samples: How many samples to use; all when left out. The choice is by content hash, so the order in the file
             does not matter.
         seed: Makes another choice of the same size.
@@ -51,7 +52,7 @@ class Npy:
         path: The folder of the files, relative to the recipe's folder, or a URL of an archive.
         sha256: Of the archive that a URL names.
         features: Model input -> `.npy` file, relative to `path`.
-        label: The `.npy` file of class indices, one integer per sample; without it only parity can be measured.
+        label: The `.npy` file of labels, as for `npz`; without it only parity can be measured.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -79,7 +80,7 @@ class Idx:
         path: The folder of the files, relative to the recipe's folder, or a URL of an archive.
         sha256: Of the archive that a URL names.
         features: Model input -> IDX file, relative to `path`, e.g. `{image: t10k-images-idx3-ubyte.gz}`.
-        label: The IDX file of class indices, e.g. `t10k-labels-idx1-ubyte.gz`; without it only parity can be measured.
+        label: The IDX file of labels, e.g. `t10k-labels-idx1-ubyte.gz`; without it only parity can be measured.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -186,7 +187,8 @@ class Csv:
         path: The file, UTF-8, relative to the recipe's folder, or a URL.
         sha256: Of the file that a URL names.
         features: Model input -> its columns, in order. `first..last` means all columns between the two as well.
-        label: The column that holds the class's index or name; without it only parity can be measured.
+        label: The column that holds the class's index or name, or a number to predict; or several columns of numbers, as
+            `first..last`. Without it only parity can be measured.
         classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out.
         header: Whether the first row names the columns. Without it they are called `0`, `1`, `2`, ...
         delimiter: What separates columns.
@@ -240,8 +242,8 @@ class TfRecord:
         sha256: Of the file that a URL names.
         files: Of a folder: a pattern of the shards' names, such as `test-*.tfrecord`.
         features: Model input -> feature of the example.
-        label: The feature that holds the class: an index (int64 list) or a name (bytes list); without it only parity can be
-            measured.
+        label: The feature that holds the label: a class's index (int64 list) or name (bytes list), or numbers (int64 or float
+            list). Without it only parity can be measured.
         classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out.
         center_crop: As for `image_folder`.
         samples: How many samples to use, chosen by content hash; all when left out.
@@ -278,7 +280,7 @@ class PythonSamples:
             these files and the modules it imports, and nothing else. What it reads from elsewhere, and the packages it imports,
             are not in the key: a change there is not noticed.
         features: Model input -> key of what the function yields.
-        label: The key of the class index; without it only parity can be measured.
+        label: The key of the label, a number or an array of numbers; without it only parity can be measured.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.metrics import Measurement
+from mlkit_build.gates import interval_text, tested_text
+from mlkit_build.metrics import Measurement, Table
 from mlkit_build.report import summary
+from mlkit_build.report.drawing import drawn
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import FLEX
 
@@ -20,6 +22,7 @@ def render(
     metrics: Mapping[str, Measurement],
     labels: tuple[str, ...],
     quantization: Mapping[str, Any] | None,
+    tables: Mapping[str, Table],
     told: str = "",
 ) -> str:
     """Return the page.
@@ -30,6 +33,7 @@ def render(
         metrics: What was measured.
         labels: The classes' names; none hides the section.
         quantization: What the truth check found in a quantized model, as in the manifest.
+        tables: What was measured and is no number.
         told: What was noticed while measuring; empty for nothing.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -42,11 +46,17 @@ def render(
     )
     rows = [
         {
-            "title": summary.TITLES.get(name, name),
+            "title": summary.title(name),
             "value": summary.number(name, found.value),
             "reference": "" if found.reference is None else summary.number(name, found.reference),
             "drop": "" if found.drop is None else summary.difference(name, found.drop),
-            "gates": [(summary.verdict_text(verdict), verdict.passed) for verdict in params.verdicts if verdict.metric == name],
+            "interval": interval_text(name, found.interval) if found.interval else "",
+            "test": tested_text(found.paired) if found.paired else "",
+            "gates": [
+                (summary.verdict_text(verdict), verdict.passed, verdict.warning)
+                for verdict in params.verdicts
+                if verdict.metric == name
+            ],
         }
         for name, found in metrics.items()
         if not name.startswith(FLEX)
@@ -58,6 +68,7 @@ def render(
         labels=labels,
         quantization=quantization,
         told=told,
+        tables=[drawn(table, labels) for table in tables.values()],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),

@@ -7,62 +7,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import MlkitBuildError
-from mlkit_build.gates import Verdict
-from mlkit_build.metrics import Measurement
+from mlkit_build.gates import Verdict, interval_text, tested_text
+from mlkit_build.metrics import VALUES, Measurement, value_of
+from mlkit_build.metrics.values import size as size
 from mlkit_build.plain import to_plain
 from mlkit_build.tflite import FLEX
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
 
-SHARES = {"top1", "top1_agreement"}
+SHARES = {name for name, value in VALUES.items() if value.form == "share"}
 """Values that are shares of samples and read best as percentages."""
 
-TITLES = {
-    "top1": "top-1 accuracy",
-    "top1_agreement": "top-1 agreement",
-    "max_abs_error": "max absolute error",
-    "cosine": "cosine similarity",
-    "size_bytes": "model size",
-}
+TITLES = {name: value.title for name, value in VALUES.items()}
+
+
+def title(name: str) -> str:
+    """Return what people call the value."""
+    return value_of(name).title
 
 
 def number(name: str, value: float) -> str:
     """Return a measured value with its unit."""
-    if name in SHARES:
-        return f"{100 * value:.2f}%"
-    if name == "size_bytes":
-        return size(int(value))
-    return f"{value:.6f}" if name == "cosine" else f"{value:.4g}"
+    return value_of(name).number(value)
 
 
 def difference(name: str, value: float) -> str:
     """Return a drop with its unit."""
-    return f"{100 * value:.2f} points" if name in SHARES else f"{value:.4g}"
-
-
-def size(size_bytes: int) -> str:
-    """Return a number of bytes for people, in units of 1000."""
-    amount, unit = float(size_bytes), "B"
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            break
-        amount /= 1000
-    return f"{size_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
+    return value_of(name).difference(value)
 
 
 def verdict_text(verdict: Verdict) -> str:
     """Return one judged limit: what it demands and whether it holds."""
-    shown = difference if verdict.limit == "max_drop" else number
-    relation = {"min": "at least", "max": "at most", "max_drop": "drop at most"}[verdict.limit]
-    return f"{relation} {shown(verdict.metric, verdict.threshold)} {'ok' if verdict.passed else 'FAILED'}"
+    shown = number if verdict.limit in ("min", "max") else difference
+    relation = {"min": "at least", "max": "at most", "max_drop": "drop at most", "max_regression": "regression at most"}
+    tested = "" if verdict.significance is None else f" or p at least {verdict.significance:g}"
+    said = f"{relation[verdict.limit]} {shown(verdict.metric, verdict.threshold)}{tested} {'ok' if verdict.passed else 'FAILED'}"
+    return f"{said}: {shown(verdict.metric, verdict.value)}" if verdict.limit == "max_regression" else said
+
+
+def comparison_text(name: str, found: Measurement) -> str:
+    """Return TensorFlow's value, how much worse the model's is, and the test of it; empty where there is nothing to compare."""
+    if found.reference is None or found.drop is None:
+        return ""
+    said = f"TensorFlow {number(name, found.reference)}, drop {difference(name, found.drop)}"
+    return f"{said}, {tested_text(found.paired)}" if found.paired and found.paired.changed else said
 
 
 def metric_text(name: str, found: Measurement, verdicts: Sequence[Verdict] = ()) -> str:
-    """Return a measured value beside TensorFlow's, with its gates."""
+    """Return a measured value with its interval, beside TensorFlow's, with its gates."""
     parts = [number(name, found.value)]
-    if found.reference is not None and found.drop is not None:
-        parts.append(f"(TensorFlow {number(name, found.reference)}, drop {difference(name, found.drop)})")
+    behind = [interval_text(name, found.interval) if found.interval else "", comparison_text(name, found)]
+    if any(behind):
+        parts.append(f"({'; '.join(filter(None, behind))})")
     gates = [verdict_text(verdict) for verdict in verdicts if verdict.metric == name]
     if gates:
         parts.append(f"[{', '.join(gates)}]")
@@ -106,7 +103,7 @@ def lines(report: JobReport) -> list[tuple[str, str]]:
     """Return (title, text) pairs of everything worth saying below the headline."""
     rows = []
     for name, found in (report.metrics or {}).items():
-        rows.append((TITLES.get(name, name), metric_text(name, found, report.gates)))
+        rows.append((title(name), metric_text(name, found, report.gates)))
     if report.metrics and (missing := not_measured(report.metrics)):
         rows.append(("accuracy", missing))
     if report.bundle is not None:
@@ -158,6 +155,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
             for result in report.actions
         ],
         "seconds": round(report.seconds, 3),
+        "stage": report.stage,
         "error": None
         if error is None
         else {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "log": error.log},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
-from mlkit_build.metrics import Measurement
+from mlkit_build.metrics import Measurement, Table
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import from_plain, pretty
@@ -59,7 +59,7 @@ def _check_output(output: str | None, signature: FrozenSignature) -> None:
 
 
 def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Write `model.tflite`, `report.html` and, where the recipe has labels, `labels.txt` with one label per line."""
+    """Write `model.tflite`, `report.html`, `tables.json` where there are any, and where the recipe has labels, `labels.txt`."""
     from mlkit_build.report.page import render
 
     request = from_plain(PackageParams, params)
@@ -72,5 +72,9 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     signature = FrozenSignature.read(inputs["signature.json"])
     quantization = json.loads(inputs["quantization.json"].read_bytes()) if "quantization.json" in inputs else None
     told = json.loads(inputs["observations.json"].read_bytes())["warning"]
-    page = render(request, signature, metrics, labels, quantization, told)
+    tables: dict[str, Table] = {}
+    if "tables.json" in inputs:
+        shutil.copyfile(inputs["tables.json"], outputs / "tables.json")
+        tables = {name: from_plain(Table, value) for name, value in json.loads(inputs["tables.json"].read_bytes()).items()}
+    page = render(request, signature, metrics, labels, quantization, tables, told)
     (outputs / "report.html").write_text(page, encoding="utf-8", newline="")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Input, Quantization, Rule
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Input, MetricChoice, Quantization, Rule
 
 VERSIONS = {
     "freeze": 4,
@@ -20,9 +20,9 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 2,
+    "evaluate": 3,
     "attribute": 1,
-    "package": 2,
+    "package": 3,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 
@@ -163,15 +163,15 @@ class EvaluateParams:
         dataset: What the model is measured on; None measures the file alone.
         calibration: What the model was calibrated on, to make sure that it is other data; None for modes without.
         inputs: Name -> mean and std.
-        metrics: Names from the table, besides those always measured.
-        output: The output that classification metrics read; the first one when None.
+        metrics: From the table, besides those always measured.
+        output: The output that they read; the first one when None.
         allow_select_ops: Whether the model may have Flex operators, which TensorFlow then runs.
     """
 
     dataset: AnyDataset | None
     calibration: AnyDataset | None
     inputs: Mapping[str, Input]
-    metrics: tuple[str, ...]
+    metrics: tuple[MetricChoice, ...]
     output: str | None
     allow_select_ops: bool = False
 

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, create
+from mlkit_build.metrics import Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
-from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
+from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import EvaluateParams, ReferenceParams
 
-HELD_BYTES = 1 << 20
-"""Samples and outputs that are held until their metrics are computed at once."""
+CODE = "metric_code/"
+"""Inputs of that prefix are files of the recipe's own metrics."""
 
 
 def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -38,13 +39,13 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     tables = _Reference(outputs / "reference.bin", signature, len(dataset), "w+")
     for batch, results in predictions(dataset, signature, model.run):
         for spec, table, found in zip(signature.outputs, tables.arrays, results, strict=True):
-            _refuse_not_finite("reference: TensorFlow's", spec, found, batch.first)
+            refuse_not_finite("reference: TensorFlow's", spec, found, batch.first)
             table[batch.first : batch.first + len(batch)] = found
     tables.flush()
 
 
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
-    """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value.
+    """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value, and `tables.json`.
 
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
@@ -52,13 +53,14 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     what the model was calibrated on, given `calibration.json`; empty when it is near.
 
     Raises:
-        ConfigError: Samples do not fit, labels are outside the classes, or calibration samples are among them.
+        ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
         StageError: LiteRT refuses the model, its Flex operators cannot be run, or an output is not finite.
     """
     request = from_plain(EvaluateParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
     model = inputs["model"]
-    measured = {"size_bytes": Measurement(model.stat().st_size)}
+    measured = {"size_bytes": Measurement(model.stat().st_size, lower_is_better=True)}
+    tables: dict[str, Table] = {}
     flex = _flex_operators(model) if request.allow_select_ops else {}
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
@@ -67,12 +69,18 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
+        code = {name.removeprefix(CODE): path for name, path in inputs.items() if name.startswith(CODE)}
+        references = _Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
+        measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs))
-        measured |= _measure(request, signature, dataset, model, inputs["reference.bin"], overlap, ranges, flex=bool(flex))
+        _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
+        values, tables = measuring.result()
+        measured |= values
         fed = ranges.found()
         if "calibration.json" in inputs:
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
+    (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
@@ -82,14 +90,12 @@ def _measure(
     signature: FrozenSignature,
     dataset: Dataset,
     model: Path,
-    reference_path: Path,
+    measuring: Measuring,
     overlap: _Overlap | None,
     ranges: InputRanges,
     *,
     flex: bool,
-) -> dict[str, Measurement]:
-    tables = _Reference(reference_path, signature, len(dataset), "r")
-    judge = _Judge(request, signature, dataset, tables)
+) -> None:
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
 
@@ -101,10 +107,9 @@ def _measure(
     for batch, results in predictions(dataset, signature, run):
         if overlap is not None:
             overlap.look(batch)
-        judge.add(batch, results)
+        measuring.add(batch, results)
     if overlap is not None:
         overlap.refuse()
-    return judge.result()
 
 
 def _flex_operators(model: Path) -> dict[str, int]:
@@ -112,67 +117,6 @@ def _flex_operators(model: Path) -> dict[str, int]:
     from mlkit_build.tflite.flex import flex_operators
 
     return flex_operators(flatbuffer.read(model))
-
-
-class _Judge:
-    """Folds the outputs into the metrics, many samples at a time: NumPy's calls would otherwise wait for the threads' turn.
-
-    Parity is measured on every output, the other metrics on the one that the recipe names.
-    """
-
-    def __init__(self, request: EvaluateParams, signature: FrozenSignature, dataset: Dataset, tables: _Reference) -> None:
-        self._outputs = signature.outputs
-        self._judged = next((i for i, spec in enumerate(signature.outputs) if spec.name == request.output), 0)
-        self._metrics = {name: create(name) for name in request.metrics if name not in ALWAYS}
-        self._always: list[dict[str, Metric]] = [{name: create(name) for name in ALWAYS} for _ in signature.outputs]
-        self._labelled = any(METRICS[name].needs_labels for name in self._metrics)
-        self._dataset = dataset
-        self._tables = tables
-        self._held: list[tuple[Batch, Outputs]] = []
-        self._held_bytes = 0
-
-    def add(self, batch: Batch, results: Outputs) -> None:
-        """Take the outputs of the next batch. Raises ConfigError for a label outside the classes, StageError for NaN."""
-        self._held.append((batch, results))
-        self._held_bytes += sum(array.nbytes for array in (*results, *batch.features.values()))
-        if self._held_bytes > HELD_BYTES:
-            self._fold()
-
-    def result(self) -> dict[str, Measurement]:
-        """Return every measured value."""
-        self._fold()
-        measured: dict[str, Measurement] = {}
-        for metric in self._metrics.values():
-            measured |= metric.result()
-        return measured | _worst([metric.result() for output in self._always for metric in output.values()])
-
-    def _fold(self) -> None:
-        if not self._held:
-            return
-        held, self._held, self._held_bytes = self._held, [], 0
-        first = held[0][0].first
-        rows = slice(first, held[-1][0].first + len(held[-1][0]))
-        labels = np.concatenate([batch.labels for batch, _ in held if batch.labels is not None] or [np.empty(0, np.int64)])
-        if self._labelled:
-            _check_labels(labels, self._outputs[self._judged].size, first, self._dataset)
-        for index, spec in enumerate(self._outputs):
-            found = np.concatenate([results[index] for _, results in held])
-            expected = self._tables.arrays[index][rows]
-            _refuse_not_finite("evaluate: the model's", spec, found, first)
-            for metric in self._always[index].values():
-                metric.update(found, expected, None)
-            for metric in self._metrics.values() if index == self._judged else ():
-                metric.update(found, expected, labels)
-
-
-def _worst(results: list[dict[str, Measurement]]) -> dict[str, Measurement]:
-    """Return the worst of each parity value over all outputs: the greatest error, the least agreement."""
-    worst: dict[str, Measurement] = {}
-    for result in results:
-        for name, found in result.items():
-            pick = max if name == "max_abs_error" else min
-            worst[name] = pick(worst.get(name, found), found, key=lambda measurement: measurement.value)
-    return worst
 
 
 class _Reference:
@@ -194,24 +138,6 @@ class _Reference:
 
     def flush(self) -> None:
         self._memory.flush()
-
-
-def _refuse_not_finite(who: str, spec: TensorSpec, found: NDArray[Any], first: int) -> None:
-    if not np.isfinite(found).all():
-        row = int(np.nonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))[0][0])
-        raise StageError(
-            f"{who} output {spec.name!r} is not finite for sample {first + row}",
-            "the sample may be out of the model's range, or the quantization may overflow",
-        )
-
-
-def _check_labels(labels: NDArray[np.int64], classes: int, first: int, dataset: Dataset) -> None:
-    wrong = np.nonzero((labels < 0) | (labels >= classes))[0]
-    if len(wrong):
-        raise ConfigError(
-            f"{dataset.origin}: sample {first + int(wrong[0])}: expected a label in 0..{classes - 1}, the model's classes, "
-            f"found {int(labels[wrong[0]])}"
-        )
 
 
 class _Overlap:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from mlkit_build.errors import ExitCode, MlkitBuildError
 from mlkit_build.job import JobReport
-from mlkit_build.metrics import METRICS, Measurement
+from mlkit_build.metrics import METRICS, Measurement, value_of
 
 LATENCY = "latency_ms"
 PARITY = "max_abs_error"
 """The measure of quality where no accuracy was measured: how far an output is from TensorFlow's at most."""
 
-ACCURACIES = tuple(value for kind in METRICS.values() if kind.has_reference for value in kind.values)
-"""Measured values that have a TensorFlow counterpart, best known first: higher is better."""
+ACCURACIES = tuple(value for kind in METRICS.values() if kind.has_reference for value in kind.values if "{" not in value)
+"""Measured values that have a TensorFlow counterpart, best known first."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Quality:
     @property
     def higher_is_better(self) -> bool:
         """False for errors."""
-        return self.metric in ACCURACIES
+        return not (self.found.lower_is_better or value_of(self.metric).lower_is_better)
 
     @property
     def rank(self) -> float:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, Manifest, entries, metric_entries, portable, portable_text
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
-from mlkit_build.plain import from_plain
+from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import FrozenGraph, Recipe
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
@@ -59,7 +59,14 @@ def test_the_recipe_can_be_read_back_from_the_manifest() -> None:
 
 
 def test_metrics_state_the_value_the_reference_and_the_drop() -> None:
-    assert json.loads(a_manifest().to_bytes())["metrics"] == {"top1": {"value": 0.9, "reference": 0.95, "drop": 0.05}}
+    stated = {"value": 0.9, "reference": 0.95, "drop": 0.05, "interval": None, "paired": None}
+    assert json.loads(a_manifest().to_bytes())["metrics"] == {"top1": stated}
+
+
+def test_metrics_state_interval_and_test_of_a_share_of_samples() -> None:
+    (found,) = json.loads(pretty(metric_entries({"top1": Measurement.share(90, 100, 93, lost=5)}))).values()
+    assert found["interval"] == [0.825634, 0.944771]  # scipy: binomtest(90, 100).proportion_ci(method='wilson')
+    assert {key: found["paired"][key] for key in ("samples", "lost", "gained")} == {"samples": 100, "lost": 5, "gained": 2}
 
 
 @pytest.mark.parametrize(

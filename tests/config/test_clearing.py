@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mlkit_build.errors import ConfigError
-from mlkit_build.recipe import Gate
+from mlkit_build.recipe import Gate, MetricChoice
 from tests.conftest import Workspace
 
 NO_GATES = ("validation.metrics=[]", "validation.gates={}")
@@ -33,7 +33,7 @@ def test_a_recipe_is_composed_without_its_calibration(workspace: Workspace, over
 def test_gates_are_cleared(workspace: Workspace, override: str) -> None:
     validation = workspace.compose("recipe=mnist", override).recipe.validation
     assert validation.gates == {}
-    assert validation.metrics == ("top1",)
+    assert validation.metrics == (MetricChoice(name="top1"),)
 
 
 def test_one_gate_is_cleared_and_another_put_in_its_place_in_any_order(workspace: Workspace) -> None:

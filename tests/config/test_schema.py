@@ -71,7 +71,7 @@ def test_kinds_have_different_names_within_a_group() -> None:
     [
         (["source"], {"kind", "path", "graph", "sha256"}),
         (["signature", "inputs", "anything"], {"tensor", "shape", "mean", "std"}),
-        (["validation", "gates", "top1"], {"min", "max", "max_drop"}),
+        (["validation", "gates", "top1"], {"min", "max", "max_drop", "max_regression", "significance"}),
         (["cache"], {"dir", "enabled"}),
         (["nothing"], set()),
         (["name", "deeper"], set()),
@@ -86,7 +86,8 @@ def test_the_fields_of_a_class_come_with_where_it_stands() -> None:
         "quantization",
         ["mode", "io", "granularity", "algorithm", "observer", "percentile", "backend", "rules"],
     )
-    assert fields_of("Gate", "validation.gates.top1") == ("validation.gates.top1", ["min", "max", "max_drop"])
+    limits = ["min", "max", "max_drop", "max_regression", "significance"]
+    assert fields_of("Gate", "validation.gates.top1") == ("validation.gates.top1", limits)
 
 
 def test_every_group_with_choices_is_a_field_of_the_recipe() -> None:

@@ -94,6 +94,11 @@ CASES = [
     ('a,b\n1,"2\n', SPEC, "not CSV"),
     (IRIS, Csv(features={"x": ("a", "b")}, label="kind"), "line 2, column 'kind': expected the index of a class, found 'setosa'"),
     (IRIS, Csv(features={"x": ("a", "b")}, label="kind", classes=("setosa", "virginia")), "no class 'virginica'"),
+    (
+        "a,b,y\n1,2,nan\n",
+        Csv(features={"x": ("a", "b")}, label="y"),
+        "column 'y': expected the index of a class, found 'nan'",
+    ),
     (IRIS, Csv(features={"x": ("a", "b")}, samples=4), r"dataset\.samples: 4 asked, but .* has 3"),
 ]
 

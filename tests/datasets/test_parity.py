@@ -96,10 +96,10 @@ def test_every_kind_measures_the_same(
         assert report.bundle is not None
         measured.append(json.loads((report.bundle / "manifest.json").read_bytes())["metrics"])
         assert warm_workspace.ran(warm_workspace.build(f"recipe={name}", "quantization=float32", "validation.gates={}")) == set()
-    if write is image_folder:  # its order is another, and sums of floats depend on it in the last digits
+    if write is image_folder:  # its order is another: the last digits depend on it, and errors are made of these
         assert measured[0].keys() == measured[1].keys()
         for key, value in measured[0].items():
-            assert measured[1][key]["value"] == pytest.approx(value["value"], rel=1e-4), key
+            assert measured[1][key]["value"] == pytest.approx(value["value"], rel=1e-3, abs=1e-8), key
     else:
         assert measured[0] == measured[1]
     assert measured[0]["top1"]["value"] > 0.98

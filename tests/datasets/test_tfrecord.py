@@ -208,7 +208,7 @@ def test_an_absurd_length_is_refused_in_little_memory(tmp_path: Path, data: byte
         (
             lambda: framed(example(values=1.5, label=[b"a", b"b"])),
             TfRecord(features=FLOATS.features, label="label"),
-            "expected one integer or name as the class, found 2 of bytes",
+            "expected numbers, or one name as the class, found 2 of bytes",
         ),
         (
             lambda: framed(example(values=b"abc")),

@@ -107,8 +107,12 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
         ("signature.inputs.x.shape", [1, "a"], "signature.inputs.x.shape[1]: Value 'a' of type 'str' is not an integer"),
         ("signature.inputs.x", "x:0", "signature.inputs.x: expected a mapping of tensor, shape, mean, std, found x:0"),
         ("adapters", "softmax", "adapters: expected a list"),
-        ("validation", ["top1"], "validation: expected a mapping of metrics, gates, output, found ['top1']"),
-        ("validation.gates.top1", 0.9, "validation.gates.top1: expected a mapping of min, max, max_drop, found 0.9"),
+        ("validation", ["top1"], "validation: expected a mapping of metrics, gates, output, baseline, found ['top1']"),
+        (
+            "validation.gates.top1",
+            0.9,
+            "validation.gates.top1: expected a mapping of min, max, max_drop, max_regression, significance, found 0.9",
+        ),
         ("validation.gates.top1", {"min": "high"}, "validation.gates.top1.min: Value 'high' of type 'str' is not a number"),
         (
             "quantization",
@@ -202,7 +206,7 @@ def test_an_unknown_choice_lists_the_known_ones(refused: Refused, override: str,
         ("mnist", "quantization.mode", "int9", "quantization.mode: expected one of float32", "did you mean 'int8'"),
         ("mnist", "quantization.io", "int4", "quantization.io: expected one of float32, uint8, int8, found 'int4'", "'int8'"),
         ("mnist", "target.task", "labeling", "target.task: expected one of image_labeling", "'image_labeling'"),
-        ("mnist", "validation.metrics", ["top2"], "validation.metrics[0]: expected one of top1, parity", "did you mean 'top1'?"),
+        ("mnist", "validation.metrics", ["top2"], "validation.metrics[0]: expected one of top1, top_k, ", "did you mean 'top1'"),
         ("mnist", "validation.output", "score", "validation.output: expected one of scores, found 'score'", "'scores'"),
         (
             "mnist",
@@ -219,8 +223,23 @@ def test_an_unknown_choice_lists_the_known_ones(refused: Refused, override: str,
         ("mnist", "signature.outputs", {"image": {"tensor": "a"}}, "signature: 'image' names an input and an output", ""),
         ("mnist", "calibration", None, "calibration: missing, and quantization.mode=int8 needs samples", "dynamic_range"),
         ("mnist", "quantization.io", "int8", "quantization.io: 'int8' is refused by ML Kit", "uint8"),
-        ("mnist", "validation.gates", {"top5": {"min": 1}}, "validation.gates.top5: nothing measures it", "did you mean 'top1'"),
-        ("mnist", "validation.gates.top1", {}, "validation.gates.top1: expected min, max or max_drop, found none", ""),
+        ("mnist", "validation.gates", {"top5": {"min": 1}}, "validation.gates.top5: nothing measures it", "{top_k: {k: 5}}"),
+        ("mnist", "validation.gates", {"macro_f1": {"min": 1}}, "macro_f1: nothing measures it", "add per_class to validation.m"),
+        (
+            "mnist",
+            "validation.metrics",
+            [{"top_k": {"n": 5}}],
+            "validation.metrics[0].top_k.n: no such option; expected one of k",
+            "",
+        ),
+        ("mnist", "validation.metrics", ["top1", "top1"], "validation.metrics[1]: top1 is measured already", ""),
+        (
+            "mnist",
+            "validation.gates.top1",
+            {},
+            "validation.gates.top1: expected min, max, max_drop or max_regression, found none",
+            "",
+        ),
         ("mnist", "validation.gates.cosine", {"max_drop": 1}, "validation.gates.cosine.max_drop: this value has no Tensor", ""),
         ("mnist", "validation.gates.top1.max", float("inf"), "validation.gates.top1.max: expected a finite number", ""),
         ("mnist", "validation.metrics", [], "validation.gates.top1: nothing measures it", "add top1 to validation.metrics"),
@@ -676,8 +695,10 @@ def test_labels_that_are_no_integers_are_named(warm_workspace: Workspace, refuse
     file = warm_workspace.copy("mnist") / "data/mnist_test.npz"
     images, labels = mnist_part(20)
     np.savez(file, images=images, labels=labels.astype(np.float32))
-    message = refused("recipe=mnist", "quantization=float32").message
-    assert message.startswith("dataset.label: expected one integer class index per sample, found 'labels' with shape [20]")
+    refusal = refused("recipe=mnist", "quantization=float32")
+    expected = "expected labels that are one class index per sample, or one-hot, found [] of float32 per sample"
+    assert refusal.message == f"dataset.path: {file}: {expected}"
+    assert "dataset.label" in refusal.hint
 
 
 def test_pixels_outside_0_to_255_are_named(warm_workspace: Workspace, refused: Refused) -> None:

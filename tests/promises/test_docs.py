@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 
 from mlkit_build.adapters import ADAPTERS
 from mlkit_build.datasets import DATASETS
+from mlkit_build.metrics import METRICS
 from mlkit_build.sources import SOURCES
 from tests.conftest import Workspace
 
@@ -46,7 +48,7 @@ def recipes() -> list[Any]:
 
 def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
     pages = generator.pages()
-    assert sorted(pages) == ["adapters.md", "datasets.md", "quantization.md", "sources.md"]
+    assert sorted(pages) == ["adapters.md", "datasets.md", "metrics.md", "quantization.md", "sources.md"]
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
 
@@ -74,6 +76,22 @@ def test_every_kind_and_every_adapter_has_a_section() -> None:
             assert section, f"{page} has no section {name}"
             assert "```yaml\n" in section
             assert "| meaning |" in section
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_has_a_section_and_an_example_that_composes(workspace: Workspace, name: str) -> None:
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert "| outputs |" in section
+    if dataclasses.fields(METRICS[name].options):
+        assert "| meaning |" in section
+    (example,) = re.findall(r"^    metrics: (\[.*\])$", section, re.MULTILINE) or ["[parity]"]
+    dataset = {"kind": "npz", "path": "test.npz", "features": {"image": "images"}, "label": "labels"}
+    recipe = {**BASE, "dataset": dataset, "validation": {"metrics": yaml.safe_load(example)}}
+    folder = workspace.folder / "recipes" / "example"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    assert [choice.name for choice in workspace.compose("recipe=example").recipe.validation.metrics] == [name]
 
 
 def test_every_field_is_explained(generator: ModuleType) -> None:

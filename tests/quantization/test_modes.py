@@ -8,7 +8,7 @@ import pytest
 from mlkit_build.quantization.modes import recipe_for
 from mlkit_build.quantization.offers import OFFERS
 from mlkit_build.recipe import Quantization, Rule
-from mlkit_build.recipe.schema import ALGORITHMS
+from mlkit_build.recipe.quantization import ALGORITHMS
 from mlkit_build.tflite import model as flatbuffer
 from tests.quantization.models import Tower, quantized
 from tests.stages.conftest import Built

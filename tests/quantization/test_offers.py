@@ -12,7 +12,7 @@ import pytest
 from mlkit_build.errors import ConfigError
 from mlkit_build.quantization.offers import OFFERS, check_offered
 from mlkit_build.recipe import Quantization, Rule
-from mlkit_build.recipe.schema import ALGORITHMS, BACKENDS, GRANULARITIES, IO_TYPES, MODES, OBSERVERS
+from mlkit_build.recipe.quantization import ALGORITHMS, BACKENDS, GRANULARITIES, IO_TYPES, MODES, OBSERVERS
 from tests.quantization.models import Tower, answers, quantized
 
 # Mean absolute error of the scores, which are shares of one: twice the worst that was measured with ai-edge-quantizer 0.10 and

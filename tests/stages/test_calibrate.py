@@ -19,7 +19,7 @@ from mlkit_build.quantization.reading import is_constant
 from mlkit_build.quantization.saturation import saturation_limits
 from mlkit_build.quantization.statistics import Hessians, Statistics
 from mlkit_build.recipe import Input, Npz
-from mlkit_build.recipe.schema import OBSERVERS
+from mlkit_build.recipe.quantization import OBSERVERS
 from mlkit_build.stages.calibrate import BATCH, calibrate
 from mlkit_build.stages.params import CalibrateParams, QuantizeGraphParams
 from mlkit_build.stages.quantize_graph import quantize_graph

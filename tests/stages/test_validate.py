@@ -10,7 +10,7 @@ import pytest
 
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import Input, Npz
+from mlkit_build.recipe import Input, MetricChoice, Npz
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, feeds, predictions
 from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
@@ -50,7 +50,7 @@ def evaluated(
     inputs: Mapping[str, Input],
     folder: Path,
     *,
-    metrics: tuple[str, ...] = (),
+    metrics: tuple[str | MetricChoice, ...] = (),
     calibration: Path | None = None,
     output: str | None = None,
 ) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def evaluated(
     read["reference.bin"] = referred(files, npz, spec, inputs, folder)
     if calibration:
         read["calibration"] = calibration
-    params = EvaluateParams(spec, spec if calibration else None, inputs, metrics, output)
+    chosen = tuple(MetricChoice(name=metric) if isinstance(metric, str) else metric for metric in metrics)
+    params = EvaluateParams(spec, spec if calibration else None, inputs, chosen, output)
     evaluate(to_plain(params), read, folder)
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_bytes())
     return found
@@ -129,7 +130,7 @@ def test_top1_counts_right_answers_of_the_model_and_of_tensorflow(built: Built, 
     npz = archive(tmp_path, images=raw, labels=labels)
     spec = Npz(path="", features={"picture": "images"}, label="labels")
     found = evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
-    assert found["top1"] == {"value": 0.75, "reference": 0.75}
+    assert (found["top1"]["value"], found["top1"]["reference"]) == (0.75, 0.75)
 
 
 def through_stages(build: Callable[[Any], Any], asked: FreezeParams, folder: Path) -> dict[str, Path]:
@@ -205,6 +206,35 @@ def test_the_output_that_the_recipe_names_is_the_one_that_is_judged(tmp_path: Pa
     assert judged["narrow"] == 1
     assert judged["wide"] == judged[None] == pytest.approx(expected, rel=1e-5)
     assert expected < 1
+
+
+def test_parity_of_several_outputs_is_told_for_each_and_gated_by_the_worst(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    npz = archive(tmp_path, a=digits(30, [8]), b=digits(30, [6], seed=4))
+    spec, inputs = Npz(path="", features={"left": "a", "right": "b"}), {"left": PLAIN, "right": PLAIN}
+    found = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path)
+    table = json.loads((tmp_path / "tables.json").read_bytes())["parity"]
+    assert table["columns"] == ["output", "max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"]
+    assert [row[0] for row in table["rows"]] == ["wide", "narrow"]
+    for column, pick in (("rms_error", max), ("sqnr_db", min)):
+        values = [row[table["columns"].index(column)] for row in table["rows"]]
+        assert found[column]["value"] == pick(values)
+
+
+def test_values_are_labels_of_a_regression_and_every_metric_reads_the_output_that_is_judged(tmp_path: Path) -> None:
+    files = through_stages(two_inputs, TWO, tmp_path)
+    feeds = {"left": digits(30, [8]), "right": digits(30, [6], seed=4)}
+    answers = interpreted(files["float.tflite"], feeds)["narrow"]
+    npz = archive(tmp_path, a=feeds["left"], b=feeds["right"], labels=answers + np.float32(0.25))
+    spec = Npz(path="", features={"left": "a", "right": "b"}, label="labels")
+    asked = ("mae", "rmse", MetricChoice(name="psnr", options={"peak": 2.5}))
+    inputs = {"left": PLAIN, "right": PLAIN}
+    found = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path, metrics=asked, output="narrow")
+    assert found["mae"]["value"] == found["rmse"]["value"] == pytest.approx(0.25, abs=1e-5)
+    assert found["mae"]["reference"] == pytest.approx(0.25, abs=1e-5)
+    assert found["psnr_db"]["value"] == pytest.approx(20, abs=1e-3)
+    with pytest.raises(ConfigError, match=r"as many values per sample as the output has, found \[3\] of float32 per sample"):
+        evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path, metrics=asked, output="wide")
 
 
 def logarithm(tf1: Any) -> None:
@@ -316,7 +346,7 @@ def test_a_model_with_flex_operators_is_measured_as_equal_to_tensorflow(tmp_path
     written = [measured_with_select_ops(files, npz, PICTURES, inputs, tmp_path / name) for name in ("one", "two")]
     assert written[0] == written[1]
     found = json.loads(written[0])
-    assert found["FlexCropAndResize"] == {"value": 1, "reference": None}
+    assert (found["FlexCropAndResize"]["value"], found["FlexCropAndResize"]["reference"]) == (1, None)
     assert found["max_abs_error"]["value"] < 1e-5
     assert found["top1_agreement"]["value"] == 1
 

@@ -1,0 +1,74 @@
+"""The manifest of an earlier bundle, to compare with: what a change may not make worse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.bundle.manifest import portable_place
+from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.plain import to_plain
+
+_FIELD = "validation.baseline"
+_SCHEMA = "mlkit-build/manifest/"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What an earlier bundle reached.
+
+    Attributes:
+        path: Its manifest.
+        values: Value name -> value.
+        dataset: What it was measured on, as its recipe states it.
+    """
+
+    path: Path
+    values: Mapping[str, float]
+    dataset: Any
+
+    def warning(self, dataset: Any) -> str:
+        """Return what makes the comparison with a build on `dataset` unfair; empty where nothing does."""
+        ours = dataset and to_plain(portable_place(dataset))
+        if ours == self.dataset:
+            return ""
+        return f"{_FIELD}: {self.path} was measured on other samples, as its recipe's `dataset` says; max_regression may mislead"
+
+
+def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
+    """Read the manifest at `path`.
+
+    Args:
+        recipe: The name of the recipe that is built.
+        place: Where its bundle is published.
+
+    Raises:
+        SourceError: The file is not a manifest.
+        ConfigError: It is of another recipe, or of the bundle that this build replaces.
+    """
+    if path.resolve().parent == place.resolve():
+        raise ConfigError(
+            f"{_FIELD}: expected the manifest of an earlier bundle, found that of {place}, which this build replaces",
+            "copy it: compared with the last build each time, a value could sink a little for ever",
+        )
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}") from error
+    if not isinstance(found, dict) or not str(found.get("schema", "")).startswith(_SCHEMA):
+        schema = found.get("schema") if isinstance(found, dict) else found
+        hint = "name a bundle's manifest.json"
+        raise SourceError(f"{_FIELD}: {path}: expected the schema {_SCHEMA}..., found {schema!r}", hint)
+    if found.get("name") != recipe:
+        raise ConfigError(
+            f"{_FIELD}: {path}: expected a bundle of the recipe {recipe!r}, found one of {found.get('name')!r}",
+            "name the manifest of an earlier bundle of this recipe",
+        )
+    try:
+        values = {name: float(entry["value"]) for name, entry in found["metrics"].items()}
+        return Baseline(path, values, found["recipe"].get("dataset"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SourceError(f"{_FIELD}: {path}: damaged: no measured values in it", "build that bundle again") from error

@@ -1,0 +1,99 @@
+"""What each measured value is called, how it reads, and which way it gets worse. Importing it imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["VALUES", "Value", "size", "value_of"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A measured value.
+
+    Attributes:
+        title: What people call it.
+        form: How it reads: `share` (as a percentage), `bytes`, `decibel`, `cosine`, or `number`.
+        lower_is_better: Whether a smaller value is a better one.
+        at_most_one: Whether it cannot exceed 1, so that a limit of 95 must mean 0.95.
+    """
+
+    title: str
+    form: str = "number"
+    lower_is_better: bool = False
+    at_most_one: bool = False
+
+    def number(self, value: float) -> str:
+        """Return a measured value with its unit."""
+        if self.form == "share":
+            return f"{100 * value:.2f}%"
+        if self.form == "bytes":
+            return size(int(value))
+        if self.form == "decibel":
+            return f"{value:.1f} dB"
+        return f"{value:.6f}" if self.form == "cosine" else f"{value:.4g}"
+
+    def difference(self, value: float) -> str:
+        """Return how far one value is from another, with its unit."""
+        if self.form == "share":
+            return f"{round(100 * value, 2) or 0.0:.2f} points"
+        if self.form == "bytes":
+            return size(int(value)) if value >= 0 else f"-{size(int(-value))}"
+        return f"{value:.1f} dB" if self.form == "decibel" else f"{value:.4g}"
+
+
+def size(size_bytes: int) -> str:
+    """Return a number of bytes for people, in units of 1000."""
+    amount, unit = float(size_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{size_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _share(title: str) -> Value:
+    return Value(title, "share", at_most_one=True)
+
+
+def _error(title: str) -> Value:
+    return Value(title, lower_is_better=True)
+
+
+VALUES = {
+    "size_bytes": Value("model size", "bytes", lower_is_better=True),
+    "top1": _share("top-1 accuracy"),
+    "macro_precision": _share("macro precision"),
+    "macro_recall": _share("macro recall"),
+    "macro_f1": _share("macro F1"),
+    "weighted_precision": _share("weighted precision"),
+    "weighted_recall": _share("weighted recall"),
+    "weighted_f1": _share("weighted F1"),
+    "roc_auc": Value("ROC-AUC", at_most_one=True),
+    "pr_auc": Value("PR-AUC", at_most_one=True),
+    "log_loss": _error("log loss"),
+    "calibration_error": Value("calibration error", "share", lower_is_better=True, at_most_one=True),
+    "mae": _error("mean absolute error"),
+    "rmse": _error("root mean square error"),
+    "r2": Value("R2", at_most_one=True),
+    "psnr_db": Value("PSNR", "decibel"),
+    "embedding_cosine": Value("embedding cosine", "cosine", at_most_one=True),
+    "worst_embedding_cosine": Value("worst embedding", "cosine", at_most_one=True),
+    "retrieval_agreement": _share("retrieval agreement"),
+    "mean_iou": _share("mean IoU"),
+    "pixel_accuracy": _share("pixel accuracy"),
+    "max_abs_error": _error("max absolute error"),
+    "rms_error": _error("RMS error"),
+    "sqnr_db": Value("SQNR", "decibel"),
+    "cosine": Value("cosine similarity", "cosine", at_most_one=True),
+    "top1_agreement": _share("top-1 agreement"),
+}
+
+_TOP_K = re.compile(r"top(\d+)")
+
+
+def value_of(name: str) -> Value:
+    """Return what is known of the value called `name`; of a custom metric's nothing but the name."""
+    top = _TOP_K.fullmatch(name)
+    return VALUES.get(name) or (_share(f"top-{top[1]} accuracy") if top else Value(name))

@@ -1,0 +1,59 @@
+"""What is measured and how good it must be, as frozen dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Limits of one measured value.
+
+    Attributes:
+        min: The value may not be below this.
+        max: The value may not be above this.
+        max_drop: The value may be at most this much worse than TensorFlow's on the same samples: below it, or above it where a
+            smaller value is the better one.
+        max_regression: The value may be at most this much worse than that of the manifest `validation.baseline`.
+        significance: Let `max_drop` fail only where the drop is significant too: where McNemar's test on the same samples gives
+            less than this, e.g. 0.05. For shares of samples, such as top1.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = None
+    max_regression: float | None = None
+    significance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricChoice:
+    """A metric. In a recipe `name`, or `{name: {option: value}}`.
+
+    Attributes:
+        name: From the table of metrics.
+        options: Its options.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What is measured on the dataset, and how good it must be.
+
+    Attributes:
+        metrics: From the table of metrics; parity with TensorFlow is always measured.
+        gates: Measured value -> its limits.
+        output: The output that all metrics but parity read; the first one when left out.
+        baseline: The `manifest.json` of an earlier bundle of this recipe, which `max_regression` compares with; relative to the
+            recipe's folder.
+    """
+
+    metrics: tuple[MetricChoice, ...] = ()
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    output: str | None = None
+    baseline: str | None = None

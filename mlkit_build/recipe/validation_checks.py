@@ -1,0 +1,88 @@
+"""Every check of what a recipe measures and of its gates that needs no file."""
+
+from __future__ import annotations
+
+import re
+
+from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
+from mlkit_build.recipe.schema import Recipe
+from mlkit_build.recipe.validation import Gate, Validation
+
+
+def check_validation(recipe: Recipe) -> None:
+    """Refuse metrics that do not exist, and gates that nothing measures. Raises ConfigError."""
+    from mlkit_build.metrics import METRICS, owners, parse
+
+    validation = recipe.validation
+    for index, choice in enumerate(validation.metrics):
+        parse(choice, f"validation.metrics[{index}]")
+        twice = owners([choice]).keys() & owners(validation.metrics[:index]).keys()
+        if choice in validation.metrics[:index] or twice:
+            raise ConfigError(f"validation.metrics[{index}]: {choice.name} is measured already; expected each value once")
+    if validation.output is not None and recipe.signature.outputs:
+        expect_one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
+    if (validation.metrics or set(validation.gates) - {"size_bytes"}) and recipe.dataset is None:
+        raise ConfigError(
+            "dataset: missing, and validation has metrics or gates that need samples",
+            "add `dataset: {kind: npz, path: ..., features: {...}, label: ...}`, or ask for no measurement: "
+            "validation.metrics=[] validation.gates={}",
+        )
+    if recipe.dataset and recipe.dataset.label is None:
+        for choice in validation.metrics:
+            if METRICS[choice.name].labels not in ("", "any"):
+                raise ConfigError(f"dataset.label: missing, and validation.metrics asks for {choice.name}")
+    _check_gates(validation)
+
+
+def _check_gates(validation: Validation) -> None:
+    from mlkit_build.metrics import ALWAYS, METRICS, owners, value_of
+
+    owner = owners((*ALWAYS, *validation.metrics))
+    measured = ["size_bytes", *owner]
+    custom = any(choice.name == "python" for choice in validation.metrics)  # its values are known once it has run
+    for name, gate in validation.gates.items():
+        where = f"validation.gates.{name}"
+        if name not in measured and not custom:
+            raise ConfigError(
+                f"{where}: nothing measures it; expected one of {', '.join(measured)}",
+                _measured_by(name) or did_you_mean(name, measured),
+            )
+        if gate == Gate():
+            raise ConfigError(f"{where}: expected min, max, max_drop or max_regression, found none")
+        for limit, threshold in (("min", gate.min), ("max_drop", gate.max_drop), ("max_regression", gate.max_regression)):
+            if value_of(name).at_most_one and threshold is not None and threshold > 1:
+                raise ConfigError(
+                    f"{where}.{limit}: expected at most 1, found {threshold:g}",
+                    f"it is a share, not a percentage: {threshold / 100:g}",
+                )
+        if gate.max_drop is not None and name in measured and not (name in owner and METRICS[owner[name]].has_reference):
+            raise ConfigError(f"{where}.max_drop: this value has no TensorFlow counterpart to drop from")
+        if gate.max_regression is not None and validation.baseline is None:
+            raise ConfigError(
+                f"{where}.max_regression: there is no baseline to compare with",
+                "add `validation.baseline: path/to/manifest.json`",
+            )
+        _check_significance(where, gate, tested=name in owner and METRICS[owner[name]].is_paired)
+
+
+def _measured_by(value: str) -> str:
+    """Return which metric yields the value, as a hint; empty if none does."""
+    from mlkit_build.metrics import METRICS, owners
+
+    top = re.fullmatch(r"top(\d+)", value)
+    if top and value != "top1":
+        return f"add `{{top_k: {{k: {top[1]}}}}}` to validation.metrics"
+    metric = owners(METRICS).get(value, value if value in METRICS and METRICS[value].values else "")
+    return f"add {metric} to validation.metrics" if metric else ""
+
+
+def _check_significance(where: str, gate: Gate, tested: bool) -> None:
+    if gate.significance is None:
+        return
+    where = f"{where}.significance"
+    if not 0 < gate.significance < 1:
+        raise ConfigError(f"{where}: expected a number between 0 and 1, e.g. 0.05, found {gate.significance:g}")
+    if gate.max_drop is None:
+        raise ConfigError(f"{where}: says when max_drop fails, and there is no max_drop", "add max_drop, or leave it out")
+    if not tested:
+        raise ConfigError(f"{where}: only shares of samples, top1 and top_k, can be tested sample by sample", "leave it out")

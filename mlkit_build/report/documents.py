@@ -1,0 +1,102 @@
+"""Verdicts for machines: where they are asked for, and files that appear whole, also when a build fails."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlkit_build.errors import ConfigError, StoreError
+from mlkit_build.recipe import Settings
+
+if TYPE_CHECKING:
+    from mlkit_build.job import JobReport
+
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Which files are asked for.
+
+    Attributes:
+        junit: For JUnit XML.
+        github_summary: For Markdown.
+        appends: Whether the Markdown comes after what the file holds: a workflow's step has one summary.
+    """
+
+    junit: Path | None = None
+    github_summary: Path | None = None
+    appends: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Documents:
+        """Return those that the settings name. Raises ConfigError for `auto` outside of GitHub."""
+        markdown, appends = settings.github_summary, settings.github_summary == "auto"
+        if appends:
+            markdown = os.environ.get(STEP_SUMMARY)
+            if not markdown:
+                raise ConfigError(
+                    f"github_summary: auto means the file that ${STEP_SUMMARY} names, and it is not set",
+                    "it is set in a step of a GitHub workflow; elsewhere name a file: github_summary=summary.md",
+                )
+        return cls(_path(settings.junit), _path(markdown), appends)
+
+    @classmethod
+    def stated(cls, overrides: Sequence[str], *, strict: bool = False) -> Documents:
+        """Return those that a command line names: of a sweep, or where the configuration could not be read as a whole.
+
+        Args:
+            strict: Raise ConfigError for `auto` outside of GitHub, instead of doing without.
+        """
+        said = dict(item.lstrip("+").partition("=")[::2] for item in overrides)
+        try:
+            return cls.of(Settings(junit=said.get("junit") or None, github_summary=said.get("github_summary") or None))
+        except ConfigError:
+            if strict:
+                raise
+            return cls(_path(said.get("junit")))
+
+    def write(self, reports: Sequence[JobReport]) -> None:
+        """Write them. Raises StoreError where a file cannot be written."""
+        if self.junit is not None:
+            from mlkit_build.report.junit import junit
+
+            _replace("junit", self.junit, junit(reports))
+        if self.github_summary is not None:
+            from mlkit_build.report.github import github_summary
+
+            text = github_summary(reports).encode("utf-8")
+            _replace("github_summary", self.github_summary, text, after=self.appends)
+
+
+def _path(stated: str | None) -> Path | None:
+    return Path(stated).expanduser() if stated and stated != "null" else None
+
+
+def _replace(field: str, path: Path, data: bytes, after: bool = False) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if after and path.exists() else b""
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(before + data)
+            os.chmod(name, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp's files are for the owner alone
+            os.replace(name, path)  # noqa: PTH105 - a name, as mkstemp gives it
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StoreError(
+            f"{field}: {path} cannot be written: {error.strerror or error}", "name a file in a folder of yours"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,130 @@
+"""Folds the outputs of the shipped file and of TensorFlow into the metrics that a recipe asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.datasets import Batch, Dataset
+from mlkit_build.errors import ConfigError, StageError
+from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, Subject, Table, create
+from mlkit_build.metrics.labels import labels_as
+from mlkit_build.recipe import MetricChoice
+from mlkit_build.signature import TensorSpec
+from mlkit_build.stages.inference import Outputs
+
+HELD_BYTES = 1 << 20
+"""Samples and outputs that are held until their metrics are computed at once."""
+
+
+class Measuring:
+    """A running measurement of many samples at a time: NumPy's calls would otherwise wait for the threads' turn.
+
+    Parity is measured on every output, the other metrics on the one that the recipe names.
+
+    Args:
+        choices: The metrics, besides those always measured.
+        output: The name of the output that they read; the first one when None.
+        outputs: The model's outputs.
+        references: TensorFlow's values of each, `[samples, values]`.
+        code: The files of the recipe's own metrics.
+
+    Raises:
+        ConfigError: A metric does not fit the output.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[MetricChoice],
+        output: str | None,
+        outputs: Sequence[TensorSpec],
+        dataset: Dataset,
+        references: Sequence[NDArray[np.float32]],
+        code: Mapping[str, Path],
+    ) -> None:
+        self._outputs = outputs
+        self._references = references
+        self._dataset = dataset
+        self._judged = next((i for i, spec in enumerate(outputs) if spec.name == output), 0)
+        subjects = [Subject(spec, len(dataset), dataset.origin, code) for spec in outputs]
+        self._subject = subjects[self._judged]
+        asked = [choice for choice in choices if choice.name not in ALWAYS]
+        self._metrics = [(METRICS[choice.name].labels, create(choice, self._subject)) for choice in asked]
+        self._parity: list[list[Metric]] = [[create(MetricChoice(name=name), subject) for name in ALWAYS] for subject in subjects]
+        self._held: list[tuple[Batch, Outputs]] = []
+        self._held_bytes = 0
+
+    def add(self, batch: Batch, results: Outputs) -> None:
+        """Take the outputs of the next batch. Raises ConfigError for labels that do not fit, StageError for NaN."""
+        self._held.append((batch, results))
+        labels = () if batch.labels is None else (batch.labels,)
+        self._held_bytes += sum(array.nbytes for array in (*results, *batch.features.values(), *labels))
+        if self._held_bytes > HELD_BYTES:
+            self._fold()
+
+    def result(self) -> tuple[dict[str, Measurement], dict[str, Table]]:
+        """Return every measured value, and every table."""
+        self._fold()
+        measured: dict[str, Measurement] = {}
+        tables: dict[str, Table] = {}
+        for _, metric in self._metrics:
+            found = metric.result()
+            twice = measured.keys() & found.keys()
+            if twice:
+                raise ConfigError(f"validation.metrics: {min(twice)}: two metrics yield a value of that name; rename one")
+            measured |= found
+            tables |= metric.tables()
+        results = [{name: value for metric in output for name, value in metric.result().items()} for output in self._parity]
+        if len(results) > 1:
+            tables["parity"] = _per_output([spec.name for spec in self._outputs], results)
+        return measured | worst(results), tables
+
+    def _fold(self) -> None:
+        if not self._held:
+            return
+        held, self._held, self._held_bytes = self._held, [], 0
+        first = held[0][0].first
+        rows = slice(first, held[-1][0].first + len(held[-1][0]))
+        stated = [batch.labels for batch, _ in held if batch.labels is not None]
+        labels = np.concatenate(stated) if stated else None
+        forms = dict.fromkeys(form for form, _ in self._metrics if form)
+        given = {form: labels if labels is None else labels_as(form, labels, self._subject, first) for form in forms}
+        for index, spec in enumerate(self._outputs):
+            found = np.concatenate([results[index] for _, results in held])
+            expected = self._references[index][rows]
+            refuse_not_finite("evaluate: the model's", spec, found, first)
+            for metric in self._parity[index]:
+                metric.update(found, expected, None)
+            for form, metric in self._metrics if index == self._judged else ():
+                metric.update(found, expected, given.get(form))
+
+
+def worst(results: Sequence[Mapping[str, Measurement]]) -> dict[str, Measurement]:
+    """Return the worst of each value over all outputs: the greatest error, the least agreement."""
+    found: dict[str, Measurement] = {}
+    for result in results:
+        for name, value in result.items():
+            pick = max if value.lower_is_better else min
+            found[name] = pick(found.get(name, value), value, key=lambda measurement: measurement.value)
+    return found
+
+
+def refuse_not_finite(who: str, spec: TensorSpec, found: NDArray[Any], first: int) -> None:
+    """Refuse NaN and infinity among `[n, ...]` values. Raises StageError, which names output and sample."""
+    if not np.isfinite(found).all():
+        row = int(np.nonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))[0][0])
+        raise StageError(
+            f"{who} output {spec.name!r} is not finite for sample {first + row}",
+            "the sample may be out of the model's range, or the quantization may overflow",
+        )
+
+
+def _per_output(names: Sequence[str], results: Sequence[Mapping[str, Measurement]]) -> Table:
+    columns = METRICS["parity"].values
+    cells = [[result[column].value if column in result else None for column in columns] for result in results]
+    rows = tuple((name, *row) for name, row in zip(names, cells, strict=True))
+    return Table("Parity of each output", ("output", *columns), rows)
