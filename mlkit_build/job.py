@@ -8,9 +8,11 @@ from pathlib import Path
 
 from mlkit_build.engine.action import Result
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
+from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
+from mlkit_build.timing import Timing
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class JobReport:
         size_bytes: Of the model.
         metrics: Measured values.
         gates: Every limit, judged.
+        timing: How fast the model is on this machine, where that was measured.
+        hops: How far every form of the model is from the one before it, where that was measured.
         actions: What ran and what was reused.
         seconds: How long the job took.
         error: What went wrong.
@@ -57,6 +61,8 @@ class JobReport:
     size_bytes: int | None = None
     metrics: Mapping[str, Measurement] | None = None
     gates: tuple[Verdict, ...] = ()
+    timing: Timing | None = None
+    hops: Hops | None = None
     actions: tuple[Result, ...] = ()
     seconds: float = 0.0
     error: MlkitBuildError | None = None

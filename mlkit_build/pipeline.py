@@ -29,12 +29,19 @@ from mlkit_build.stages.params import (
     EvaluateParams,
     FreezeInput,
     FreezeParams,
+    HopsParams,
+    LatencyParams,
+    OriginParams,
     PackageParams,
     QuantizeGraphParams,
     QuantizeParams,
     ReferenceParams,
 )
 from mlkit_build.store import Tree
+from mlkit_build.timing import host
+
+SOURCE_PREFIX = "source/"
+"""Inputs of that prefix are the source's files, where an action takes others too."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,9 @@ _KINDS = {
     "quantize_graph": _Kind("convert", "tensorflow", "mlkit_build.stages.quantize_graph:quantize_graph"),
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
+    "origin": _Kind("validate", "tensorflow", "mlkit_build.stages.origin:origin"),
+    "hops": _Kind("validate", "litert", "mlkit_build.stages.hops:hops"),
+    "latency": _Kind("validate", "litert", "mlkit_build.stages.latency:latency"),
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
@@ -66,6 +76,8 @@ Inputs = dict[str, Path | Tree | OutputOf]
 FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
 SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
+REFERENCE = OutputOf("reference", "reference.bin")
+HOPS = OutputOf("hops", "hops.json")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")
 TABLES = OutputOf("evaluate", "tables.json")
@@ -151,10 +163,10 @@ def has_tables(recipe: Recipe) -> bool:
 def actions(recipe: Recipe, files: Files) -> list[Action]:
     """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
     row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
-    if recipe.dataset is not None:
-        row.append(_reference(recipe, recipe.dataset, files))
-    row.append(_evaluate(recipe, files))
-    return row
+    if recipe.dataset is None:
+        return [*row, _evaluate(recipe, files)]
+    compared = _forms(recipe, recipe.dataset, files) if recipe.validation.hops else []
+    return [*row, _reference(recipe, recipe.dataset, files), *compared, _evaluate(recipe, files)]
 
 
 def attributing(
@@ -214,6 +226,8 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
+    if recipe.dataset is not None and recipe.validation.hops:
+        inputs["hops.json"] = HOPS
     if has_tables(recipe):
         inputs["tables.json"] = TABLES
         outputs.append("tables.json")
@@ -236,8 +250,13 @@ def quantizing(recipe: Recipe) -> str:
 
 
 def _freeze(recipe: Recipe, files: Files) -> Action:
+    action = _action("freeze", _freeze_params(recipe), files.source, ("frozen_graph.pb", "signature.json"))
+    return replace(action, timeout_s=recipe.source.timeout_s) if isinstance(recipe.source, Python) else action
+
+
+def _freeze_params(recipe: Recipe) -> FreezeParams:
     signature = recipe.signature
-    params = FreezeParams(
+    return FreezeParams(
         source=placeless(recipe.source),
         inputs={name: FreezeInput(spec.tensor, spec.shape) for name, spec in signature.inputs.items()},
         outputs={name: spec.tensor for name, spec in signature.outputs.items()},
@@ -245,8 +264,6 @@ def _freeze(recipe: Recipe, files: Files) -> Action:
         adapters=recipe.adapters,
         unroll=recipe.freeze.unroll,
     )
-    action = _action("freeze", params, files.source, ("frozen_graph.pb", "signature.json"))
-    return replace(action, timeout_s=recipe.source.timeout_s) if isinstance(recipe.source, Python) else action
 
 
 def _contract(recipe: Recipe, files: Files) -> Action:
@@ -344,10 +361,44 @@ def _reference(recipe: Recipe, dataset: AnyDataset, files: Files) -> Action:
     return replace(action, packages=_decoders(dataset))
 
 
+def _forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
+    """Return what compares every form of the model with the one before it. TensorFlow's part is the same for all variants."""
+    assert files.dataset is not None
+    content, samples = _content(dataset), recipe.validation.hops
+    common: Inputs = {"signature.json": SIGNATURE, "dataset": files.dataset}
+    freeze = _freeze(recipe, files)
+    original: Inputs = {f"{SOURCE_PREFIX}{role}": path for role, path in freeze.inputs.items()}
+    origin = _action(
+        "origin",
+        OriginParams(_freeze_params(recipe), content, _normalization(recipe), samples),
+        {**common, "frozen_graph.pb": FROZEN_GRAPH, **original},
+        ("origin.json",),
+        after=("contract",),
+    )
+    made: Inputs = {"origin.json": OutputOf("origin", "origin.json"), "reference.bin": REFERENCE}
+    if recipe.quantization.is_float or recipe.quantization.backend == "litert":
+        made["float.tflite"] = FLOAT_MODEL
+    if not recipe.quantization.is_float:
+        made["model.tflite"] = model(recipe)
+    hops = _action("hops", HopsParams(content, _normalization(recipe), samples), {**common, **made}, ("hops.json",))
+    decoders = _decoders(dataset)
+    return [replace(origin, timeout_s=freeze.timeout_s, packages=decoders), replace(hops, packages=decoders)]
+
+
+def timing(recipe: Recipe) -> Action | None:
+    """Return the action that times the packaged model, while nothing else runs; None where none is to be timed."""
+    stated = recipe.validation.latency
+    if stated is None or recipe.convert.allow_select_ops:
+        return None
+    params = LatencyParams(stated.runs, stated.warmups, stated.threads, stated.delegate, host())
+    inputs: Inputs = {"model": OutputOf("package", "model.tflite")}
+    return replace(_action("latency", params, inputs, ("latency.json",)), alone=True)
+
+
 def _evaluate(recipe: Recipe, files: Files) -> Action:
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
     if files.dataset:
-        inputs |= {"dataset": files.dataset, "reference.bin": OutputOf("reference", "reference.bin")}
+        inputs |= {"dataset": files.dataset, "reference.bin": REFERENCE}
         if files.calibration:
             inputs["calibration"] = files.calibration
         if recipe.quantization.modes & set(STATIC_MODES):

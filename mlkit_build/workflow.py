@@ -29,6 +29,7 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
 from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
+from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict, judge
 from mlkit_build.job import Job, JobReport
 from mlkit_build.locating import Locator, open_locator
@@ -39,6 +40,8 @@ from mlkit_build.report.summary import delegate_needed
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
+from mlkit_build.timing import METRIC as LATENCY
+from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.sweep.outcome import Outcome
@@ -137,6 +140,9 @@ class _Run:
         self._metrics: dict[str, Measurement] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
         self._stale = ""
+        self._hops: Hops | None = None
+        self._time: Timing | None = None
+        self._timed: tuple[Verdict, ...] = ()
         self._screen = _Recorder(screen, self._results)
         self._engine = Engine(
             store,
@@ -156,7 +162,7 @@ class _Run:
         if evaluated is not None:
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judge(self._store.blob(evaluated.outputs["metrics.json"]), baseline)
-        return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts)])
+        return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts), *self._timing()])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
@@ -165,15 +171,11 @@ class _Run:
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
         self._judge(self._engine.output("evaluate", "metrics.json"), baseline)
+        self._compare_forms()
         self._warn()
-        broken = [str(verdict) for verdict in self._verdicts if not verdict.passed]
-        if broken:
-            raise GateError(
-                f"gate failed: {'; '.join(broken)}",
-                "nothing was packaged and the previous bundle, if any, is untouched; "
-                "improve the model or the quantization, or change validation.gates",
-            )
-        self._engine.run([pipeline.packaging(self._recipe, files, self._verdicts)])
+        _refuse_broken(self._verdicts)
+        self._engine.run([pipeline.packaging(self._recipe, files, self._verdicts), *self._timing()])
+        self._judge_time()
         manifest, contents = self._manifest(files)
         data = manifest.to_bytes()
         unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
@@ -196,8 +198,35 @@ class _Run:
     def _judge(self, metrics: Path, baseline: Baseline | None) -> None:
         found = json.loads(metrics.read_bytes())
         self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
-        self._verdicts = judge(self._recipe.validation.gates, self._metrics, baseline.values if baseline else None)
+        gates = {name: gate for name, gate in self._recipe.validation.gates.items() if name != LATENCY}
+        self._verdicts = judge(gates, self._metrics, baseline.values if baseline else None)
         self._stale = baseline.warning(self._recipe.dataset) if baseline else ""
+
+    def _compare_forms(self) -> None:
+        """Raise GateError if freezing or converting changed what the model computes."""
+        if "hops" not in self._results:
+            return
+        self._hops = from_plain(Hops, json.loads(self._engine.output("hops", "hops.json").read_bytes()))
+        problem = self._hops.problem()
+        if problem:
+            raise GateError(
+                f"validation.hops: {problem}",
+                "nothing was packaged; please report it with the model; validation.hops=0 builds without looking",
+            )
+
+    def _timing(self) -> list[Action]:
+        action = pipeline.timing(self._recipe)
+        return [action] if action else []
+
+    def _judge_time(self) -> None:
+        """Judge the gate on latency apart: times are not in the manifest, and so its verdict is not."""
+        if "latency" not in self._results:
+            return
+        found = from_plain(Timing, json.loads(self._engine.output("latency", "latency.json").read_bytes()))
+        self._time = found
+        gates = {name: gate for name, gate in self._recipe.validation.gates.items() if name == LATENCY}
+        self._timed = judge(gates, {LATENCY: Measurement(found.median_ms, lower_is_better=True)})
+        _refuse_broken(self._timed)
 
     def _manifest(self, files: pipeline.Files) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
         """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
@@ -218,6 +247,7 @@ class _Run:
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(self._metrics or {}),
             gates=self._verdicts,
+            hops=self._hops,
             quantization=self._quantization(),
             toolchain=whole_toolchain(),
         )
@@ -236,7 +266,8 @@ class _Run:
 
         blobs = {name: self._engine.output("package", output) for name, (_, output) in contents.items()}
         subjects = [*manifest.outputs, *entries([(MANIFEST, Digest.of_bytes(data))])]
-        provenance = statement(manifest, list(self._results.values()), subjects, self._job.folder, command, started)
+        results = list(self._results.values())
+        provenance = statement(manifest, results, subjects, self._job.folder, command, started, self._time)
 
         def write(folder: Path) -> None:
             import shutil
@@ -262,9 +293,10 @@ class _Run:
         """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
         and how little a few samples prove."""
         told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
+        quantized = (self._quantization() or {}).get("warning")
+        apart = self._hops.warning() if self._hops else ""
         small = [verdict.warning for verdict in self._verdicts]
-        found = [(self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {}), self._stale, *small]
-        for warning in found:
+        for warning in (quantized, told, apart, delegate_needed(self._metrics or {}), self._stale, *small):
             if warning:
                 self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
 
@@ -277,9 +309,22 @@ class _Run:
             exit_code=code,
             size_bytes=int(size.value) if size else None,
             metrics=self._metrics,
-            gates=self._verdicts,
+            gates=(*self._verdicts, *self._timed),
+            timing=self._time,
+            hops=self._hops,
             actions=tuple(self._results.values()),
             **rest,
+        )
+
+
+def _refuse_broken(verdicts: Sequence[Verdict]) -> None:
+    """Raise GateError if a limit does not hold."""
+    broken = [str(verdict) for verdict in verdicts if not verdict.passed]
+    if broken:
+        raise GateError(
+            f"gate failed: {'; '.join(broken)}",
+            "nothing was packaged and the previous bundle, if any, is untouched; "
+            "improve the model or the quantization, or change validation.gates",
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.plain import pretty
@@ -79,6 +80,7 @@ class Manifest:
         actions: In order.
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
+        hops: How far every form of the model is from the one before it; None where they were not compared.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -94,6 +96,7 @@ class Manifest:
     actions: tuple[ActionEntry, ...]
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
+    hops: Hops | None
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

@@ -15,7 +15,8 @@ from typing import Any
 from mlkit_build import __version__
 from mlkit_build.bundle.manifest import FileEntry, Manifest
 from mlkit_build.engine.action import Result
-from mlkit_build.plain import pretty
+from mlkit_build.plain import pretty, to_plain
+from mlkit_build.timing import Timing
 
 BUILD_TYPE = "urn:mlkit-build:build:v1"
 
@@ -27,6 +28,7 @@ def statement(
     folder: Path,
     command: Sequence[str],
     started: float,
+    timing: Timing | None = None,
 ) -> bytes:
     """Return the file's bytes.
 
@@ -34,6 +36,7 @@ def statement(
         subjects: Every file of the bundle that it speaks for, the manifest among them.
         folder: The recipe's folder, whose git commit is recorded.
         started: Seconds since the epoch.
+        timing: How fast the model is on this machine.
     """
     dependencies: list[dict[str, Any]] = [{"name": entry.path, "digest": {"sha256": entry.sha256}} for entry in manifest.inputs]
     git = git_state(folder)
@@ -75,6 +78,7 @@ def statement(
                         "version": {"mlkit-build": __version__},
                     },
                     "metadata": {"startedOn": _time(started), "finishedOn": _time(datetime.now(UTC).timestamp())},
+                    **({"byproducts": [{"name": "latency.json", "annotations": to_plain(timing)}]} if timing else {}),
                 },
             },
         }

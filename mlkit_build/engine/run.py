@@ -189,7 +189,7 @@ class Engine:
                 "log": str(log),
                 "timeout_s": action.timeout_s,
             }
-            with self._shared.slot():
+            with self._shared.slot(alone=action.alone):
                 self._listener.started(action, reason)
                 ended = self._awaited(self._pool.submit(action.runtime, request), action, work)
             self._check(action, ended, work)

@@ -49,18 +49,18 @@ class Shared:
             self._changed.notify_all()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold one of the places for running actions; who came first is served first.
+    def slot(self, *, alone: bool = False) -> Iterator[None]:
+        """Hold one of the places for running actions, or all of them; who came first is served first.
 
         Raises:
             StageError: The run was ended.
         """
-        ticket = object()
+        ticket, taken = object(), self.slots if alone else 1
         with self._changed:
             self._queue.append(ticket)
             try:
-                self._wait(lambda: self._free > 0 and self._queue[0] is ticket)
-                self._free -= 1
+                self._wait(lambda: self._free >= taken and self._queue[0] is ticket)
+                self._free -= taken
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
@@ -68,7 +68,7 @@ class Shared:
             yield
         finally:
             with self._changed:
-                self._free += 1
+                self._free += taken
                 self._changed.notify_all()
 
     @contextmanager

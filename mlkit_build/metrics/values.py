@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["VALUES", "Value", "size", "value_of"]
+__all__ = ["OF_THE_FILE", "VALUES", "Value", "size", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Value:
 
     Attributes:
         title: What people call it.
-        form: How it reads: `share` (as a percentage), `bytes`, `decibel`, `cosine`, or `number`.
+        form: How it reads: `share` (as a percentage), `bytes`, `decibel`, `cosine`, `milliseconds`, or `number`.
         lower_is_better: Whether a smaller value is a better one.
         at_most_one: Whether it cannot exceed 1, so that a limit of 95 must mean 0.95.
     """
@@ -32,6 +32,8 @@ class Value:
             return size(int(value))
         if self.form == "decibel":
             return f"{value:.1f} dB"
+        if self.form == "milliseconds":
+            return f"{value:.3g} ms"
         return f"{value:.6f}" if self.form == "cosine" else f"{value:.4g}"
 
     def difference(self, value: float) -> str:
@@ -40,7 +42,7 @@ class Value:
             return f"{round(100 * value, 2) or 0.0:.2f} points"
         if self.form == "bytes":
             return size(int(value)) if value >= 0 else f"-{size(int(-value))}"
-        return f"{value:.1f} dB" if self.form == "decibel" else f"{value:.4g}"
+        return self.number(value) if self.form in ("decibel", "milliseconds") else f"{value:.4g}"
 
 
 def size(size_bytes: int) -> str:
@@ -63,6 +65,8 @@ def _error(title: str) -> Value:
 
 VALUES = {
     "size_bytes": Value("model size", "bytes", lower_is_better=True),
+    "arena_bytes": Value("arena", "bytes", lower_is_better=True),
+    "latency_ms": Value("latency", "milliseconds", lower_is_better=True),
     "top1": _share("top-1 accuracy"),
     "macro_precision": _share("macro precision"),
     "macro_recall": _share("macro recall"),
@@ -89,6 +93,9 @@ VALUES = {
     "cosine": Value("cosine similarity", "cosine", at_most_one=True),
     "top1_agreement": _share("top-1 agreement"),
 }
+
+OF_THE_FILE = ("size_bytes", "arena_bytes", "latency_ms")
+"""Values that no samples are needed for."""
 
 _TOP_K = re.compile(r"top(\d+)")
 

@@ -42,6 +42,26 @@ class MetricChoice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency:
+    """How the time of one inference is measured, on the machine that builds.
+
+    Attributes:
+        runs: How many inferences are timed; fewer where they take more than a second together.
+        warmups: How many run before them, untimed.
+        threads: Of the interpreter.
+        delegate: `xnnpack`, as on the phone's CPU, or `none`: LiteRT's own kernels.
+    """
+
+    runs: int = 50
+    warmups: int = 5
+    threads: int = 1
+    delegate: str = "xnnpack"
+
+
+DELEGATES = ("xnnpack", "none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validation:
     """What is measured on the dataset, and how good it must be.
 
@@ -51,9 +71,14 @@ class Validation:
         output: The output that all metrics but parity read; the first one when left out.
         baseline: The `manifest.json` of an earlier bundle of this recipe, which `max_regression` compares with; relative to the
             recipe's folder.
+        hops: On how many samples, the dataset's first, every form of the model is compared with the one before it: the source,
+            the frozen graph, the float model, the shipped file. 0 compares nothing.
+        latency: How the time of one inference is measured; null measures none.
     """
 
     metrics: tuple[MetricChoice, ...] = ()
     gates: Mapping[str, Gate] = field(default_factory=dict)
     output: str | None = None
     baseline: str | None = None
+    hops: int = 16
+    latency: Latency | None = field(default_factory=Latency)

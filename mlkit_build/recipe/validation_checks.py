@@ -6,12 +6,13 @@ import re
 
 from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
 from mlkit_build.recipe.schema import Recipe
-from mlkit_build.recipe.validation import Gate, Validation
+from mlkit_build.recipe.validation import DELEGATES, Gate, Validation
+from mlkit_build.timing import METRIC as LATENCY
 
 
 def check_validation(recipe: Recipe) -> None:
     """Refuse metrics that do not exist, and gates that nothing measures. Raises ConfigError."""
-    from mlkit_build.metrics import METRICS, owners, parse
+    from mlkit_build.metrics import METRICS, OF_THE_FILE, owners, parse
 
     validation = recipe.validation
     for index, choice in enumerate(validation.metrics):
@@ -21,7 +22,7 @@ def check_validation(recipe: Recipe) -> None:
             raise ConfigError(f"validation.metrics[{index}]: {choice.name} is measured already; expected each value once")
     if validation.output is not None and recipe.signature.outputs:
         expect_one_of("validation.output", validation.output, tuple(recipe.signature.outputs))
-    if (validation.metrics or set(validation.gates) - {"size_bytes"}) and recipe.dataset is None:
+    if (validation.metrics or set(validation.gates) - set(OF_THE_FILE)) and recipe.dataset is None:
         raise ConfigError(
             "dataset: missing, and validation has metrics or gates that need samples",
             "add `dataset: {kind: npz, path: ..., features: {...}, label: ...}`, or ask for no measurement: "
@@ -31,14 +32,38 @@ def check_validation(recipe: Recipe) -> None:
         for choice in validation.metrics:
             if METRICS[choice.name].labels not in ("", "any"):
                 raise ConfigError(f"dataset.label: missing, and validation.metrics asks for {choice.name}")
+    _check_measuring(recipe)
     _check_gates(validation)
 
 
+def _check_measuring(recipe: Recipe) -> None:
+    validation = recipe.validation
+    if validation.hops < 0:
+        raise ConfigError(f"validation.hops: expected at least 0 samples, found {validation.hops}")
+    for name in ("arena_bytes", LATENCY):
+        if name in validation.gates and recipe.convert.allow_select_ops:
+            raise ConfigError(f"validation.gates.{name}: not measured with convert.allow_select_ops", "leave the gate out")
+    stated = validation.latency
+    if stated is None:
+        if LATENCY in validation.gates:
+            raise ConfigError(f"validation.gates.{LATENCY}: validation.latency is null, so nothing measures it")
+        return
+    expect_one_of("validation.latency.delegate", stated.delegate, DELEGATES)
+    for field, least in (("runs", 1), ("warmups", 0), ("threads", 1)):
+        if getattr(stated, field) < least:
+            raise ConfigError(f"validation.latency.{field}: expected at least {least}, found {getattr(stated, field)}")
+    gate = validation.gates.get(LATENCY)
+    if gate and gate.max_regression is not None:
+        raise ConfigError(
+            f"validation.gates.{LATENCY}.max_regression: times are in no manifest, so there is no baseline", "state max instead"
+        )
+
+
 def _check_gates(validation: Validation) -> None:
-    from mlkit_build.metrics import ALWAYS, METRICS, owners, value_of
+    from mlkit_build.metrics import ALWAYS, METRICS, OF_THE_FILE, owners, value_of
 
     owner = owners((*ALWAYS, *validation.metrics))
-    measured = ["size_bytes", *owner]
+    measured = [*OF_THE_FILE, *owner]
     custom = any(choice.name == "python" for choice in validation.metrics)  # its values are known once it has run
     for name, gate in validation.gates.items():
         where = f"validation.gates.{name}"

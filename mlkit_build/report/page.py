@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlkit_build.forms import Hops, hop_text
 from mlkit_build.gates import interval_text, tested_text
 from mlkit_build.metrics import Measurement, Table
 from mlkit_build.report import summary
@@ -24,6 +25,7 @@ def render(
     quantization: Mapping[str, Any] | None,
     tables: Mapping[str, Table],
     told: str = "",
+    hops: Hops | None = None,
 ) -> str:
     """Return the page.
 
@@ -35,6 +37,7 @@ def render(
         quantization: What the truth check found in a quantized model, as in the manifest.
         tables: What was measured and is no number.
         told: What was noticed while measuring; empty for nothing.
+        hops: How far every form of the model is from the one before it.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -68,6 +71,8 @@ def render(
         labels=labels,
         quantization=quantization,
         told=told,
+        hops=[(hop.before, hop.after, hop_text(hop, hops.samples), hop is hops.first) for hop in hops.hops] if hops else [],
+        compared=hops.samples if hops else 0,
         tables=[drawn(table, labels) for table in tables.values()],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),

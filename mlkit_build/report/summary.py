@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import MlkitBuildError
+from mlkit_build.forms import Hops, parting_text
 from mlkit_build.gates import Verdict, interval_text, tested_text
-from mlkit_build.metrics import VALUES, Measurement, value_of
+from mlkit_build.metrics import OF_THE_FILE, VALUES, Measurement, value_of
 from mlkit_build.metrics.values import size as size
 from mlkit_build.plain import to_plain
 from mlkit_build.tflite import FLEX
+from mlkit_build.timing import METRIC as LATENCY
+from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
@@ -74,7 +77,7 @@ def delegate_needed(values: Iterable[str]) -> str:
 
 def not_measured(values: Iterable[str]) -> str:
     """Return that nothing was compared, where the measured values' names are of the file alone; else an empty string."""
-    compared = [name for name in values if name != "size_bytes" and not name.startswith(FLEX)]
+    compared = [name for name in values if name not in OF_THE_FILE and not name.startswith(FLEX)]
     return "" if compared else "not measured: the recipe has no dataset, so nothing was compared with TensorFlow"
 
 
@@ -106,9 +109,34 @@ def lines(report: JobReport) -> list[tuple[str, str]]:
         rows.append((title(name), metric_text(name, found, report.gates)))
     if report.metrics and (missing := not_measured(report.metrics)):
         rows.append(("accuracy", missing))
+    if report.hops is not None:
+        rows.append(("forms", hops_text(report.hops)))
+    if report.timing is not None:
+        rows.append(("latency", timing_text(report.timing, report.gates)))
     if report.bundle is not None:
         rows.append(("bundle", shown_path(report.bundle)))
     return rows
+
+
+def hops_text(hops: Hops) -> str:
+    """Return where the forms of a model part, in one line."""
+    skipped = [f"{hop.before} and {hop.after} not compared: {hop.skipped}" for hop in hops.hops if hop.skipped]
+    compared = [hop for hop in hops.hops if not hop.skipped]
+    first = hops.first
+    if first is None or first.worst is None:
+        said = f"the same on {hops.samples} samples, from {compared[0].before} to the shipped file"
+    else:
+        same = f"the same up to {first.before}" if first is not compared[0] else f"not the same from {first.before} on"
+        said = f"{same}; then {parting_text(first.worst, hops.samples)}"
+    return "; ".join([said, *skipped])
+
+
+def timing_text(timing: Timing, verdicts: Sequence[Verdict] = ()) -> str:
+    """Return how fast a model is on this machine, in one line, with its gates."""
+    threads = f"{timing.threads} thread{'s' if timing.threads > 1 else ''}"
+    text = f"{timing.median_ms:.3g} ms median, {timing.p95_ms:.3g} ms 95% (this machine; {threads}, {timing.delegate})"
+    gates = [verdict_text(verdict) for verdict in verdicts if verdict.metric == LATENCY]
+    return f"{text} [{', '.join(gates)}]" if gates else text
 
 
 def error_lines(error: MlkitBuildError) -> list[tuple[str, str]]:
@@ -143,6 +171,8 @@ def as_json(report: JobReport) -> dict[str, Any]:
         "size_bytes": report.size_bytes,
         "metrics": to_plain(metric_entries(report.metrics or {})),
         "gates": to_plain(report.gates),
+        "hops": to_plain(report.hops),
+        "latency": to_plain(report.timing),
         "actions": [
             {
                 "name": result.action.name,

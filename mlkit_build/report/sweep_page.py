@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from mlkit_build.report import plot, summary, sweep_table
 from mlkit_build.tflite import FLEX
+from mlkit_build.timing import METRIC as LATENCY
 
 if TYPE_CHECKING:
     from mlkit_build.sweep.outcome import Choice, Outcome, Row
@@ -51,6 +52,7 @@ def _part(name: str, rows: list[Row], chosen: set[tuple[str, str | None]], folde
         "plot": plot.plot(rows),
         "metrics": [(metric, summary.TITLES.get(metric, metric)) for metric in metrics],
         "drops": drops,
+        "timed": any(row.latency_ms is not None for row in rows),
         "rows": [
             {
                 "variant": row.report.variant,
@@ -61,6 +63,7 @@ def _part(name: str, rows: list[Row], chosen: set[tuple[str, str | None]], folde
                 "pareto": row.pareto,
                 "selected": (name, row.report.variant) in chosen,
                 "size": summary.size(row.report.size_bytes) if row.report.size_bytes else "",
+                "latency": "" if row.latency_ms is None else summary.number(LATENCY, row.latency_ms),
                 "values": {metric: _value(row, metric) for metric in metrics},
                 "drop": {metric: _drop(row, metric) for metric in drops},
                 "error": summary.error_lines(row.report.error)[:2] if row.report.error else [],

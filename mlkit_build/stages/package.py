@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.forms import Hops
 from mlkit_build.metrics import Measurement, Table
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
 from mlkit_build.mlkit.labels import read_labels
@@ -76,5 +77,6 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     if "tables.json" in inputs:
         shutil.copyfile(inputs["tables.json"], outputs / "tables.json")
         tables = {name: from_plain(Table, value) for name, value in json.loads(inputs["tables.json"].read_bytes()).items()}
-    page = render(request, signature, metrics, labels, quantization, tables, told)
+    hops = from_plain(Hops, json.loads(inputs["hops.json"].read_bytes())) if "hops.json" in inputs else None
+    page = render(request, signature, metrics, labels, quantization, tables, told, hops)
     (outputs / "report.html").write_text(page, encoding="utf-8", newline="")

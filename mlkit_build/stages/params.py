@@ -20,9 +20,12 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 3,
+    "evaluate": 4,
+    "origin": 1,
+    "hops": 1,
+    "latency": 1,
     "attribute": 1,
-    "package": 3,
+    "package": 4,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 
@@ -174,6 +177,57 @@ class EvaluateParams:
     metrics: tuple[MetricChoice, ...]
     output: str | None
     allow_select_ops: bool = False
+
+
+@dataclass(frozen=True)
+class OriginParams:
+    """What decides the comparison of the frozen graph with its source, besides their files and the samples.
+
+    Attributes:
+        freeze: How the frozen graph was made.
+        dataset: Which samples.
+        inputs: Name -> mean and std.
+        samples: How many of them, from the first on.
+    """
+
+    freeze: FreezeParams
+    dataset: AnyDataset
+    inputs: Mapping[str, Input]
+    samples: int
+
+
+@dataclass(frozen=True)
+class HopsParams:
+    """What decides the comparison of the forms of a model with each other, besides their files and the samples.
+
+    Attributes:
+        dataset: Which samples.
+        inputs: Name -> mean and std.
+        samples: How many of them, from the first on.
+    """
+
+    dataset: AnyDataset
+    inputs: Mapping[str, Input]
+    samples: int
+
+
+@dataclass(frozen=True)
+class LatencyParams:
+    """What decides how long a model takes, besides its file.
+
+    Attributes:
+        runs: How many inferences are timed, at most.
+        warmups: How many run before them.
+        threads: Of the interpreter.
+        delegate: `xnnpack` or `none`.
+        host: See `mlkit_build.timing.host`.
+    """
+
+    runs: int
+    warmups: int
+    threads: int
+    delegate: str
+    host: str
 
 
 @dataclass(frozen=True)

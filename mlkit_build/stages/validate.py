@@ -19,6 +19,7 @@ from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, Te
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import EvaluateParams, ReferenceParams
+from mlkit_build.tflite.arena import arena_bytes
 
 CODE = "metric_code/"
 """Inputs of that prefix are files of the recipe's own metrics."""
@@ -36,7 +37,7 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
     first = next(dataset.batches(PROBED))
     model = TensorFlowModel(inputs["frozen_graph.pb"], signature, feeds(dataset, signature, request.inputs), first)
-    tables = _Reference(outputs / "reference.bin", signature, len(dataset), "w+")
+    tables = Reference(outputs / "reference.bin", signature, len(dataset), "w+")
     for batch, results in predictions(dataset, signature, model.run):
         for spec, table, found in zip(signature.outputs, tables.arrays, results, strict=True):
             refuse_not_finite("reference: TensorFlow's", spec, found, batch.first)
@@ -64,13 +65,15 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     flex = _flex_operators(model) if request.allow_select_ops else {}
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
+    if not flex:
+        measured["arena_bytes"] = Measurement(arena_bytes(model), lower_is_better=True)
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
         code = {name.removeprefix(CODE): path for name, path in inputs.items() if name.startswith(CODE)}
-        references = _Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
+        references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs))
         _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
@@ -119,7 +122,7 @@ def _flex_operators(model: Path) -> dict[str, int]:
     return flex_operators(flatbuffer.read(model))
 
 
-class _Reference:
+class Reference:
     """Reference outputs on disk, memory-mapped: one `[samples, values]` float32 table per output, one after another."""
 
     def __init__(self, path: Path, signature: FrozenSignature, samples: int, mode: str) -> None:

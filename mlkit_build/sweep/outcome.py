@@ -11,7 +11,6 @@ from mlkit_build.errors import ExitCode, MlkitBuildError
 from mlkit_build.job import JobReport
 from mlkit_build.metrics import METRICS, Measurement, value_of
 
-LATENCY = "latency_ms"
 PARITY = "max_abs_error"
 """The measure of quality where no accuracy was measured: how far an output is from TensorFlow's at most."""
 
@@ -66,8 +65,7 @@ class Row:
     @property
     def latency_ms(self) -> float | None:
         """How long one inference takes, if it was measured."""
-        found = (self.report.metrics or {}).get(LATENCY)
-        return found.value if found else None
+        return self.report.timing.median_ms if self.report.timing else None
 
 
 @dataclass(frozen=True)

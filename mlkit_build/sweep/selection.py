@@ -9,9 +9,8 @@ from pathlib import Path
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, did_you_mean
 from mlkit_build.job import Job
-from mlkit_build.metrics import ALWAYS, values_of
 from mlkit_build.store import Digest
-from mlkit_build.sweep.outcome import LATENCY, Choice, Row
+from mlkit_build.sweep.outcome import Choice, Row
 
 PLACE = "best"
 """The folder of the chosen bundle, beside those of the variants."""
@@ -63,10 +62,10 @@ def selection_of(jobs: Sequence[Job]) -> str | None:
                 f"select={by}: recipe {name} has no dataset, so that nothing says how accurate a variant is",
                 "add `dataset:` to the recipe, or use select=smallest",
             )
-        if by == "fastest" and not any(LATENCY in values_of([*ALWAYS, *recipe.validation.metrics]) for recipe in measured):
+        if by == "fastest" and not any(job.recipe.validation.latency for job in jobs if job.recipe.name == name):
             raise ConfigError(
-                f"select={by}: recipe {name} does not measure {LATENCY}, so that nothing says how fast a variant is",
-                "use select=smallest or select=most_accurate",
+                f"select={by}: recipe {name} has validation.latency=null, so that nothing says how fast a variant is",
+                "leave validation.latency as it is, or use select=smallest or select=most_accurate",
             )
     return by
 

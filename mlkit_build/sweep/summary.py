@@ -60,6 +60,7 @@ def as_json(outcome: Outcome, output_dir: Path) -> dict[str, Any]:
                     "seconds": round(row.report.seconds, 3),
                     "ran": [result.action.name for result in row.report.actions if not result.cached],
                     "reused": [result.action.name for result in row.report.actions if result.cached],
+                    "latency": to_plain(row.report.timing),
                     "log": row.report.error.log if row.report.error else "",
                 }
                 for row in outcome.rows
@@ -85,7 +86,6 @@ def _row(row: Row, output_dir: Path) -> dict[str, Any]:
             "higher_is_better": row.quality.higher_is_better,
             **to_plain(metric_entries({"value": row.quality.found})["value"]),
         },
-        "latency_ms": row.latency_ms,
         "pareto": row.pareto,
         "metrics": to_plain(metric_entries(report.metrics or {})),
         "gates": to_plain(report.gates),
