@@ -50,8 +50,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
 
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
-    And `observations.json`: what was fed, as `inputs` (name -> least and greatest value), and as `warning` how far that is from
-    what the model was calibrated on, given `calibration.json`; empty when it is near.
+    And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value), and as
+    `warning` how far that is from what the model was calibrated on; empty when it is near.
 
     Raises:
         ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
@@ -66,7 +66,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
     if not flex:
-        measured["arena_bytes"] = Measurement(arena_bytes(model), lower_is_better=True)
+        measured |= _arena(model)
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
@@ -75,12 +75,12 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         code = {name.removeprefix(CODE): path for name, path in inputs.items() if name.startswith(CODE)}
         references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
-        ranges = InputRanges(feeds(dataset, signature, request.inputs))
+        ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
         values, tables = measuring.result()
         measured |= values
-        fed = ranges.found()
-        if "calibration.json" in inputs:
+        if ranges is not None:
+            fed = ranges.found()
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
     (outputs / "tables.json").write_bytes(tables_json(tables))
@@ -95,7 +95,7 @@ def _measure(
     model: Path,
     measuring: Measuring,
     overlap: _Overlap | None,
-    ranges: InputRanges,
+    ranges: InputRanges | None,
     *,
     flex: bool,
 ) -> None:
@@ -104,7 +104,8 @@ def _measure(
 
     def run(batch: Batch) -> Outputs:
         results = shipped.run(batch)  # refuses samples that are not valid
-        ranges.look(batch)
+        if ranges is not None:
+            ranges.look(batch)
         return results
 
     for batch, results in predictions(dataset, signature, run):
@@ -113,6 +114,14 @@ def _measure(
         measuring.add(batch, results)
     if overlap is not None:
         overlap.refuse()
+
+
+def _arena(model: Path) -> dict[str, Measurement]:
+    try:
+        found = arena_bytes(model)
+    except (ValueError, RuntimeError) as error:
+        raise StageError(f"evaluate: LiteRT cannot run the model: {str(error).splitlines()[0]}") from error
+    return {} if found is None else {"arena_bytes": Measurement(found, lower_is_better=True)}
 
 
 def _flex_operators(model: Path) -> dict[str, int]:

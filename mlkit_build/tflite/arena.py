@@ -9,40 +9,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.tflite import model as flatbuffer
+
+_ALIGNMENT = 64
+"""Of every tensor in an arena (LiteRT's `util.h`, kDefaultTensorAlignment)."""
 
 
-def arena_bytes(path: Path) -> int:
-    """Return the bytes from the first to the last activation of the main subgraph; scratch memory between them counts.
+def arena_bytes(path: Path) -> int | None:
+    """Return the bytes from the first to the last activation; scratch memory between them counts.
 
-    Variable tensors lie in an arena of their own, and tensors whose size only running decides in none: they do not count.
+    Variable tensors lie in an arena of their own, and tensors whose size only running decides in none: they do not count. None
+    for a model with loops or branches, whose bodies are planned each time that they run.
 
     Raises:
         ValueError, RuntimeError: LiteRT refuses the model.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    model = flatbuffer.read(path)
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_path=str(path), num_threads=1, experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
-    ends = [place for index in _activations(model) if (place := _place(interpreter, index))]
-    return max((end for _, end in ends), default=0) - min((start for start, _ in ends), default=0)
-
-
-def _activations(model: Any) -> list[int]:
-    graph = model.subgraphs[0]
-    written = {int(index) for operator in graph.operators for index in operator.outputs if index >= 0} | set(graph.inputs)
-    return sorted(index for index in written if not graph.tensors[index].isVariable and _is_static(graph.tensors[index]))
-
-
-def _is_static(tensor: Any) -> bool:
-    signature = tensor.shapeSignature if tensor.shapeSignature is not None else ()
-    return all(size >= 0 for size in signature)
+    wrapped = interpreter._interpreter  # the public list of operators copies every tensor's description
+    if wrapped.NumSubgraphs() > 1:
+        return None
+    written = {int(index) for node in range(wrapped.NumNodes()) for index in wrapped.NodeOutputs(node) if index >= 0}
+    written |= {int(index) for index in wrapped.InputIndices()}
+    places = [place for index in sorted(written) if (place := _place(interpreter, index))]
+    base = min((start for start, _ in places), default=0)
+    if any((start - base) % _ALIGNMENT for start, _ in places):
+        return None
+    return max((end for _, end in places), default=0) - base
 
 
 def _place(interpreter: Any, index: int) -> tuple[int, int] | None:
-    """Return where a tensor lies in memory; None where it lies nowhere yet."""
+    """Return where a tensor lies in memory; None where it lies nowhere before the model runs."""
     try:
         memory = interpreter.tensor(index)()
     except (ValueError, RuntimeError):
