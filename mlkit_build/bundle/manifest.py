@@ -79,6 +79,7 @@ class Manifest:
         actions: In order.
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
+        skipped: The damaged samples of the dataset that were left out.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -94,6 +95,7 @@ class Manifest:
     actions: tuple[ActionEntry, ...]
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
+    skipped: tuple[str, ...]
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

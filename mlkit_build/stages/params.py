@@ -20,7 +20,7 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 3,
+    "evaluate": 4,
     "attribute": 1,
     "package": 3,
 }

@@ -198,3 +198,38 @@ def test_a_damaged_image_is_named_on_the_command_line(warm_workspace: Workspace,
     assert code == 2
     assert f"dataset.path: {folder}/images: 7/0.png: the image cannot be decoded" in err
     assert "Traceback" not in out + err
+
+
+def test_damaged_images_are_left_out_where_the_recipe_says_so_and_named(
+    warm_workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mnist(warm_workspace, dataset={**FOLDER, "on_error": "skip"})
+    images(folder / "images")
+    images(folder / "calibration", "calibration", 30)
+    for name in ("images/7/0.png", "images/2/1.png", "calibration/0/x.png"):
+        (folder / name).write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    stated = {"kind": "image_folder", "path": "calibration", "input": "image", "on_error": "skip"}
+    warm_workspace.edit("mine", {"calibration": stated})
+    report = warm_workspace.build("recipe=mine")
+    assert report.error is None, report.error
+    assert report.bundle is not None
+    manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    assert manifest["skipped"] == ["2/1.png", "7/0.png"]
+    assert manifest["quantization"]["warning"].startswith(
+        "calibration: 1 of 31 samples cannot be decoded and are left out: 0/x.png"
+    )
+    said = "dataset: 2 of 60 samples cannot be decoded and are left out: 2/1.png, 7/0.png"
+    assert said[1:] in (report.bundle / "report.html").read_text()
+    assert said in capsys.readouterr().err
+    for name in ("7/0.png", "2/1.png"):
+        (folder / "images" / name).unlink()
+    without = warm_workspace.build("recipe=mine")
+    assert without.metrics == report.metrics
+
+
+def test_a_folder_of_nothing_but_damaged_images_is_refused(warm_workspace: Workspace) -> None:
+    folder = mnist(warm_workspace, dataset={**FOLDER, "on_error": "skip"})
+    (folder / "images" / "1").mkdir(parents=True)
+    (folder / "images" / "1" / "a.png").write_bytes(b"nothing")
+    report = warm_workspace.build("recipe=mine", "quantization=float32", "validation.gates={}")
+    assert "1/a.png: the image cannot be decoded" in str(report.error)
