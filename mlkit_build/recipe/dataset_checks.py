@@ -81,6 +81,8 @@ def _check_inputs(where: str, dataset: AnyDataset, signature: Signature) -> None
 def _check_place(where: str, dataset: AnyDataset) -> None:
     if isinstance(dataset, PythonSamples):
         check_function(f"{where}.function", dataset.function, "data.py:samples")
+        if dataset.timeout_s <= 0:
+            raise ConfigError(f"{where}.timeout_s: expected seconds above 0, found {dataset.timeout_s:g}")
     elif not isinstance(dataset, Random):
         if not dataset.path:
             raise ConfigError(f"{where}.path: expected a path, found an empty text")

@@ -304,6 +304,7 @@ class PythonSamples:
         files: What it reads, as paths or patterns relative to the recipe's folder. It runs in a copy of the folder that holds
             these files and the modules it imports, and nothing else. What it reads from elsewhere, and the packages it imports,
             are not in the key: a change there is not noticed.
+        timeout_s: How long an action that reads it may take, in seconds, calibration, reference and evaluation each.
         features: Model input -> key of what the function yields.
         label: The key of the label, a number or an array of numbers; without it only parity can be measured.
         split: A part of the samples by content hash, e.g. `0:80%`.
@@ -315,6 +316,7 @@ class PythonSamples:
     function: str = MANDATORY
     arguments: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
     features: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
     split: str | None = None
