@@ -248,6 +248,7 @@ class _Run:
             metrics=metric_entries(self._metrics or {}),
             gates=self._verdicts,
             hops=self._hops,
+            skipped=tuple(self._observations()["skipped"]),
             quantization=self._quantization(),
             toolchain=whole_toolchain(),
         )
@@ -289,12 +290,17 @@ class _Run:
         found: dict[str, Any] = json.loads(self._engine.output(action, "quantization.json").read_bytes())
         return found
 
+    def _observations(self) -> dict[str, Any]:
+        """Return what was noticed of the samples that the model was measured on."""
+        found: dict[str, Any] = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())
+        return found
+
     def _warn(self) -> None:
         """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
         and how little a few samples prove."""
-        told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
         quantized = (self._quantization() or {}).get("warning")
         apart = self._hops.warning() if self._hops else ""
+        told = self._observations()["warning"]
         small = [verdict.warning for verdict in self._verdicts]
         for warning in (quantized, told, apart, delegate_needed(self._metrics or {}), self._stale, *small):
             if warning:

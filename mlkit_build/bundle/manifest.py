@@ -81,6 +81,7 @@ class Manifest:
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         hops: How far every form of the model is from the one before it; None where they were not compared.
+        skipped: The damaged samples of the dataset that were left out.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -97,6 +98,7 @@ class Manifest:
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
     hops: Hops | None
+    skipped: tuple[str, ...]
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

@@ -38,6 +38,7 @@ class Action:
         packages: Others whose versions decide the result: what decodes samples.
         timeout_s: How long it may take, in seconds, where it runs code of the user.
         alone: Whether nothing else of the run may run beside it, because it measures time.
+        timeout_field: The recipe's field that says so.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Action:
     packages: tuple[str, ...] = ()
     timeout_s: float | None = None
     alone: bool = False
+    timeout_field: str = "source.timeout_s"
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 4,
+    "evaluate": 5,
     "origin": 1,
     "hops": 1,
     "latency": 1,

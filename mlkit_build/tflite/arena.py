@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-
 _ALIGNMENT = 64
 """Of every tensor in an arena (LiteRT's `util.h`, kDefaultTensorAlignment)."""
 
