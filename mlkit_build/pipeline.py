@@ -374,13 +374,13 @@ def _reference(recipe: Recipe, dataset: AnyDataset, files: Files) -> Action:
 def _forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
     """Return what compares every form of the model with the one before it. TensorFlow's part is the same for all variants."""
     assert files.dataset is not None
-    content, samples = _content(dataset), recipe.validation.hops
+    stated, samples = content(dataset), recipe.validation.hops
     common: Inputs = {"signature.json": SIGNATURE, "dataset": files.dataset}
     freeze = _freeze(recipe, files)
     original: Inputs = {f"{SOURCE_PREFIX}{role}": path for role, path in freeze.inputs.items()}
     origin = _action(
         "origin",
-        OriginParams(_freeze_params(recipe), content, _normalization(recipe), samples),
+        OriginParams(_freeze_params(recipe), stated, _normalization(recipe), samples),
         {**common, "frozen_graph.pb": FROZEN_GRAPH, **original},
         ("origin.json",),
         after=("contract",),
@@ -390,9 +390,9 @@ def _forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
         made["float.tflite"] = FLOAT_MODEL
     if not recipe.quantization.is_float:
         made["model.tflite"] = model(recipe)
-    hops = _action("hops", HopsParams(content, _normalization(recipe), samples), {**common, **made}, ("hops.json",))
-    decoders = _decoders(dataset)
-    return [replace(origin, timeout_s=freeze.timeout_s, packages=decoders), replace(hops, packages=decoders)]
+    hops = _action("hops", HopsParams(stated, _normalization(recipe), samples), {**common, **made}, ("hops.json",))
+    limits = {"source.timeout_s": freeze.timeout_s} if freeze.timeout_s else {}
+    return [reading(origin, {"dataset": dataset}, limits), reading(hops, {"dataset": dataset})]
 
 
 def timing(recipe: Recipe) -> Action | None:

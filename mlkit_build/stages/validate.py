@@ -51,8 +51,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value); the damaged
-    samples that were left out, as `skipped`; and as `warning` these, and how far the inputs are from what the model was calibrated
-    on, where they are not near.
+    samples that were left out, as `skipped`; and as `warning` these, and how far the inputs are from what the model was
+    calibrated on, where they are not near.
 
     Raises:
         ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
