@@ -45,12 +45,12 @@ class JobReport:
         size_bytes: Of the model.
         metrics: Measured values.
         gates: Every limit, judged.
-        timing: How fast the model is on this machine, where that was measured.
-        hops: How far every form of the model is from the one before it, where that was measured.
         actions: What ran and what was reused.
         seconds: How long the job took.
         error: What went wrong.
         stage: The stage that failed; empty where none did, or where there was nothing to build yet.
+        latency: How fast the model is on this machine, where that was measured.
+        hops: How far every form of the model is from the one before it, where that was measured.
     """
 
     recipe: str
@@ -61,12 +61,12 @@ class JobReport:
     size_bytes: int | None = None
     metrics: Mapping[str, Measurement] | None = None
     gates: tuple[Verdict, ...] = ()
-    timing: Timing | None = None
-    hops: Hops | None = None
     actions: tuple[Result, ...] = ()
     seconds: float = 0.0
     error: MlkitBuildError | None = None
     stage: str = ""
+    latency: Timing | None = None
+    hops: Hops | None = None
 
 
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:

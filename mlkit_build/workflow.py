@@ -316,7 +316,7 @@ class _Run:
             size_bytes=int(size.value) if size else None,
             metrics=self._metrics,
             gates=(*self._verdicts, *self._timed),
-            timing=self._time,
+            latency=self._time,
             hops=self._hops,
             actions=tuple(self._results.values()),
             **rest,

@@ -111,8 +111,8 @@ def lines(report: JobReport) -> list[tuple[str, str]]:
         rows.append(("accuracy", missing))
     if report.hops is not None:
         rows.append(("forms", hops_text(report.hops)))
-    if report.timing is not None:
-        rows.append(("latency", timing_text(report.timing, report.gates)))
+    if report.latency is not None:
+        rows.append(("latency", timing_text(report.latency, report.gates)))
     if report.bundle is not None:
         rows.append(("bundle", shown_path(report.bundle)))
     return rows
@@ -172,7 +172,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
         "metrics": to_plain(metric_entries(report.metrics or {})),
         "gates": to_plain(report.gates),
         "hops": to_plain(report.hops),
-        "latency": to_plain(report.timing),
+        "latency": to_plain(report.latency),
         "actions": [
             {
                 "name": result.action.name,

@@ -65,7 +65,7 @@ class Row:
     @property
     def latency_ms(self) -> float | None:
         """How long one inference takes, if it was measured."""
-        return self.report.timing.median_ms if self.report.timing else None
+        return self.report.latency.median_ms if self.report.latency else None
 
 
 @dataclass(frozen=True)

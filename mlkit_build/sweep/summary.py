@@ -60,7 +60,7 @@ def as_json(outcome: Outcome, output_dir: Path) -> dict[str, Any]:
                     "seconds": round(row.report.seconds, 3),
                     "ran": [result.action.name for result in row.report.actions if not result.cached],
                     "reused": [result.action.name for result in row.report.actions if result.cached],
-                    "latency": to_plain(row.report.timing),
+                    "latency": to_plain(row.report.latency),
                     "log": row.report.error.log if row.report.error else "",
                 }
                 for row in outcome.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,25 @@ def test_no_more_than_the_slots_are_held_and_all_of_them_are(threads: ThreadPool
     for future in [threads.submit(hold) for _ in range(2 * jobs)]:
         future.result(PATIENCE)
     assert most[0] <= jobs
+
+
+def test_what_measures_time_runs_alone_and_is_not_starved(threads: ThreadPoolExecutor) -> None:
+    shared, held = Shared(3), [0]
+    lock = threading.Lock()
+
+    def hold(alone: bool) -> int:
+        with shared.slot(alone=alone):
+            with lock:
+                held[0] += 1
+            time.sleep(0.01)
+            with lock:
+                beside = held[0] - 1
+                held[0] -= 1
+            return beside
+
+    asked = [number % 3 == 1 for number in range(12)]
+    found = [future.result(PATIENCE) for future in [threads.submit(hold, alone) for alone in asked]]
+    assert [beside for alone, beside in zip(asked, found, strict=True) if alone] == [0] * 4
 
 
 def test_one_key_is_built_by_one_at_a_time_and_others_at_once(threads: ThreadPoolExecutor, store: LayeredStore) -> None:

@@ -318,7 +318,7 @@ def test_a_truncated_reference_is_found(built: Built, tmp_path: Path) -> None:
 def test_without_a_dataset_the_file_alone_is_measured(built: Built, tmp_path: Path) -> None:
     read = {"model": built.files["float.tflite"], "signature.json": built.files["signature.json"]}
     evaluate(to_plain(EvaluateParams(None, None, {"picture": IMAGE}, (), None)), read, tmp_path)
-    assert set(json.loads((tmp_path / "metrics.json").read_bytes())) == {"size_bytes"}
+    assert set(json.loads((tmp_path / "metrics.json").read_bytes())) == {"size_bytes", "arena_bytes"}
 
 
 def test_measuring_twice_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:

@@ -18,12 +18,17 @@ from mlkit_build.report.sweep_page import render
 from mlkit_build.sweep import summary
 from mlkit_build.sweep.outcome import Choice, Outcome, Row, compared
 from mlkit_build.sweep.selection import select
+from mlkit_build.timing import Timing
 
 
-def job(variant: str, size: int | None, code: ExitCode = ExitCode.OK, **metrics: float) -> tuple[tuple[str, ...], JobReport]:
+def job(
+    variant: str, size: int | None, code: ExitCode = ExitCode.OK, latency_ms: float | None = None, **metrics: float
+) -> tuple[tuple[str, ...], JobReport]:
+    timing = Timing(latency_ms, 2, 0.5, 3, 50, 5, 1, "xnnpack", 1000, "a machine, 2 cores") if latency_ms else None
     measured = {name: Measurement(value, 0.9 if name == "top1" else None) for name, value in metrics.items()}
     status = "built" if code == ExitCode.OK else "gate_failed"
-    return (f"variant={variant}",), JobReport("net", variant, status, code, Path("dist/net", variant), size, measured)
+    place = Path("dist/net", variant)
+    return (f"variant={variant}",), JobReport("net", variant, status, code, place, size, measured, latency=timing)
 
 
 JOBS = st.lists(
