@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from mlkit_build.datasets.arrays import Array, ArrayDataset
+from mlkit_build.datasets.inflating import inflated, inflates
 from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.recipe import Npz
 from mlkit_build.signature import FrozenSignature
@@ -35,19 +37,25 @@ class NpzDataset(ArrayDataset):
 
     def _open(self, name: str, where: str = "") -> IO[bytes]:
         try:
-            archive = zipfile.ZipFile(self.path)
-            return archive.open(f"{name}.npy")
-        except KeyError:
-            names = [member.removesuffix(".npy") for member in archive.namelist()]
-            raise ConfigError(
-                f"{where}: no array {name!r} in {self.path}; it holds {', '.join(names) or 'nothing'}",
-                did_you_mean(name, names),
-            ) from None
+            members = self._members
+            member = members.get(f"{name}.npy")
+            if member is None:
+                names = [member.removesuffix(".npy") for member in members]
+                raise ConfigError(
+                    f"{where}: no array {name!r} in {self.path}; it holds {', '.join(names) or 'nothing'}",
+                    did_you_mean(name, names),
+                )
+            return inflated(self.path, member) if inflates(member) else zipfile.ZipFile(self.path).open(member)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise SourceError(
                 f"{self.origin}: expected a NumPy archive (.npz), found something else: {error}",
                 "write it with np.savez_compressed(path, name=array)",
             ) from error
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        with zipfile.ZipFile(self.path) as archive:
+            return {member.filename: member for member in archive.infolist()}
 
 
 def open_dataset(spec: Npz, path: Path, where: str, signature: FrozenSignature | None = None) -> NpzDataset:

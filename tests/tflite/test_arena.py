@@ -17,7 +17,7 @@ def chain(tf1: Any) -> None:
 
 
 def test_a_chain_needs_what_lives_at_the_same_time(tmp_path: Path) -> None:
-    """[1024] -> sigmoid [1024] -> dense [512] -> tanh [512], in float32. The input keeps its place, for an app that feeds it again;
+    """[1024] -> sigmoid [1024] -> dense [512] -> tanh [512], in float32. The input keeps its place, to be fed again;
     beside it live 1024 + 512 values at most, since any other tensor's place is free when its last reader is done."""
     files = converted(frozen(chain, request({"x": "x:0"}, {"y": "y:0"}), tmp_path), tmp_path)
     assert arena_bytes(files["float.tflite"]) == 4 * (1024 + 1024 + 512)
