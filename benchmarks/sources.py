@@ -51,6 +51,7 @@ from mlkit_build.recipe import (
     Signature,
     Tf1Checkpoint,
 )
+from mlkit_build.store import Tree
 
 PROMISE, PROMISE_INT8 = 1.1, 0.6
 SAMPLES = 50
@@ -220,10 +221,21 @@ def build(actions: Iterable[Action], folder: Path) -> float:
     """Run the actions one after the other, each in a child and in a folder of its own; return the seconds of their work."""
     seconds = 0.0
     for action in actions:
-        inputs = {name: folder / item.file if isinstance(item, OutputOf) else item for name, item in action.inputs.items()}
+        inputs = placed(action, folder)
         module, _, name = action.function.partition(":")
         seconds += in_child(lambda: getattr(import_module(module), name)(action.params, inputs, folder), folder)  # noqa: B023
     return seconds
+
+
+def placed(action: Action, folder: Path) -> dict[str, Path]:
+    """Return where the inputs of an action are, when all outputs are in one folder."""
+
+    def place(item: Path | Tree | OutputOf) -> Path:
+        if isinstance(item, OutputOf):
+            return folder / item.file
+        return item.root if isinstance(item, Tree) else item
+
+    return {name: place(item) for name, item in action.inputs.items()}
 
 
 def in_child(work: Callable[[], Any], folder: Path) -> float:

@@ -66,9 +66,10 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     flex = _flex_operators(model) if request.allow_select_ops else {}
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
-    if not flex:
-        measured |= _arena(model)
     skipped: tuple[str, ...] = ()
+    arena, refused = (None, "") if flex else _arena(model)
+    if arena is not None:
+        measured["arena_bytes"] = Measurement(arena, lower_is_better=True)
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
@@ -87,7 +88,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
         told, skipped = "; ".join(filter(None, (skipping(dataset, "dataset"), told))), dataset.skipped
     (outputs / "tables.json").write_bytes(tables_json(tables))
-    (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
+    (outputs / "observations.json").write_bytes(
+        pretty({"inputs": fed, "skipped": skipped, "warning": "; ".join(filter(None, (refused, told)))})
+    )
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 
@@ -119,12 +122,13 @@ def _measure(
         overlap.refuse()
 
 
-def _arena(model: Path) -> dict[str, Measurement]:
+def _arena(model: Path) -> tuple[int | None, str]:
+    """Return the size of the arena, and what to warn of where only a delegate runs the model."""
     try:
-        found = arena_bytes(model)
+        return arena_bytes(model), ""
     except (ValueError, RuntimeError) as error:
-        raise StageError(f"evaluate: LiteRT cannot run the model: {str(error).splitlines()[0]}") from error
-    return {} if found is None else {"arena_bytes": Measurement(found, lower_is_better=True)}
+        reason = str(error).splitlines()[0]
+        return None, f"LiteRT's own kernels refuse the model, and an app that switches XNNPACK off cannot run it: {reason}"
 
 
 def _flex_operators(model: Path) -> dict[str, int]:
