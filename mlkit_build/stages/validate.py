@@ -87,10 +87,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
         told, skipped = "; ".join(filter(None, (skipping(dataset, "dataset"), told))), dataset.skipped
+    told = "; ".join(filter(None, (refused, told)))
     (outputs / "tables.json").write_bytes(tables_json(tables))
-    (outputs / "observations.json").write_bytes(
-        pretty({"inputs": fed, "skipped": skipped, "warning": "; ".join(filter(None, (refused, told)))})
-    )
+    (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 
