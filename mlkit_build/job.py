@@ -64,7 +64,8 @@ class JobReport:
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:
     """Return the report of a job that is not built, and of which nothing is known but `overrides` where it did not compose."""
     values = dict(item.partition("=")[::2] for item in overrides)
-    name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
+    chosen = values.get("quantization", "")
+    name, variant = values.get("recipe", ""), values.get("variant") or (chosen if chosen[:1] != "{" else "") or "default"
     if job is not None:
         name, variant = job.recipe.name, job.recipe.variant_name
     return JobReport(name, variant, "config_error", error.exit_code, error=error)
