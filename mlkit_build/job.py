@@ -76,5 +76,5 @@ def refuse_select(stated: str | None) -> None:
     if stated is not None:
         raise ConfigError(
             f"select={stated}: chooses among the variants of a sweep, and this is a single build",
-            "add -m and values to choose from, e.g. `-m quantization=float16,int8`",
+            "on the command line, add -m and values to choose from, e.g. `-m quantization=float16,int8`",
         )

@@ -21,7 +21,7 @@ VERSIONS = {
     "quantize_graph": 3,
     "reference": 1,
     "evaluate": 2,
-    "attribute": 1,
+    "attribute": 2,
     "package": 2,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
