@@ -86,10 +86,10 @@ def offers() -> str:
     return _table(["`mode`", *(f"`backend: {name}`" for name in OFFERS)], rows)
 
 
-def attributes(name: str) -> str:
-    """Return the table of what a class says of its attributes, given as `module:Class`."""
+def attributes(name: str, **others: str) -> str:
+    """Return the table of what a class says of its attributes, given as `module:Class`, and of what else stands beside them."""
     module, _, found = name.partition(":")
-    documented = _attributes(getattr(import_module(module), found))
+    documented = {**_attributes(getattr(import_module(module), found)), **others}
     return _table(["figure", "meaning"], [[f"`{attribute}`", text] for attribute, text in documented.items()])
 
 

@@ -72,7 +72,8 @@ class JobReport:
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:
     """Return the report of a job that is not built, and of which nothing is known but `overrides` where it did not compose."""
     values = dict(item.partition("=")[::2] for item in overrides)
-    name, variant = values.get("recipe", ""), values.get("variant") or values.get("quantization") or "default"
+    chosen = values.get("quantization", "")
+    name, variant = values.get("recipe", ""), values.get("variant") or (chosen if chosen[:1] != "{" else "") or "default"
     if job is not None:
         name, variant = job.recipe.name, job.recipe.variant_name
     return JobReport(name, variant, "config_error", error.exit_code, error=error)
@@ -83,5 +84,5 @@ def refuse_select(stated: str | None) -> None:
     if stated is not None:
         raise ConfigError(
             f"select={stated}: chooses among the variants of a sweep, and this is a single build",
-            "add -m and values to choose from, e.g. `-m quantization=float16,int8`",
+            "on the command line, add -m and values to choose from, e.g. `-m quantization=float16,int8`",
         )

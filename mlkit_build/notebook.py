@@ -23,7 +23,9 @@ from urllib.parse import quote
 from mlkit_build.arguments import check_build, check_export
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import RECIPE_FILE, RecipeFolder
+from mlkit_build.config.sweep import refuse_several
 from mlkit_build.errors import ConfigError, MlkitBuildError
+from mlkit_build.job import refuse_select
 from mlkit_build.metrics import Measurement
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Quiet, screen
@@ -205,7 +207,10 @@ def _composed_folder(folder: Path, roots: Roots, overrides: Sequence[str]) -> Jo
 
 def _composed(overrides: Sequence[str], roots: Roots) -> Job:
     with _lock, _hydra_left_alone():
-        return compose(list(overrides), roots)
+        refuse_several("build", overrides)
+        job = compose(list(overrides), roots)
+    refuse_select(job.settings.select)
+    return job
 
 
 @contextmanager

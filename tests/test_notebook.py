@@ -688,6 +688,22 @@ def test_an_argument_of_another_kind_is_named(folder: Path, stated: dict[str, An
 
 
 @pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("select=smallest", "select=smallest: chooses among the variants of a sweep"),
+        ("quantization=float32,float16", "build: takes one build, found quantization=float32,float16"),
+    ],
+)
+def test_a_build_takes_nothing_of_a_sweep(folder: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}") as caught:
+        build("add_one", override)
+    assert "mlkit-build -m" in caught.value.hint or "add -m" in caught.value.hint
+    with pytest.raises(ConfigError, match=message):
+        export(classifier(), overrides=[override])
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((None,), "build: recipe: expected a recipe's name, or the path of its folder, found None"),

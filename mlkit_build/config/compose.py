@@ -69,7 +69,8 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
         raise explained(error, (), roots, str(file)) from error
     missing = sorted(_missing(plain))
     if missing:
-        raise ConfigError(f"{file}: {missing[0]}: missing, and it has no default")
+        lacking = f"{missing[0]}: missing, and it has no default"
+        raise ConfigError(f"{_place(lacking, overrides) or file}: {lacking}", f"state `{missing[0].rpartition('.')[2]}:` there")
     try:
         for group in GROUPS:
             _check_kind(group, cfg.get(group))

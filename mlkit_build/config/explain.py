@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.schema import CHOSEN, fields_at, fields_of, kind_named
+from mlkit_build.config.mismatch import Mismatch, mismatch, nested
+from mlkit_build.config.roots import builtin
+from mlkit_build.config.schema import CHOSEN, GROUPS, kind_named, kind_of
 from mlkit_build.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from mlkit_build.config.roots import Roots
 
+_CHOICES = ("recipe", *CHOSEN)
 _IN_FILE = re.compile(r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<problem>.*)", re.DOTALL)
 _FULL_KEY = re.compile(r"full_key: (\S+)")
-_UNKNOWN = re.compile(r"Key '([^']+)' (?:is )?not in(?: '(\w+)')?")
+_CLASS = re.compile(r"object_type=(\w+)|not in '(\w+)'")
 _NOT_FOUND = re.compile(r"Could not find '(?P<group>[^']+?)(?:/(?P<name>[^'/]+))?'")
-
-
 _IN_DEFAULTS = re.compile(r"In '(?P<config>[^']+)': (?P<problem>.*)")
-_NOT_A_MAPPING = re.compile(r"\w+ is not a subclass of (?P<cls>\w+)\. value: (?P<value>.*)")
-
-_NOT_A_LIST = re.compile(r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.")
+_NO_SUCH_ENTRY = re.compile(r"\w+ is not a subclass of \w+\. value: ")
 
 
 def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: str = "configuration") -> ConfigError:
@@ -34,10 +36,13 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, UserWarning):
         return ConfigError(f"hydra.searchpath: {error}", "name folders that exist, as file://DIR or pkg://PACKAGE")
     if isinstance(error, MissingConfigException):
-        return _missing_choice(error, roots)
+        return _missing_choice(error, overrides, roots)
     if isinstance(error, OverrideParseException):
         hint = "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
-        if error.override and not error.override.isascii():
+        items = (error.override or "").partition("=")[0].partition("[")
+        if items[1]:
+            hint = f"a list is given whole: {items[0]}=[...]"
+        elif error.override and not error.override.isascii():
             key, _, value = error.override.partition("=")
             quoted = f"\"{key}='{value}'\""
             hint = f"Hydra's grammar knows ASCII letters alone: give it a name in ASCII, or quote it twice: {quoted}"
@@ -45,10 +50,10 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     text = str(error)
     in_file = _IN_FILE.search(text)
     if in_file:
-        return _wrong_value(_place(in_file["config"], roots), in_file["problem"])
+        return _wrong_file(in_file["config"], in_file["problem"], roots)
     cause = error.__cause__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        return _wrong_override(text, str(cause), cause.full_key or "", overrides)
+        return _wrong_override(text, cause, overrides, roots)
     if isinstance(error, OmegaConfBaseException):
         return _wrong_value(place, text)
     return _wrong_choice(text or type(error).__name__, overrides, roots)
@@ -57,38 +62,58 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
 def _wrong_choice(text: str, overrides: Sequence[str], roots: Roots) -> ConfigError:
     """Explain what Hydra says of the defaults list in one line: the place is a file or an override."""
     line = text.splitlines()[0]
+    unnamed = next((item for item in overrides if item.lstrip("+").partition("=")[0] in _CHOICES and _is_no_name(item)), None)
+    if unnamed:
+        return _no_name(unnamed, roots)
     in_defaults = _IN_DEFAULTS.match(line)
     if in_defaults:
         hint = "a choice that replaces another is written `- override /group: choice`"
         return ConfigError(f"{_place(in_defaults['config'], roots)}: defaults: {in_defaults['problem']}", hint)
     if line.startswith("Ambiguous value"):
         return ConfigError(line, "to build each of them add -m; a list is written key=[a,b]")
-    groups = ("recipe", *CHOSEN)
-    unnamed = next((item for item in overrides if item.partition("=")[0] in groups and _reads_as_value(item)), None)
-    if unnamed and line.startswith("Config group override"):
-        group, _, value = unnamed.partition("=")
-        hint = f"""a choice whose name reads as a number is quoted twice: "{group}='{value}'" """.strip()
-        return ConfigError(f"override {unnamed!r}: expected the name of a choice, found {value}", hint)
     return ConfigError(line)
 
 
-def _reads_as_value(override: str) -> bool:
-    """Return whether Hydra reads the override's value as a number, a truth value or null."""
-    value = override.partition("=")[2].lower()
+def _no_name(override: str, roots: Roots) -> ConfigError:
+    """Return what to say to `recipe=`, `quantization=8`, `target=[custom]`."""
+    group, _, value = override.lstrip("+").partition("=")
+    known = f"{'known recipes' if group == 'recipe' else 'known'}: {', '.join(_choices(group, roots)) or 'none'}"
+    hint = f"""a choice whose name reads as a number is quoted twice: "{group}='{value}'" """.strip()
+    return ConfigError(
+        f"override {override!r}: expected the name of a choice, found {value or 'nothing'}; {known}",
+        hint if _reads_as_value(value) else f"write {group}=NAME",
+    )
+
+
+def _choices(group: str, roots: Roots) -> list[str]:
+    """Return the names that the group takes."""
+    if group == "recipe":
+        return [recipe.name for recipe in roots.all_recipes()]
+    files = [file.stem for folder in (*roots.conf, builtin("conf")) for file in (folder / group).glob("*.yaml")]
+    return sorted({*files, *map(kind_of, GROUPS.get(group, ()))})
+
+
+def _is_no_name(override: str) -> bool:
+    value = override.partition("=")[2]
+    return not value or value[0] in "[{" or _reads_as_value(value)
+
+
+def _reads_as_value(text: str) -> bool:
+    """Return whether Hydra reads the text as a number, a truth value or null."""
     try:
-        return value in ("null", "true", "false") or float(value) is not None
+        return text.lower() in ("null", "true", "false") or float(text) is not None
     except ValueError:
         return False
 
 
-def _missing_choice(error: MissingConfigException, roots: Roots) -> ConfigError:
+def _missing_choice(error: MissingConfigException, overrides: Sequence[str], roots: Roots) -> ConfigError:
     match = _NOT_FOUND.search(str(error))
     options = list(error.options or [])
     if match is None or match["name"] is None:
-        return _wrong_choice(str(error), (), roots)
+        return _wrong_choice(str(error), overrides, roots)
     group, name = match["group"], match["name"]
     if group == "recipe":
-        options = [recipe.name for recipe in roots.all_recipes()]
+        options = _choices(group, roots)
         where = "searched " + ", ".join(str(path) for path in roots.recipes)
         return ConfigError(
             f"recipe={name}: no such recipe; known recipes: {', '.join(options) or 'none'}",
@@ -97,56 +122,64 @@ def _missing_choice(error: MissingConfigException, roots: Roots) -> ConfigError:
     return ConfigError(f"{group}={name}: no such choice; known: {', '.join(options)}", did_you_mean(name, options))
 
 
-def _wrong_override(text: str, cause: str, key: str, overrides: Sequence[str]) -> ConfigError:
-    override = next((item for item in overrides if item.lstrip("+~").split("=")[0] == key), None)
+def _wrong_override(text: str, error: OmegaConfBaseException, overrides: Sequence[str], roots: Roots) -> ConfigError:
+    cause, key = str(error), error.full_key or ""
     named = re.search(r"Error merging override (.*)", text) or re.search(r"Could not override '([^']+)'", text)
-    if override is None and named:
-        override = next((item for item in overrides if item.startswith(named[1])), named[1])
-    path = (override or key).lstrip("+~").split("=")[0].split(".")
-    if override and "reference_type=Dict" in cause and "not in struct" in cause:
+    override = next((item for item in overrides if named and item.startswith(named[1])), None)
+    override = override or next((item for item in overrides if item.lstrip("+~").split("=")[0] == key), None)
+    override = override or (named[1] if named else key)
+    path = override.lstrip("+~").split("=")[0].split(".")
+    if path == ["recipe"]:
+        return _no_name(override, roots)
+    found = _stated_wrong(override, path, _kinds(path[0], cause))
+    if found:
+        return ConfigError(f"override {override!r}: {found.key}: {found.problem}", found.hint)
+    parent, value = ".".join(path[:-1]), override.partition("=")[2]
+    position = next((index for index, step in enumerate(path) if step.isdecimal()), 0)
+    if position:
+        items = ".".join(path[:position])
+        problem = f"override {override!r}: {items} has no item {path[position]}"
+        return ConfigError(problem, f"a list is given whole: {items}=[...]")
+    if "reference_type=Dict" in cause and "not in struct" in cause:
         return ConfigError(
-            f"override {override!r}: {'.'.join(path[:-1])} has no entry {path[-1]!r} that could be changed",
-            f"to add it write +{override}",
+            f"override {override!r}: {parent} has no entry {path[-1]!r} that could be changed", f"to add it write +{override}"
         )
-    if _UNKNOWN.search(cause) or "not in struct" in cause or "Could not override" in text:
-        stated = re.search(r"object_type=(\w+)", cause)
-        kinds = {path[0]: kind} if stated and (kind := kind_named(stated[1])) else {}
-        depth = next(
-            (i for i in range(len(path)) if path[i] not in fields_at(path[:i], kinds) and fields_at(path[:i], kinds)),
-            len(path) - 1,
-        )
-        known = fields_at(path[:depth], kinds)
-        return ConfigError(
-            f"override {override or key!r}: no field {'.'.join(path[: depth + 1])}; known: {', '.join(known)}",
-            did_you_mean(path[depth], known),
-        )
-    if override and _NOT_A_MAPPING.search(cause) and len(path) > 2:  # an entry of validation.gates, or of the signature
-        value = override.partition("=")[2]
+    if _NO_SUCH_ENTRY.search(cause) and len(path) > 2:  # an entry of validation.gates, or of the signature
         for step in reversed(path[2:]):
             value = f"{{{step}:{value}}}"
         return ConfigError(
             f"override {override!r}: there is no {'.'.join(path[:3])}", f"add it with +{'.'.join(path[:2])}={value}"
         )
-    return ConfigError(f"override {override or key!r}: {_first_line(cause)}")
+    return ConfigError(f"override {override!r}: {_first_line(cause)}")
+
+
+def _stated_wrong(override: str, path: list[str], kinds: Mapping[str, str]) -> Mismatch | None:
+    """Return what in the override does not fit the schema."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:  # only its key is known
+        value = "???"
+    return mismatch(nested(path, value), kinds)
+
+
+def _wrong_file(config: str, problem: str, roots: Roots) -> ConfigError:
+    place, group = _place(config, roots), config.partition("/")[0]
+    full_key = _FULL_KEY.search(problem)
+    kinds = _kinds(full_key[1].partition(".")[0] if full_key else group, problem)
+    found = mismatch(_stated_in(Path(place), group), kinds)
+    return ConfigError(f"{place}: {found.key}: {found.problem}", found.hint) if found else _wrong_value(place, problem)
 
 
 def _wrong_value(place: str, problem: str) -> ConfigError:
     full_key = _FULL_KEY.search(problem)
-    key = full_key[1] if full_key else ""
-    flat = _NOT_A_MAPPING.search(problem)
-    if flat:
-        field, names = fields_of(flat["cls"], key)
-        hint = f"to choose from conf/{field}, write `defaults: [override /{field}: {flat['value']}]`" if field in CHOSEN else ""
-        return ConfigError(f"{place}: {field}: expected a mapping of {', '.join(names)}, found {flat['value']}", hint)
-    unknown = _UNKNOWN.search(problem)
-    if unknown:
-        path = re.sub(r"\[.*?\]", "", key).split(".")
-        kinds = {path[0]: kind} if (kind := kind_named(unknown[2])) else {}
-        known = fields_at(path[:-1], kinds)
-        return ConfigError(
-            f"{place}: {key or unknown[1]}: unknown field; known: {', '.join(known)}", did_you_mean(path[-1], known)
-        )
-    return ConfigError(f"{place}: {key}: {_first_line(problem)}" if key else f"{place}: {_first_line(problem)}")
+    return ConfigError(f"{place}: {full_key[1]}: {_first_line(problem)}" if full_key else f"{place}: {_first_line(problem)}")
+
+
+def _kinds(group: str, problem: str) -> dict[str, str]:
+    """Return the kind in use in the group, where OmegaConf's words tell it."""
+    stated = _CLASS.search(problem)
+    kind = kind_named(stated[1] or stated[2]) if stated else None
+    return {group: kind} if kind else {}
 
 
 def _place(config: str, roots: Roots) -> str:
@@ -156,8 +189,14 @@ def _place(config: str, roots: Roots) -> str:
     return next((str(file) for file in files if file.is_file()), config)
 
 
+def _stated_in(file: Path, group: str) -> dict[Any, Any]:
+    """Return what the file of a recipe, or of a choice of the group, states of the recipe; nothing where it is not at hand."""
+    config = OmegaConf.load(file) if file.is_file() else None
+    plain = OmegaConf.to_container(config) if isinstance(config, DictConfig) else {}
+    assert isinstance(plain, dict)
+    stated = {key: item for key, item in plain.items() if key not in ("defaults", "hydra")}  # these are Hydra's own
+    return stated if group == "recipe" else nested([group], stated)
+
+
 def _first_line(text: str) -> str:
-    line = _NOT_A_LIST.sub("expected a list", text.strip().splitlines()[0])
-    return line.replace("could not be converted to Integer", "is not an integer").replace(
-        "could not be converted to Float", "is not a number"
-    )
+    return text.strip().splitlines()[0]

@@ -74,47 +74,6 @@ def kind_named(cls: str | None) -> str | None:
     return next((kind_of(kind) for kinds in GROUPS.values() for kind in kinds if kind.__name__ == cls), None)
 
 
-def fields_at(path: list[str], kinds: Mapping[str, str]) -> list[str]:
-    """Return the field names that may stand at the dotted `path`, to suggest one for a misspelt key.
-
-    Args:
-        path: The keys above it; unknown ones give an empty list.
-        kinds: Group -> kind in use.
-    """
-    cls: Any = Root
-    for step, key in enumerate(path):
-        if step == 0 and key in GROUPS:
-            cls = next((kind for kind in GROUPS[key] if kind_of(kind) == kinds.get(key)), GROUPS[key][0])
-            continue
-        if typing.get_origin(cls) is not None and issubclass(typing.get_origin(cls), Mapping):
-            cls = typing.get_args(cls)[1]
-            continue
-        if not dataclasses.is_dataclass(cls):
-            return []
-        cls = typing.get_type_hints(cls).get(key)
-    return [field.name for field in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
-
-
-def fields_of(name: str, key: str) -> tuple[str, list[str]]:
-    """Return the dotted key of the dataclass called `name` (`key`, or where it stands in Root), and its field names."""
-    hints = typing.get_type_hints(Root)
-    known = {getattr(cls, "__name__", ""): (field, cls) for field, cls in hints.items() if dataclasses.is_dataclass(cls)}
-    if not key and name in known:
-        key = known[name][0]
-    cls = _nested(Root, name)
-    return key or name, [field.name for field in dataclasses.fields(cls)] if cls else []
-
-
-def _nested(annotation: Any, name: str) -> Any:
-    """Return the dataclass called `name` that `annotation` is, or is made of; else None."""
-    if not dataclasses.is_dataclass(annotation):
-        return next((found for item in typing.get_args(annotation) if (found := _nested(item, name))), None)
-    if getattr(annotation, "__name__", "") == name:
-        return annotation
-    hints = typing.get_type_hints(annotation)
-    return next((found for item in hints.values() if (found := _nested(item, name))), None)
-
-
 def _translate(annotation: Any) -> Any:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):

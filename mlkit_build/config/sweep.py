@@ -32,9 +32,35 @@ from mlkit_build.config.clearing import split
 from mlkit_build.config.compose import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
 from mlkit_build.config.roots import RecipeFolder, Roots
+from mlkit_build.errors import ConfigError
 from mlkit_build.job import Job
 
 _REFUSALS = (HydraException, OmegaConfBaseException, UserWarning, ValueError)
+
+
+def refuse_several(caller: str, overrides: Sequence[str]) -> None:
+    """Refuse overrides that ask for a sweep, where one build is meant.
+
+    Args:
+        caller: What takes one build, e.g. a verb.
+        overrides: As on the command line; `-m` may be among them.
+
+    Raises:
+        ConfigError: Names those with several values.
+    """
+    found = [override for override in overrides if override in ("-m", "--multirun") or _has_several_values(override)]
+    if found:
+        raise ConfigError(
+            f"{caller}: takes one build, found {' '.join(found)}",
+            "give every key one value; `mlkit-build -m` builds several variants and compares them",
+        )
+
+
+def _has_several_values(override: str) -> bool:
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:  # whoever composes says what is wrong with it
+        return False
 
 
 class Composer:

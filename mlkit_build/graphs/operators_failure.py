@@ -25,6 +25,7 @@ _IN_FLOAT32 = (
 )
 _OPERATOR = re.compile(r"'?tf\.([A-Z]\w*)'?")
 """Operators in the converter's messages; MLIR's own attributes, such as `tf.entry_function`, begin with a small letter."""
+_LITERT_OPERATOR = re.compile(r"supported for op: '(\w+)'")
 
 KNOWN = (
     (
@@ -62,6 +63,11 @@ KNOWN = (
         "the model is larger than the 2 GB that one message can hold",
         "models of this size cannot be converted from a GraphDef",
     ),
+    (
+        "Quantization to 16x8-bit not yet supported for op",
+        "TensorFlow's converter has no int16x8 for operators that the model has, such as those on integers",
+        "use quantization.backend=litert, which leaves operators on integers as they are",
+    ),
 )
 """Part of a message, what it means, what to do."""
 
@@ -88,7 +94,7 @@ def explain_failure(error: Exception, graph_def: GraphDef, *, allow_select_ops: 
         if known:
             return f"{known[0]}: {named}", f"{known[1]}; {hint}" if hint else known[1]
         return f"TensorFlow's converter failed on {named}: {_first_line(illegal[0].error_message)}", hint
-    operators = sorted(set(_OPERATOR.findall(text)))
+    operators = sorted({*_OPERATOR.findall(text), *_LITERT_OPERATOR.findall(text)})
     if known:
         return (f"{known[0]}: {', '.join(operators)}" if operators else known[0]), known[1]
     return f"TensorFlow's converter failed: {_first_line(text) or type(error).__name__}", ""

@@ -1,6 +1,6 @@
 """What shapes a graph's tensors have, followed through loops, branches, calls and TensorLists from what goes in.
 
-TensorFlow's own shape functions do the work between these; at a loop they believe what its author noted.
+TensorFlow's own shape functions do the work between these (`shapes_tensorflow`); at a loop they believe what its author noted.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.graphs.functions import Library, call_body, functions_of
+from mlkit_build.graphs.functions import Library, call_body
+from mlkit_build.graphs.shapes_tensorflow import Tensors, Value, data_inputs
 from mlkit_build.graphs.surgery import TensorName, constant_value, needed_nodes
-from mlkit_build.graphs.tensor_lists import LIST_OPERATORS, ListValue, Shape, both, joined, joined_lists, static
+from mlkit_build.graphs.tensor_lists import LIST_OPERATORS, ListValue, Shape, both, joined, static
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -31,32 +32,11 @@ _INT32, _INT64 = _WHOLE = (3, 9)
 """The types of sizes and shapes (`types.proto`)."""
 _COUNTS = 16
 """As many whole numbers, a shape or a few sizes, are followed into functions."""
-_LARGE_BYTES = 4096
-"""Constants beyond this hold weights: their shape matters, their values do not."""
 _LISTS_FROM_LISTS = ("TensorListSetItem", "TensorListPushBack", "TensorListScatterIntoExistingList")
 
 
 Taken = tuple[tuple[Shape, Shape], ...]
 """For each argument its shape and, for a list, its elements'."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """What is known of a tensor: its type and shape, its value if it is a few constant numbers, its elements if it is a list."""
-
-    dtype: int
-    shape: Shape
-    constant: tuple[int, ...] | None = None
-    held: ListValue | None = None
-
-    def or_(self, other: Value) -> Value:
-        """Return what holds for either."""
-        shape = joined(self.shape, other.shape)
-        held = joined_lists(self.held, other.held) if self.held and other.held else None
-        return Value(self.dtype, shape, self.constant if (self.constant, self.shape) == (other.constant, shape) else None, held)
-
-    def origins(self) -> frozenset[str]:
-        return self.held.made if self.held else frozenset()
 
 
 @dataclass
@@ -87,11 +67,10 @@ class Part:
     def __init__(
         self, analysis: Analysis, nodes: list[NodeDef], values: dict[str, Value], path: str, around: tuple[str, ...]
     ) -> None:
-        import tensorflow as tf
-
         self.analysis = analysis
         self.nodes = {node.name: node for node in nodes}
         self.values = values
+        self._tensors = Tensors(self.nodes, values, analysis.graph_def, self._is_ours, analysis.lost)
         self._taken = tuple((value.shape, value.held.element if value.held else None) for value in values.values())
         self.path = path
         self.around = around
@@ -101,8 +80,6 @@ class Part:
         self.inside: dict[str, list[tuple[str, Part]]] = {}
         self._made: list[tuple[str, NodeDef, int, Shape]] = []
         self._put: list[tuple[frozenset[str], Shape]] = []
-        self._graph = tf.Graph()
-        self._tensors: dict[str, Any] = {}
 
     def evaluate(self, results: Sequence[str] = ()) -> None:
         """Go through the loops, branches and lists in their order, then give the results."""
@@ -146,16 +123,12 @@ class Part:
         return self._value(item).held
 
     def said(self, item: str) -> Shape:
-        import tensorflow as tf
-
         if self.shape(item) == ():
             return None
         constant = self._constant(item)
         if constant is not None:
             return tuple(None if size < 0 else size for size in constant)
-        tensor = self._tensor(self._source(item))
-        with self._graph.as_default():
-            return _sizes(tf.reshape(tf.compat.v1.placeholder(tf.bool), tensor).shape)
+        return self._tensors.as_shape(self._source(item))
 
     def number(self, item: str) -> int | None:
         constant = self._constant(item)
@@ -204,10 +177,13 @@ class Part:
             return self._branch
         return self._call if node.op in CALLS or node.op in self.analysis.library else None
 
+    def _is_ours(self, node: NodeDef) -> bool:
+        return self._special(node) is not None
+
     def _loop(self, node: NodeDef) -> None:
         """Find what holds before and after every step: the inputs, made less certain until a step changes nothing."""
         body, condition = node.attr["body"].func.name, node.attr["cond"].func.name
-        state = [self._argument(item) for item in _data(node)]
+        state = [self._argument(item) for item in data_inputs(node)]
         while True:
             part = self._enter(node, body, state)
             merged = [before.or_(after) for before, after in zip(state, part.results, strict=True)]
@@ -220,7 +196,7 @@ class Part:
         self._give_all(node, state)
 
     def _branch(self, node: NodeDef) -> None:
-        arguments = [self._argument(item) for item in _data(node)[1:]]
+        arguments = [self._argument(item) for item in data_inputs(node)[1:]]
         names = [node.attr[key].func.name for key in ("then_branch", "else_branch") if key in node.attr]
         names += [function.name for function in node.attr["branches"].list.func] if "branches" in node.attr else []
         parts = [(name, self._enter(node, name, arguments)) for name in names]
@@ -235,7 +211,7 @@ class Part:
 
     def _call(self, node: NodeDef) -> None:
         name = node.attr["f"].func.name if node.op in CALLS else node.op
-        part = self._enter(node, name, [self._argument(item) for item in _data(node)])
+        part = self._enter(node, name, [self._argument(item) for item in data_inputs(node)])
         self.inside[node.name] = [(name, part)]
         for index, value in enumerate(part.results):
             self.values[f"{node.name}:{index}"] = value
@@ -286,8 +262,7 @@ class Part:
     def _value(self, item: str) -> Value:
         source = self._source(item)
         if source not in self.values:
-            tensor = self._tensor(source)
-            self.values[source] = Value(tensor.dtype.base_dtype.as_datatype_enum, _sizes(tensor.shape))
+            self.values[source] = self._tensors.value(source)
         return self.values[source]
 
     def _argument(self, item: str) -> Value:
@@ -299,74 +274,16 @@ class Part:
         return value
 
     def _constant(self, item: str) -> tuple[int, ...] | None:
-        from tensorflow.python.framework.tensor_util import try_evaluate_constant  # also folds what hangs on known shapes
-
         source = self._source(item)
         if source in self.values and self.values[source].constant is not None:
             return self.values[source].constant
         node = self.nodes.get(TensorName.parse(source).node)
-        if node is None or self._special(node):
+        if node is None or self._is_ours(node):
             return None
         value = constant_value(node)
         if value is None:
-            value = try_evaluate_constant(self._tensor(source))
+            value = self._tensors.constant(source)
         return None if value is None else tuple(int(number) for number in np.ravel(value))
-
-    def _tensor(self, source: str) -> Any:
-        """Return the tensor in TensorFlow's graph, after bringing there what it needs."""
-        import tensorflow as tf
-
-        if source in self._tensors:
-            return self._tensors[source]
-        part = tf.compat.v1.GraphDef(versions=self.analysis.graph_def.versions)
-        outside: dict[str, Any] = {}
-        names = self._missing(source, outside)
-        for name in names:
-            copy = part.node.add()
-            copy.CopyFrom(_light(self.nodes[name]))
-            entries = _data(copy)
-            self.analysis.lost.update(*(self.values[item].origins() for item in map(_full, entries) if item in self.values))
-            del copy.input[:]
-            copy.input.extend(entries)
-        if any(True for node in part.node for _ in functions_of(node)):
-            part.library.CopyFrom(self.analysis.graph_def.library)
-        if names:
-            with self._graph.as_default():
-                made = tf.graph_util.import_graph_def(part, input_map=outside, return_elements=names, name="part")
-            for operation, name in zip(made, names, strict=True):
-                self._tensors |= {f"{name}:{index}": tensor for index, tensor in enumerate(operation.outputs)}
-        return self._tensors[source]
-
-    def _missing(self, source: str, outside: dict[str, Any]) -> list[str]:
-        """Return the nodes that the tensor needs and TensorFlow's graph lacks, inputs first; what it has goes into `outside`."""
-        names: list[str] = []
-        seen: set[str] = set()
-        waiting: list[tuple[str, bool]] = [(source, False)]
-        while waiting:
-            item, done = waiting.pop()
-            name = TensorName.parse(item).node
-            if done:
-                names.append(name)
-            elif (
-                item in self.values and item not in self._tensors and (name not in self.nodes or self._special(self.nodes[name]))
-            ):
-                self._tensors[item] = outside[item] = self._stand_in(self.values[item])
-            elif item in self._tensors:
-                outside[item] = self._tensors[item]
-            elif name not in seen:
-                seen.add(name)
-                waiting.append((item, True))
-                waiting += [(_full(entry), False) for entry in reversed(_data(self.nodes[name]))]
-        return names
-
-    def _stand_in(self, value: Value) -> Any:
-        import tensorflow as tf
-
-        dtype = tf.as_dtype(value.dtype)
-        with self._graph.as_default():
-            if value.constant is not None:
-                return tf.constant(value.constant if value.shape else value.constant[0], dtype, value.shape)
-            return tf.compat.v1.placeholder(dtype, value.shape)
 
     def _lose(self, *values: Value) -> None:
         """Note the lists of which the last value, made of the others, no longer tells."""
@@ -383,33 +300,9 @@ class Part:
         return self.attributes.setdefault(node.name, {}).setdefault(name, AttrValue())
 
 
-def _data(node: NodeDef) -> list[str]:
-    return [item for item in node.input if not item.startswith("^")]
-
-
-def _full(item: str) -> str:
-    return str(TensorName.parse(item))
-
-
-def _light(node: NodeDef) -> NodeDef:
-    """Return the node, or for a large constant a placeholder of its shape."""
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
-
-    if node.op != "Const" or node.ByteSize() <= _LARGE_BYTES:
-        return node
-    light = NodeDef(name=node.name, op="Placeholder")
-    light.attr["dtype"].CopyFrom(node.attr["dtype"])
-    light.attr["shape"].shape.CopyFrom(node.attr["value"].tensor.tensor_shape)
-    return light
-
-
 def _count(shape: Shape) -> float:
     """Return how many numbers a tensor of the shape holds."""
     return math.inf if shape is None else math.prod(math.inf if size is None else size for size in shape)
-
-
-def _sizes(shape: Any) -> Shape:
-    return None if shape.rank is None else tuple(shape.as_list())
 
 
 def _sizes_of(shape: Any) -> Shape:

@@ -13,6 +13,8 @@ from mlkit_build.recipe import Rule
 
 LEAST_GAIN_DB = 1.0
 """What leaving an operator float has to recover to be worth a rule: beyond it, other samples give the same answer."""
+NEGLIGIBLE_DB = 70.0
+"""Outputs this far above their noise, which is a 3000th of them, need no rule: float16 keeps as much."""
 
 
 @dataclass(frozen=True)

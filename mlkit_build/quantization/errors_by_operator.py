@@ -28,6 +28,7 @@ from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import tensor_name, type_name
 from mlkit_build.tflite.runner import Port, Runner
+from mlkit_build.tflite.signatures import signed_inputs
 
 BATCH = 4
 """Samples that a core takes at once."""
@@ -149,7 +150,7 @@ class Comparison:
         limits, tensors = saturation_limits(float_model), float_model.subgraphs[0].tensors
         self._saturated = {index: limits[name] for index, item in enumerate(tensors) if (name := tensor_name(item)) in limits}
         self._models = {"float": flatbuffer.packed(float_model), "quantized": flatbuffer.packed(quantized)}
-        self._inputs = {"float": _inputs(float_model), "quantized": _inputs(quantized)}
+        self._inputs = {"float": signed_inputs(float_model), "quantized": signed_inputs(quantized)}
         self._local = threading.local()
 
     def run(self, dataset: Dataset, values: Values) -> list[Found]:
@@ -258,10 +259,6 @@ def _opened(which: str, data: bytes) -> Any:
     except (ValueError, RuntimeError) as error:
         raise StageError(f"attribute: LiteRT cannot run the {which} model: {str(error).splitlines()[0]}") from error
     return interpreter
-
-
-def _inputs(model: Any) -> dict[str, int]:
-    return {flatbuffer.text(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}
 
 
 def _total(parts: Sequence[Sums]) -> Sums:

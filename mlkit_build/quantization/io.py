@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlkit_build.tflite.model import add_operator_code, operator_name, schema, type_name
+from mlkit_build.tflite.signatures import signed_inputs
 
 _OFFSET = 128
 """uint8 = int8 + 128, so zero points move by 128 and scales stay."""
@@ -44,10 +45,9 @@ def feed_pixels(model: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
     """
     graph = model.subgraphs[0]
     read_by = [operator_name(model.operatorCodes[operator.opcodeIndex]) for operator in graph.operators]
-    for entry in model.signatureDefs[0].inputs:
-        tensor = graph.tensors[entry.tensorIndex]
-        name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
-        readers = {kind for kind, item in zip(read_by, graph.operators, strict=True) if entry.tensorIndex in item.inputs}
+    for name, index in signed_inputs(model).items():
+        tensor = graph.tensors[index]
+        readers = {kind for kind, item in zip(read_by, graph.operators, strict=True) if index in item.inputs}
         if name in ranges and type_name(tensor) == "uint8" and readers == {"QUANTIZE"}:
             low, high = ranges[name]
             scale = (high - low) / 255

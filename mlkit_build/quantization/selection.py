@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.quantization.patterns import Pattern
 from mlkit_build.recipe import STATIC_MODES, Quantization, Rule
 from mlkit_build.tflite.model import operator_name, tensor_name
 
@@ -72,7 +73,10 @@ class Selection:
 
     def __init__(self, quantization: Quantization) -> None:
         self.mode = quantization.mode
-        self._rules = [(rule, re.compile(rule.tensor or "")) for rule in quantization.rules]
+        self._rules = [
+            (rule, Pattern(rule.tensor or "", f"quantization.rules[{index}].tensor"))
+            for index, rule in enumerate(quantization.rules)
+        ]
 
     def mode_of(self, place: Place) -> str:
         """Return the mode that an operator is to have."""
@@ -84,7 +88,7 @@ class Selection:
         """Refuse rules that fit no operator of the float model.
 
         Raises:
-            ConfigError: Names the rule, and what the model has.
+            ConfigError: Names the rule, and what the model has; or that its regular expression takes too long.
         """
         known = list(places(model))
         for index, (rule, pattern) in enumerate(self._rules):
@@ -112,5 +116,5 @@ class Selection:
             )
 
 
-def _fits(rule: Rule, pattern: re.Pattern[str], place: Place) -> bool:
-    return rule.operator in (None, place.operator) and any(pattern.search(name) for name in place.tensors)
+def _fits(rule: Rule, pattern: Pattern, place: Place) -> bool:
+    return rule.operator in (None, place.operator) and any(map(pattern.found_in, place.tensors))

@@ -130,19 +130,30 @@ def check(
     io = quantization.io
     _check_builtin(model, allow_select_ops)
     _check_scales(model)
-    hint = "a rule that leaves the operators there float keeps them float too: use quantization.io=float32" * bool(
-        quantization.rules
-    )
     for what, found, before in (("inputs", truth.inputs, float_inputs), ("outputs", truth.outputs, float_outputs)):
         expected = tuple(io if type_ == "float32" else type_ for type_ in before)
         if found != expected:
-            raise StageError(f"quantize: the {what} are {', '.join(found)}; asked for {', '.join(expected)}", hint)
+            raise StageError(
+                f"quantize: the {what} are {', '.join(found)}; asked for {', '.join(expected)}", _io_hint(quantization)
+            )
     _check_kernels(model)
     findings = Findings(model, quantization)
     findings.check_integers()
     findings.check_floats()
     left_float, warnings = findings.check_weights()
     return replace(truth, left_float=tuple(left_float), warning="; ".join(warnings))
+
+
+def _io_hint(quantization: Quantization) -> str:
+    """Return what to do where a rule is why inputs or outputs are not of the type asked for."""
+    modes = sorted(quantization.modes - {"int8"})
+    if not quantization.rules or not modes:
+        return ""
+    named = f"{', '.join(modes[:-1])} or {modes[-1]}" if len(modes) > 1 else modes[0]
+    return (
+        f"only operators in int8 read or make {quantization.io}, and a rule gives those there {named}: "
+        "use quantization.io=float32, or leave these operators out of the rule"
+    )
 
 
 def _check_builtin(model: Any, allow_select_ops: bool) -> None:

@@ -28,6 +28,8 @@ from mlkit_build.recipe.schema import (
 from mlkit_build.recipe.validation_checks import check_validation
 
 UNROLL = ("auto", "always", "never")
+BEST = "best"
+"""The folder of the bundle that `select=` chooses, beside those of the variants."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -75,6 +77,11 @@ def _check_names(recipe: Recipe) -> None:
     if not _NAME.fullmatch(recipe.variant_name):
         raise ConfigError(
             f"variant: expected letters, digits, `_`, `-` and `.`, starting with a letter or digit, found {recipe.variant!r}"
+        )
+    if recipe.variant_name.casefold() == BEST:  # there are file systems that know one case
+        raise ConfigError(
+            f"variant: {recipe.name}/{BEST} is where select= publishes the best variant of a sweep, found {recipe.variant!r}",
+            "give the variant another name",
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlkit_build.report import summary, sweep_table
@@ -20,6 +20,10 @@ LEFT, RIGHT, TOP, BOTTOM = 96, 24, 20, 52
 LABELLED = 24
 """With more points than this, only those on the front are named."""
 _LETTER, _LINE = 7.2, 15
+_COVERS = 10.0
+"""Points nearer than this, twice their radius, cover one another."""
+_NAMES = 3
+"""At most so many of them are named in their one label; the page's table has all."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Point:
     Attributes:
         kind: `front`, `passed` or `failed`.
         text: What it is, in full.
-        label: Its name, where there is room for it; else empty.
+        label: Its name, or those of all that cover it, where there is room for it; else empty.
         label_x: Where the label is anchored.
         label_y: The label's base line.
         anchor: `start`, `middle` or `end`.
@@ -78,7 +82,7 @@ def plot(rows: Sequence[Row]) -> Plot | None:
     sizes = [float(row.report.size_bytes or 0) for row in shown]
     values = [row.quality.found.value for row in shown]  # type: ignore[union-attr]
     x_marks = _marks(0.0, max(sizes))
-    y_marks = _marks(*_padded(values))
+    y_marks = _marks(*_padded(values, math.inf if metric not in summary.SHARES else 1.0))
     x_low, x_high = 0.0, max(max(sizes) * 1.04, x_marks[-1])
     y_low, y_high = y_marks[0], y_marks[-1]
 
@@ -100,10 +104,11 @@ def plot(rows: Sequence[Row]) -> Plot | None:
     )
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def _padded(values: Sequence[float], most: float) -> tuple[float, float]:
+    """Return the ends of the axis, with some room, but none beyond what a value can be."""
     low, high = min(values), max(values)
     room = (high - low) * 0.08 or abs(high) * 0.02 or 0.5
-    return low - room, high + room
+    return low - room, max(high, min(high + room, most))
 
 
 def _marks(low: float, high: float, most: int = 6) -> list[float]:
@@ -138,28 +143,49 @@ def _steps(front: Sequence[tuple[float, float]]) -> str:
 
 
 def _named(rows: Sequence[Row], places: Sequence[tuple[float, float]]) -> tuple[Point, ...]:
-    """Return the points, each with its name where no other name or point is in the way: the front's first."""
+    """Return the points, each with its name where no other name or point is in the way: the front's first.
+
+    Points that cover one another have one label, beside all of them: whose each of several would be could not be seen.
+    """
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     order = sorted(range(len(rows)), key=lambda index: (not rows[index].pareto, places[index]))
-    found: dict[int, Point] = {}
+    points = {
+        index: Point(*places[index], "front" if row.pareto else "passed" if row.passed else "failed", _text(row))
+        for index, row in enumerate(rows)
+    }
+    for group in _covering(order, places):
+        names = [rows[index].report.variant for index in group if len(rows) <= LABELLED or rows[index].pareto]
+        if not names:
+            continue
+        shown = (
+            names if len(names) <= _NAMES else [*names[: _NAMES - 2], f"{names[_NAMES - 2]} and {len(names) - _NAMES + 1} more"]
+        )
+        label = ", ".join(shown)
+        xs, ys = zip(*(places[index] for index in group), strict=True)
+        x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+        for label_x, label_y, anchor in (
+            (max(xs) + 10, y + 5, "start"),
+            (min(xs) - 10, y + 5, "end"),
+            (x, min(ys) - 11, "middle"),
+            (x, max(ys) + 21, "middle"),
+        ):
+            box = _box(label, label_x, label_y, anchor)
+            if _inside(box) and not any(_meets(box, other) for other in taken):
+                taken.append(box)
+                placed = {"label": label, "label_x": round(label_x, 1), "label_y": round(label_y, 1), "anchor": anchor}
+                points[group[0]] = replace(points[group[0]], **placed)
+                break
+    return tuple(sorted((points[index] for index in range(len(rows))), key=lambda point: point.kind == "front"))  # on top
+
+
+def _covering(order: Sequence[int], places: Sequence[tuple[float, float]]) -> list[list[int]]:
+    """Return the points in groups of those that cover one another, or are joined by such; all in the order given."""
+    groups: list[list[int]] = []
     for index in order:
-        row, (x, y) = rows[index], places[index]
-        kind = "front" if row.pareto else "passed" if row.passed else "failed"
-        point = Point(x, y, kind, _text(row))
-        if len(rows) <= LABELLED or row.pareto:
-            for label_x, label_y, anchor in (
-                (x + 10, y + 5, "start"),
-                (x - 10, y + 5, "end"),
-                (x, y - 11, "middle"),
-                (x, y + 21, "middle"),
-            ):
-                box = _box(row.report.variant, label_x, label_y, anchor)
-                if _inside(box) and not any(_meets(box, other) for other in taken):
-                    taken.append(box)
-                    point = Point(x, y, kind, point.text, row.report.variant, label_x, label_y, anchor)
-                    break
-        found[index] = point
-    return tuple(sorted((found[index] for index in range(len(rows))), key=lambda point: point.kind == "front"))  # on top
+        near = [group for group in groups if any(math.dist(places[index], places[other]) < _COVERS for other in group)]
+        joined = [*(other for group in near for other in group), index]
+        groups = [group for group in groups if group not in near] + [joined]
+    return sorted(([index for index in order if index in group] for group in groups), key=lambda group: order.index(group[0]))
 
 
 def _text(row: Row) -> str:

@@ -32,7 +32,8 @@ def notes(outcome: Outcome) -> list[tuple[str, str]]:
     """Return (title, text) of what stands below the table."""
     found = [("selected", selected(choice)) for choice in outcome.choices]
     if any(row.pareto for row in outcome.rows):
-        found.insert(0, (f"front {FRONT}", "no other variant of the recipe that passes is as small and as good"))
+        meaning = "no other variant of the recipe that passes is as small and as good, and better in one of the two"
+        found.insert(0, (f"front {FRONT}", meaning))
     if outcome.folder is not None:
         found.append(("summary", summary.shown_path(outcome.folder / "summary.html")))
     return found

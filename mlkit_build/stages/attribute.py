@@ -14,6 +14,7 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain, pretty, to_plain
 from mlkit_build.quantization.attribution import (
     LEAST_GAIN_DB,
+    NEGLIGIBLE_DB,
     Attribution,
     OperatorError,
     OutputError,
@@ -137,7 +138,7 @@ class _Run:
         trials = Trials(float_model, self._quantized, self._judge, sizes, noise)
         lost = losses(float_model, matching.pairs, found)
         tried = self._tried(trials, float_model, matching.pairs, lost) if noise > 0 else {}
-        best = trials.steps()
+        best = [] if _is_negligible(noise) else trials.steps()
         rows = [
             _row(index, pair, item, comparison, float_model, tried.get(index), _share(lost, index))
             for index, (pair, item) in enumerate(zip(matching.pairs, found, strict=True))
@@ -193,11 +194,19 @@ class _Run:
             )
         if not tried:
             return "no operator could be left float" if self._request.tries else "no operator was left float: --tries is 0"
+        if _is_negligible(noise):
+            return f"no operator's error matters: the outputs are {NEGLIGIBLE_DB:g} dB or more above their noise"
+        those = "the worst operator" if len(tried) == 1 else f"one of the {len(tried)} worst"
         return (
-            f"no operator stands out: what leaving one of the {len(tried)} worst float recovers is less than "
+            f"no operator stands out: what leaving {those} float recovers is less than "
             f"{LEAST_GAIN_DB:g} dB, or costs more than half of what quantization saved; "
             "another quantization as a whole may recover more"
         )
+
+
+def _is_negligible(noise: float) -> bool:
+    found = decibels(noise)
+    return found is None or found >= NEGLIGIBLE_DB
 
 
 def _row(

@@ -31,7 +31,7 @@ from mlkit_build.stages.params import CalibrateParams
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import operator_name, tensor_name
-from mlkit_build.tflite.signatures import signed_tensors
+from mlkit_build.tflite.signatures import signed_inputs, signed_tensors
 
 BATCH = 8
 """Samples that a core takes at once. Sums over samples are made batch by batch, so their bits depend on it."""
@@ -79,7 +79,7 @@ class _Run:
 
     def __init__(self, model: Any, samples: Samples) -> None:
         self._data = flatbuffer.packed(model)
-        self._inputs = {name: index for index, name in _named_inputs(model)}
+        self._inputs = signed_inputs(model)
         self._samples = samples
 
     def batches(self, tensors: tuple[Tensor, ...] | list[Tensor], look: Callable[..., T], *rest: Any) -> Iterator[T]:
@@ -97,11 +97,6 @@ class _Run:
 
         for _, found in in_order(dataset, BATCH, observed):
             yield found
-
-
-def _named_inputs(model: Any) -> Iterator[tuple[int, str]]:
-    for entry in model.signatureDefs[0].inputs:
-        yield int(entry.tensorIndex), entry.name.decode() if isinstance(entry.name, bytes) else entry.name
 
 
 def _ends(run: _Run, tensors: tuple[Tensor, ...], identities: list[bytes], request: CalibrateParams) -> NDArray[np.float32]:

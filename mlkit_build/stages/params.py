@@ -24,7 +24,7 @@ VERSIONS = {
     "origin": 1,
     "hops": 1,
     "latency": 1,
-    "attribute": 1,
+    "attribute": 2,
     "package": 4,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""

@@ -53,6 +53,25 @@ def telling(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(item for item in overrides if not _NEUTRAL.fullmatch(_key(item)))
 
 
+def refuse_unchanging(jobs: Iterable[Sequence[str]]) -> None:
+    """Refuse to sweep over what says where and how: each job would be the same build, under another name or over the other.
+
+    Raises:
+        ConfigError: Names the keys and their values.
+    """
+    values: dict[str, dict[str, None]] = defaultdict(dict)
+    for job in jobs:
+        for key, value in dict(map(_split, job)).items():
+            if _NEUTRAL.fullmatch(key):
+                values[key][value] = None
+    swept = [f"{key}={','.join(found)}" for key, found in values.items() if len(found) > 1]
+    if swept:
+        raise ConfigError(
+            f"{' '.join(swept)}: changes nothing in what is built; expected one value for the whole sweep",
+            "sweep over what makes variants, e.g. quantization=float16,int8",
+        )
+
+
 def named(asked: Sequence[Asked]) -> list[Asked]:
     """Return the jobs with variant names that tell them apart; equal jobs keep one name, and are one build.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +16,7 @@ from mlkit_build.job import Job, JobReport, refused
 from mlkit_build.recipe import MODES, TARGETS, UI_MODES
 from mlkit_build.report.screens import screen
 from mlkit_build.sweep import summary
-from mlkit_build.sweep.asked import Asked, named, place_of, sweep_id, telling
+from mlkit_build.sweep.asked import Asked, named, place_of, refuse_unchanging, sweep_id, telling
 from mlkit_build.sweep.outcome import Outcome, compared
 from mlkit_build.sweep.parallel import Finished, build_all
 from mlkit_build.sweep.selection import select, selection_of
@@ -36,10 +37,9 @@ def sweep(overrides: Sequence[str], roots: Roots, command: Sequence[str], builde
         ConfigError: The overrides are not understood, or `select=` cannot be answered; nothing was run.
         KeyboardInterrupt: Interrupted; what was finished is in the cache.
     """
-    started = time.time()
-    asked = asked_for(overrides, roots)
+    started, shown = time.time(), screen(stated_ui(overrides))
+    asked = asked_for(overrides, roots, shown.warning)
     by = selection_of([item.job for item in asked if item.job is not None])
-    shown = screen(stated_ui(overrides))
     rows = _Rows(asked, shown)
     different = _different(asked)
     jobs = [job for job, _ in different]
@@ -48,15 +48,23 @@ def sweep(overrides: Sequence[str], roots: Roots, command: Sequence[str], builde
     return conclude(came, asked, by, shown, started)
 
 
-def asked_for(overrides: Sequence[str], roots: Roots) -> list[Asked]:
-    """Return the jobs of the sweep, composed and named, or with the reason why not. Raises ConfigError."""
+def asked_for(overrides: Sequence[str], roots: Roots, warn: Callable[[str], object] = lambda text: None) -> list[Asked]:
+    """Return the jobs of the sweep, composed and named, or with the reason why not; one that is asked for twice is there once.
+
+    Raises:
+        ConfigError: The overrides are not understood, there is no job, or what is swept over changes none.
+    """
     found = []
     with Composer(roots) as composer:
-        for job_overrides in composer.jobs(overrides):
+        times = Counter(map(tuple, composer.jobs(overrides)))
+        refuse_unchanging(times)
+        for job_overrides, count in times.items():
+            if count > 1:
+                warn(f"the sweep asks for {' '.join(telling(job_overrides))} {count} times; it runs once")
             try:
-                found.append(Asked(tuple(job_overrides), composer.compose(job_overrides)))
+                found.append(Asked(job_overrides, composer.compose(job_overrides)))
             except MlkitBuildError as error:
-                found.append(Asked(tuple(job_overrides), error=error))
+                found.append(Asked(job_overrides, error=error))
         if not found:
             raise _nothing(overrides, roots)
     return named(found)

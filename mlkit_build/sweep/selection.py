@@ -9,11 +9,9 @@ from pathlib import Path
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, did_you_mean
 from mlkit_build.job import Job
+from mlkit_build.recipe.checks import BEST
 from mlkit_build.store import Digest
 from mlkit_build.sweep.outcome import Choice, Row
-
-PLACE = "best"
-"""The folder of the chosen bundle, beside those of the variants."""
 
 Rank = Callable[[Row], tuple[float, ...] | None]
 """Row -> what to compare, less is better; None where the row has no such value."""
@@ -38,7 +36,7 @@ def selection_of(jobs: Sequence[Job]) -> str | None:
     """Return what `select=` says, after checking that the sweep can answer it; None where it says nothing.
 
     Raises:
-        ConfigError: It is not known, not the same for all jobs, asks for a value that nothing measures, or its folder is taken.
+        ConfigError: It is not known, not the same for all jobs, or asks for a value that nothing measures.
     """
     stated = list(dict.fromkeys(job.settings.select for job in jobs))
     if not any(stated):
@@ -49,12 +47,6 @@ def selection_of(jobs: Sequence[Job]) -> str | None:
             f"select: expected one value for the whole sweep, found {found}", "run the second one again: it is cached"
         )
     by = check_selection(stated[0])
-    for job in jobs:
-        recipe = job.recipe
-        if recipe.variant_name == PLACE:
-            raise ConfigError(
-                f"variant: {recipe.name}/{PLACE} is where select={by} publishes the best variant", "give the variant another name"
-            )
     for name in dict.fromkeys(job.recipe.name for job in jobs):
         measured = [job.recipe for job in jobs if job.recipe.name == name and job.recipe.dataset]
         if by == "most_accurate" and not measured:
@@ -91,7 +83,7 @@ def select(by: str, recipe: str, rows: Sequence[Row]) -> Choice:
     if not ranked:
         return Choice(recipe, by)
     _, variant, bundle = min(ranked)
-    place = bundle.with_name(PLACE)
+    place = bundle.with_name(BEST)
     try:
         _copy(bundle, place)
     except MlkitBuildError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlkit_build.errors import StageError
 from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature, TensorSpec
-from mlkit_build.tflite.model import schema, tensor_name, type_name
+from mlkit_build.tflite.model import schema, tensor_name, text, type_name
 
 
 def sign(model: Any, signature: FrozenSignature) -> None:
@@ -43,8 +43,10 @@ def _maps(graph: Any, indices: list[int], specs: tuple[TensorSpec, ...], what: s
 def signed_tensors(model: Any) -> dict[str, str]:
     """Return tensor name -> signature name, for inputs and outputs."""
     graph, definition = model.subgraphs[0], model.signatureDefs[0]
-    names = {}
-    for entry in [*definition.inputs, *definition.outputs]:
-        name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
-        names[tensor_name(graph.tensors[entry.tensorIndex])] = name
-    return names
+    entries = [*definition.inputs, *definition.outputs]
+    return {tensor_name(graph.tensors[entry.tensorIndex]): text(entry.name) for entry in entries}
+
+
+def signed_inputs(model: Any) -> dict[str, int]:
+    """Return signature name -> index of the tensor, for inputs."""
+    return {text(entry.name): int(entry.tensorIndex) for entry in model.signatureDefs[0].inputs}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from mlkit_build.config import Roots, compose
+from mlkit_build.config.sweep import refuse_several
 from mlkit_build.errors import ExitCode
 from mlkit_build.report.screens import Quiet
 from mlkit_build.verbs import VERBS
@@ -16,6 +17,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if {"--help", "-h"} & set(arguments):
         print(f"usage: mlkit-build {VERBS['plan'].usage}\n\n{VERBS['plan'].summary}")
         return ExitCode.OK
+    refuse_several("plan", arguments)
     job = compose(arguments, roots)
     for warning in job.warnings:
         Quiet().warning(warning)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from mlkit_build import pipeline
 from mlkit_build.config import Roots, compose
+from mlkit_build.config.sweep import refuse_several
 from mlkit_build.engine import Engine
 from mlkit_build.engine import pool as pools
-from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, StoreError
 from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
 from mlkit_build.plain import from_plain, to_plain
@@ -41,11 +42,12 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     )
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on stdout (default: table)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that explains itself, too")
+    refuse_several("quantization-report", arguments)
     parsed = parser.parse_intermixed_args(arguments)
     job = compose(parsed.overrides, roots)
     _refuse(job.recipe)
-    if parsed.html is not None and not parsed.html.absolute().parent.is_dir():
-        raise ConfigError(f"--html: expected a file in a folder that exists, found {parsed.html}")
+    if parsed.html is not None:
+        _check_place(parsed.html)
     found = _attributed(job, parsed.samples, parsed.tries)
     name = f"{job.recipe.name}/{job.recipe.variant_name}"
     if parsed.html is not None:
@@ -98,8 +100,23 @@ def _attributed(job: Job, samples: int, tries: int) -> Attribution:
         pool.close()
 
 
+def _check_place(path: Path) -> None:
+    """Refuse a page that could not be written. Raises ConfigError."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"--html: expected a file in a folder that exists, found {path}", "make the folder first")
+    if path.is_dir():
+        raise ConfigError(f"--html: expected a file, found the folder {path}", f"e.g. --html {path / 'report.html'}")
+
+
 def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all. Raises StoreError."""
+    try:
+        _replace(path, text)
+    except OSError as error:
+        raise StoreError(f"--html: {path}: cannot be written: {error.strerror or error}", "name a file elsewhere") from error
+
+
+def _replace(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
@@ -112,13 +129,14 @@ def _write(path: Path, text: str) -> None:
 
 
 def _count(text: str) -> int:
-    number = _count_or_none(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("expected at least 1, found 0")
-    return number
+    return _at_least(1, text)
 
 
 def _count_or_none(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}")
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found {text!r}")
     return int(text)

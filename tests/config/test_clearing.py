@@ -62,7 +62,7 @@ def test_a_dataset_that_the_defaults_list_chose_is_dropped_too(workspace: Worksp
         (["source={}"], "override 'source={}': source: missing", "kind"),
         (["target=null"], "override 'target=null': expected the name of a choice, found null", "quoted"),
         (["name=null"], "override 'name=null': ", ""),
-        (["validaton.gates={}"], "override 'validaton.gates={}': no field validaton", "did you mean 'validation'"),
+        (["validaton.gates={}"], "override 'validaton.gates={}': validaton: unknown field", "did you mean 'validation'"),
         (
             ["+validation.gates.cosine.min=0.5"],
             "there is no validation.gates.cosine",

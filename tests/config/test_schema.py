@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from mlkit_build.config.schema import CHOSEN, GROUPS, Root, fields_at, fields_of, kind_of, structured
+from mlkit_build.config.schema import CHOSEN, GROUPS, Root, kind_of, structured
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.recipe import MANDATORY, Idx, Npy, Npz, Python, Recipe, Settings
@@ -64,30 +64,6 @@ def test_a_field_of_another_kind_is_refused_with_this_kinds_fields(workspace: Wo
 def test_kinds_have_different_names_within_a_group() -> None:
     for kinds in GROUPS.values():
         assert len({kind_of(kind) for kind in kinds}) == len(kinds)
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        (["source"], {"kind", "path", "graph", "sha256"}),
-        (["signature", "inputs", "anything"], {"tensor", "shape", "mean", "std"}),
-        (["validation", "gates", "top1"], {"min", "max", "max_drop", "max_regression", "significance"}),
-        (["cache"], {"dir", "enabled"}),
-        (["nothing"], set()),
-        (["name", "deeper"], set()),
-    ],
-)
-def test_the_fields_at_a_path_are_known(path: list[str], expected: set[str]) -> None:
-    assert set(fields_at(path, {})) == expected
-
-
-def test_the_fields_of_a_class_come_with_where_it_stands() -> None:
-    assert fields_of("Quantization", "") == (
-        "quantization",
-        ["mode", "io", "granularity", "algorithm", "observer", "percentile", "backend", "rules"],
-    )
-    limits = ["min", "max", "max_drop", "max_regression", "significance"]
-    assert fields_of("Gate", "validation.gates.top1") == ("validation.gates.top1", limits)
 
 
 def test_every_group_with_choices_is_a_field_of_the_recipe() -> None:

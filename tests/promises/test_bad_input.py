@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -103,17 +104,21 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("dataset.samples", "many", "dataset.samples: Value 'many' of type 'str' is not an integer"),
-        ("signature.inputs.x.shape", [1, "a"], "signature.inputs.x.shape[1]: Value 'a' of type 'str' is not an integer"),
-        ("signature.inputs.x", "x:0", "signature.inputs.x: expected a mapping of tensor, shape, mean, std, found x:0"),
-        ("adapters", "softmax", "adapters: expected a list"),
-        ("validation", ["top1"], "validation: expected a mapping of metrics, gates, output, baseline, found ['top1']"),
+        ("dataset.samples", "many", "dataset.samples: expected an integer, found 'many'"),
+        ("signature.inputs.x.shape", [1, "a"], "signature.inputs.x.shape[1]: expected an integer, found 'a'"),
+        ("signature.inputs.x", "x:0", "signature.inputs.x: expected a mapping of tensor, shape, mean, std, found 'x:0'"),
+        ("adapters", "softmax", "adapters: expected a list, found 'softmax'"),
+        (
+            "validation",
+            ["top1"],
+            "validation: expected a mapping of metrics, gates, output, baseline, hops, latency, found the list [top1]",
+        ),
         (
             "validation.gates.top1",
             0.9,
             "validation.gates.top1: expected a mapping of min, max, max_drop, max_regression, significance, found 0.9",
         ),
-        ("validation.gates.top1", {"min": "high"}, "validation.gates.top1.min: Value 'high' of type 'str' is not a number"),
+        ("validation.gates.top1", {"min": "high"}, "validation.gates.top1.min: expected a number, found 'high'"),
         (
             "quantization",
             "int8",
@@ -122,8 +127,8 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
         ("source", "model/graph.pb", "source: expected a mapping with `kind`, found 'model/graph.pb'"),
         ("source.kind", "pb", "source.kind: expected one of "),
         ("source.kind", None, "source.kind: missing"),
-        ("cache.enabled", "perhaps", "cache.enabled: Value 'perhaps' is not a valid bool"),
-        ("version", [1], "version: Cannot convert 'ListConfig' to string"),
+        ("cache.enabled", "perhaps", "cache.enabled: expected true or false, found 'perhaps'"),
+        ("version", [1], "version: expected a text, found the list [1]"),
         ("defaults", 5, "defaults: expected a list of choices, found 5"),
         ("defaults", [{"override /quantisation": "int8"}], "defaults: Could not override 'quantisation'"),
         ("defaults", ["nothing"], "defaults: Could not load 'recipe/nothing'"),
@@ -148,13 +153,17 @@ def test_a_quantization_written_as_a_plain_word_is_told_how_to_write_it(workspac
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("jobs=many", "is not an integer"),
+        ("jobs=many", "jobs: expected an integer, found 'many'"),
         ("jobs=0", "jobs: expected at least 1, found 0"),
         ("ui=jsn", "ui: expected one of auto, plain, rich, json, quiet, found 'jsn'"),
-        ("cache.enabled=perhaps", "is not a valid bool"),
-        ("signature.inputs.x.shape=[1,a]", "is not an integer"),
+        ("cache.enabled=perhaps", "cache.enabled: expected true or false, found 'perhaps'"),
+        ("signature.inputs.x.shape=[1,a]", "signature.inputs.x.shape[1]: expected an integer, found 'a'"),
         ("adapters=softmax", "expected a list"),
-        ("quantization.mode=null", "not Optional"),
+        ("quantization=", "expected the name of a choice, found nothing; known: dynamic_range, "),
+        ("+quantization=", "expected the name of a choice, found nothing; known: dynamic_range, "),
+        ("recipe=", "expected the name of a choice, found nothing; known recipes: add_one, "),
+        ("target=[any]", "expected the name of a choice, found [any]; known: custom, image_labeling"),
+        ("quantization.mode=null", "quantization.mode: expected a text, found null"),
         ("target=null", "expected the name of a choice, found null"),
         ("output_dir=", "output_dir: expected a folder, found an empty text"),
         ("source.kind=tf1_checkpoint", "source.kind: expected 'frozen_graph', found 'tf1_checkpoint'"),
@@ -166,6 +175,85 @@ def test_a_wrong_value_on_the_command_line_names_the_override(refused: Refused, 
     found = refused("recipe=add_one", override)
     assert found.message.startswith(f"override {override!r}: "), found.message
     assert expected in found.message
+
+
+SHAPES: list[tuple[str, Any, str, str]] = [
+    (
+        "quantization.rules",
+        [{"mod": "int8"}],
+        "quantization.rules[0].mod: unknown field; known: operator, tensor, mode",
+        "'mode'",
+    ),
+    (
+        "quantization.rules",
+        [{"mode": "int8"}, {"mode": "int8", "tensr": "x"}],
+        "quantization.rules[1].tensr: unknown field; known: operator, tensor, mode",
+        "'tensor'",
+    ),
+    (
+        "quantization.rules",
+        {"mode": "int8"},
+        "quantization.rules: expected a list, found the mapping {mode: int8}",
+        "brackets: [{mode: int8}]",
+    ),
+    ("quantization.rules", ["int8"], "quantization.rules[0]: expected a mapping of operator, tensor, mode, found 'int8'", ""),
+    ("quantization.rules", [{"operator": "ADD"}], "quantization.rules[0].mode: missing, and it has no default", "state `mode:`"),
+    ("quantization.rules", [{"mode": ["int8"]}], "quantization.rules[0].mode: expected a text, found the list [int8]", ""),
+    ("quantization", {"rules": [{"mod": "int8"}]}, "quantization.rules[0].mod: unknown field", "'mode'"),
+    ("validation.gates", {"size_bytes": {"mx": 3}}, "validation.gates.size_bytes.mx: unknown field; known: min, max", "'max'"),
+    (
+        "validation.gates",
+        ["top1"],
+        "validation.gates: expected a mapping of names, each with min, max, max_drop, found the list [top1]",
+        "",
+    ),
+    (
+        "validation.gates",
+        {"top1": [3]},
+        "validation.gates.top1: expected a mapping of min, max, max_drop, found the list [3]",
+        "",
+    ),
+    ("adapters", {"a": 1}, "adapters: expected a list, found the mapping {a: 1}", "a list has brackets: [{a: 1}]"),
+    ("signature.inputs.x.shape", {"a": 1}, "signature.inputs.x.shape: expected a list, found the mapping {a: 1}", ""),
+    ("validation.metrics", {"top1": 1}, "validation.metrics: expected a list, found the mapping {top1: 1}", ""),
+]
+"""Key, value, what the message says of it wherever it is stated, and what the hint holds."""
+
+
+@pytest.mark.parametrize(("key", "value", "expected", "hint"), SHAPES)
+@pytest.mark.parametrize("way", ["file", "override", "sweep"])
+def test_a_value_of_the_wrong_shape_is_named_with_its_place(
+    workspace: Workspace, refused: Refused, way: str, key: str, value: Any, expected: str, hint: str
+) -> None:
+    folder = workspace.copy("add_one", "mine")
+    if way == "file":
+        workspace.edit("mine", {key: value})
+        place, found = str(folder / "recipe.yaml"), refused("recipe=mine")
+    else:
+        override = f"{key}={json.dumps(value, separators=(',', ':'))}".replace('"', "")
+        place, found = f"override {override!r}", refused("recipe=mine", override, *["-m"] * (way == "sweep"))
+    assert found.message.removeprefix("mine/default: ").startswith(f"{place}: {expected}"), found.message
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize("override", ["quantization.rules.0.mode=int8", "quantization.rules[0].mode=int8"])
+def test_an_item_of_a_list_is_not_stated_by_its_position(refused: Refused, override: str) -> None:
+    found = refused("recipe=add_one", override)
+    assert found.message.startswith(f"override {override!r}: ")
+    assert found.hint == "a list is given whole: quantization.rules=[...]"
+
+
+def test_a_wrong_value_in_a_file_of_conf_is_named_with_its_place(workspace: Workspace, refused: Refused) -> None:
+    file = workspace.folder / "conf/quantization/mixed.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("mode: int8\nrules:\n  - {mode: int8, tensr: x}\n")
+    message = refused("recipe=add_one", "quantization=mixed").message
+    assert message.startswith(f"{file}: quantization.rules[0].tensr: unknown field")
+
+
+def test_a_recipe_that_is_no_name_lists_the_known_ones(refused: Refused) -> None:
+    expected = "override 'recipe={a:1}': expected the name of a choice, found {a:1}; known recipes: add_one, "
+    assert refused("recipe={a:1}").message.startswith(expected)
 
 
 def test_several_values_without_a_sweep_are_told_of_the_flag(refused: Refused) -> None:

@@ -125,6 +125,13 @@ def test_plan_as_json_says_what_the_build_then_does(workspace: Workspace, comman
     assert "verdicts" in planned["package"]["reason"]
 
 
+@pytest.mark.parametrize("swept", ["quantization=float32,float16", "-m"])
+def test_plan_takes_one_build(command: Command, swept: str) -> None:
+    code, out, err = command("plan", "recipe=add_one", swept)
+    assert (code, out) == (2, "")
+    assert f"error: plan: takes one build, found {swept}" in err
+
+
 def test_plan_of_a_recipe_without_its_files_is_refused(workspace: Workspace, command: Command) -> None:
     (workspace.copy("add_one", "mine") / "model/graph.pb").unlink()
     code, out, err = command("plan", "recipe=mine")

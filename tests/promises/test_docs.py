@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from mlkit_build.datasets import DATASETS
 from mlkit_build.metrics import METRICS
 from mlkit_build.sources import SOURCES
 from tests.conftest import Workspace
+from tests.promises.conftest import Command
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,6 +53,30 @@ def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
     assert sorted(pages) == ["adapters.md", "datasets.md", "metrics.md", "quantization.md", "sources.md"]
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
+
+
+def test_every_figure_of_a_manifests_quantization_has_a_row(warm_workspace: Workspace) -> None:
+    bundle = warm_workspace.build("recipe=mnist").bundle
+    assert bundle is not None
+    figures = json.loads((bundle / "manifest.json").read_bytes())["quantization"]
+    page = (DOCS / "quantization.md").read_text(encoding="utf-8")
+    assert [figure for figure in figures if f"\n| `{figure}` | " not in page] == []
+
+
+def test_the_size_that_the_readme_shows_is_that_of_the_build(warm_workspace: Workspace) -> None:
+    size = warm_workspace.build("recipe=mnist").size_bytes
+    assert size is not None
+    assert f"model size         {size / 1000:.1f} kB" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_row_that_the_page_on_the_quantization_report_shows_is_the_reports(
+    warm_workspace: Workspace, command: Command
+) -> None:
+    _, out, _ = command("quantization-report", "recipe=mnist", "quantization=int8", "ui=quiet")
+    printed = [line.split() for line in out.splitlines()]
+    block = re.search(r"```text\n(.*?)```", (DOCS / "quantization_report.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    assert all(line.split() in printed for line in block[1].splitlines())
 
 
 def test_a_page_that_is_not_up_to_date_is_named_and_mended(tmp_path: Path) -> None:

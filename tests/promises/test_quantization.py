@@ -217,6 +217,20 @@ def test_a_rule_that_fits_nothing_is_refused_with_what_there_is(warm_workspace: 
     assert "CONV_2D" in said
 
 
+def test_a_rule_whose_pattern_would_never_end_is_refused(warm_workspace: Workspace, command: Command) -> None:
+    said = refused(command, "recipe=mnist", r"quantization.rules=[{tensor: '([\w/;]+)+!', mode: float32}]")
+    assert "quantization.rules[0].tensor: expected a regular expression that is searched for in moments" in said
+
+
+def test_a_rule_that_keeps_an_end_from_the_integers_asked_for_is_named_by_its_mode(
+    warm_workspace: Workspace, command: Command
+) -> None:
+    rules = "quantization.rules=[{operator: SOFTMAX, mode: int16x8}]"
+    code, _, err = command("recipe=mnist", "quantization.io=uint8", rules)
+    assert code == 1
+    assert "only operators in int8 read or make uint8, and a rule gives those there int16x8: use quantization.io=float32" in err
+
+
 def test_calibrating_on_other_data_than_is_measured_is_told_in_the_terminal_and_on_the_page(
     warm_workspace: Workspace, command: Command
 ) -> None:

@@ -13,7 +13,8 @@ import yaml
 from numpy.typing import NDArray
 
 from mlkit_build.plain import from_plain
-from mlkit_build.quantization.attribution import LEAST_GAIN_DB, Attribution
+from mlkit_build.quantization.attribution import LEAST_GAIN_DB, NEGLIGIBLE_DB, Attribution
+from mlkit_build.recipe import MODES
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, snapshot
 
@@ -143,21 +144,15 @@ def test_without_a_culprit_there_is_no_advice_to_follow(workspace: Workspace, co
         assert 2 * len(trial.rules) <= len(found.operators)
 
 
-MODES = [
-    "float16",
-    "dynamic_range",
-    "dynamic_range_int4",
-    "weight_only_int8",
-    "weight_only_int4",
-    "int8",
-    "int16x8",
+VARIANTS = [
+    *(mode for mode in MODES if mode != "float32"),
     "int8 quantization.io=uint8",
     "int8 quantization.backend=converter",
     "float16 quantization.backend=converter",
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", VARIANTS)
 def test_every_mode_is_looked_into(warm_workspace: Workspace, command: Command, mode: str) -> None:
     found = reported(command, "recipe=mnist", f"quantization={mode.split()[0]}", *mode.split()[1:], "--tries=1")
     names = [row.operator for row in found.operators if row.operator != "QUANTIZE"]
@@ -243,11 +238,40 @@ def test_without_a_dataset_the_calibration_samples_are_taken(workspace: Workspac
     assert (found.samples_from, found.samples) == ("calibration", 7)
 
 
+def test_where_no_error_matters_no_rule_is_printed(warm_workspace: Workspace, command: Command) -> None:
+    arguments = ("recipe=mnist", "quantization=float16", "--tries=1")
+    found = reported(command, *arguments)
+    assert found.sqnr_db is not None
+    assert found.sqnr_db > NEGLIGIBLE_DB
+    assert found.operators[0].left_float is not None
+    assert (found.best, found.rules) == ((), ())
+    _, out, _ = command("quantization-report", *arguments, "ui=quiet")
+    assert "no operator's error matters: the outputs are 70 dB or more above their noise" in out
+    assert "rules:" not in out
+
+
+def test_one_operator_that_was_tried_is_not_one_of_one(warm_workspace: Workspace, command: Command) -> None:
+    _, out, _ = command("quantization-report", "recipe=mnist", "quantization=int8", "--samples=4", "--tries=1", "ui=quiet")
+    assert "no operator stands out: what leaving the worst operator float recovers is less than" in out
+
+
+def test_a_page_that_cannot_be_written_is_named_as_it_was_asked_for(warm_workspace: Workspace, command: Command) -> None:
+    name = "a" * 250
+    code, _, err = command("quantization-report", "recipe=mnist", "quantization=int8", "--tries=0", f"--html={name}", "ui=quiet")
+    assert code == 1
+    assert f"error: --html: {name}: cannot be written: File name too long" in err
+
+
 REFUSED = [
     (("quantization=float32",), "quantization: float32 quantizes nothing"),
     (("quantization=float16", "dataset=null", "calibration=null"), "neither dataset nor calibration"),
-    (("quantization=int8", "--samples=0"), "expected at least 1"),
-    (("quantization=int8", "--tries=some"), "expected a number, found 'some'"),
+    (("quantization=int8", "--samples=0"), "expected a whole number of at least 1, found '0'"),
+    (("quantization=int8", "--samples=-1"), "expected a whole number of at least 1, found '-1'"),
+    (("quantization=int8", "--tries=some"), "expected a whole number of at least 0, found 'some'"),
+    (("quantization=int8", "--tries", "-3"), "expected a whole number of at least 0, found '-3'"),
+    (("quantization=int8", "--html=recipes"), "--html: expected a file, found the folder recipes"),
+    (("quantization=int8,float16", "jobs=1,2"), "takes one build, found quantization=int8,float16 jobs=1,2"),
+    (("-m", "quantization=int8"), "quantization-report: takes one build, found -m"),
     (("quantization=int8", "--html=nowhere/page.html"), "--html: expected a file in a folder that exists"),
     (("quantization=int9",), "int9"),
 ]

@@ -144,9 +144,25 @@ def test_glob_takes_every_recipe(workspace: Workspace, command: Command) -> None
 
 
 def test_equal_jobs_are_built_once_and_have_a_row_each(workspace: Workspace, command: Command) -> None:
-    code, out, _ = command("-m", "recipe=add_one", "quantization=float32,float32", "ui=json")
+    code, out, _ = command("-m", "recipe=add_one", "version=1,'1'", "ui=json")
     assert code == 0
     assert [json.loads(line)["status"] for line in out.splitlines()] == ["built", "built"]
+
+
+def test_a_sweep_that_names_a_job_twice_is_the_sweep_that_names_it_once(workspace: Workspace, command: Command) -> None:
+    code, _, err = command("-m", "recipe=add_one", "quantization=float32,float32", "ui=plain")
+    twice = summary(workspace)
+    assert code == 0
+    assert "warning: the sweep asks for recipe=add_one quantization=float32 2 times; it runs once" in err
+    command("-m", "recipe=add_one", "quantization=float32", "ui=quiet")
+    assert (summary(workspace)["id"], summary(workspace)["jobs"]) == (twice["id"], twice["jobs"])
+
+
+def test_a_sweep_over_what_changes_no_build_is_refused(workspace: Workspace, command: Command) -> None:
+    code, _, err = command("-m", "recipe=add_one", "jobs=1,2")
+    assert code == 2
+    assert "error: jobs=1,2: changes nothing in what is built" in err
+    assert list(workspace.folder.iterdir()) == []
 
 
 def test_jobs_that_differ_in_a_value_have_bundles_named_after_it(workspace: Workspace, command: Command) -> None:
@@ -364,7 +380,6 @@ def test_somebodys_work_at_the_place_of_the_best_is_not_replaced(workspace: Work
         (("-m", "select=most_accurate", "dataset=null", "validation={}"), "recipe add_one has no dataset"),
         (("-m", "select=smalest"), "did you mean 'smallest'"),
         (("-m", "select=smallest,fastest"), "expected one value for the whole sweep"),
-        (("-m", "select=smallest", "variant=best,good"), "is where select=smallest publishes"),
         (("select=smallest",), "add -m and values to choose from"),
     ],
 )
@@ -376,6 +391,17 @@ def test_a_selection_that_cannot_be_is_refused_before_anything_runs(
     assert message in err
     assert list(workspace.folder.iterdir()) == []
     assert not (workspace.cache / "v1/ac").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("-m",), ("-m", "select=smallest")])
+@pytest.mark.parametrize("name", ["best", "Best"])
+def test_no_variant_takes_the_place_of_a_selection(
+    workspace: Workspace, command: Command, flags: tuple[str, ...], name: str
+) -> None:
+    code, _, err = command(*flags, "recipe=add_one", f"variant={name}", "ui=quiet")
+    assert code == ExitCode.CONFIG
+    assert f"variant: add_one/best is where select= publishes the best variant of a sweep, found {name!r}" in err
+    assert not (workspace.folder / "dist/add_one").exists()
 
 
 # Cost ---------------------------------------------------------------------------------------------------------------------

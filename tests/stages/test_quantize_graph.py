@@ -118,6 +118,20 @@ def test_an_integer_input_keeps_its_type(tmp_path: Path) -> None:
     assert (summary["inputs"], summary["outputs"]) == (["int32"], ["uint8"])
 
 
+def test_int16x8_that_the_converter_lacks_is_told_of_the_other_backend(tmp_path: Path) -> None:
+    def casts(tf1: Any) -> None:
+        x = tf1.cast(tf1.placeholder("int32", [1, 8], name="ids"), tf1.float32)
+        tf1.matmul(x, tf1.constant(weights(8, 4)), name="y")
+
+    files = frozen(casts, request({"ids": "ids:0"}, {"y": "y:0"}), tmp_path)
+    np.savez(tmp_path / "c.npz", ids=np.arange(64, dtype=np.int32).reshape(8, 8))
+    spec = Npz(path="", features={"ids": "ids"})
+    with pytest.raises(StageError, match="converter has no int16x8 for operators that the model has") as caught:
+        made(files, tmp_path / "out", "int16x8", npz=tmp_path / "c.npz", spec=spec, inputs={"ids": PLAIN})
+    assert caught.value.message.endswith(": CAST")
+    assert "quantization.backend=litert" in caught.value.hint
+
+
 def test_a_part_that_nothing_reads_is_no_matter_of_chance(tmp_path: Path) -> None:
     def parts(tf1: Any) -> None:
         x = tf1.placeholder("float32", [1, 32], name="x")

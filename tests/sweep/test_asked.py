@@ -8,6 +8,7 @@ import random
 import pytest
 
 from mlkit_build.config import Roots
+from mlkit_build.errors import ConfigError
 from mlkit_build.sweep.asked import LONGEST, Asked, named, sweep_id
 from mlkit_build.sweep.run import asked_for
 from tests.conftest import Workspace
@@ -74,8 +75,23 @@ def test_a_stated_variant_stays_and_its_clash_is_an_error_of_every_job_in_it(wor
 
 
 def test_equal_jobs_are_one_build_of_one_name(workspace: Workspace) -> None:
-    first, second = asked("quantization=float32,float32")
+    first, second = asked("version=1,'1'")
     assert (first.job, first.error) == (second.job, None)
+
+
+def test_a_job_that_is_asked_for_twice_is_there_once_and_said_to_be(workspace: Workspace) -> None:
+    said: list[str] = []
+    overrides = ["recipe=add_one", "quantization=float32,float16,float32"]
+    found = asked_for(overrides, Roots.find(), said.append)
+    assert [item.overrides[1] for item in found] == ["quantization=float32", "quantization=float16"]
+    assert said == ["the sweep asks for recipe=add_one quantization=float32 2 times; it runs once"]
+
+
+@pytest.mark.parametrize("swept", ["jobs=1,2", "ui=plain,json", "cache.enabled=true,false", "output_dir=a,b", "cache.dir=a,b"])
+def test_a_sweep_over_what_changes_no_build_is_refused(workspace: Workspace, swept: str) -> None:
+    told = swept.replace("true,false", "True,False")
+    with pytest.raises(ConfigError, match=f"^{told}: changes nothing in what is built; expected one value"):
+        asked("quantization=float32,float16", swept)
 
 
 def test_recipes_of_one_name_are_named_after_their_folders(workspace: Workspace) -> None:

@@ -83,6 +83,22 @@ def test_every_point_lies_in_the_plot_and_no_two_names_on_each_other(found: list
     assert not any(plot._meets(one, other) for n, one in enumerate(boxes) for other in boxes[:n])
 
 
+def test_points_that_cover_one_another_have_one_label_beside_them() -> None:
+    close = [job("a", 1000, top1=0.9), job("b", 1000, top1=0.9), job("c", 1001, top1=0.9), job("far", 5000, top1=0.95)]
+    drawn = plot.plot(compared(close))
+    assert drawn is not None
+    assert sorted(point.label for point in drawn.points if point.label) == ["a, b, c", "far"]
+    drawn = plot.plot(compared([*close, job("d", 1002, top1=0.9), job("e", 1003, top1=0.9)]))
+    assert drawn is not None
+    assert sorted(point.label for point in drawn.points if point.label) == ["a, b and 3 more", "far"]
+
+
+def test_no_axis_goes_beyond_all() -> None:
+    drawn = plot.plot(compared([job("a", 1, top1=0.99), job("b", 2, top1=0.99)]))
+    assert drawn is not None
+    assert drawn.y_ticks[-1].text == "100%"
+
+
 def test_lower_errors_are_drawn_higher() -> None:
     drawn = plot.plot(compared([job("good", 1, max_abs_error=0.1), job("bad", 2, max_abs_error=0.2)]))
     assert drawn is not None
