@@ -204,13 +204,13 @@ SHAPES: list[tuple[str, Any, str, str]] = [
     (
         "validation.gates",
         ["top1"],
-        "validation.gates: expected a mapping of names, each with min, max, max_drop, found the list [top1]",
+        "validation.gates: expected a mapping of names, each with min, max, max_drop, max_regression, significance, found the list [top1]",
         "",
     ),
     (
         "validation.gates",
         {"top1": [3]},
-        "validation.gates.top1: expected a mapping of min, max, max_drop, found the list [3]",
+        "validation.gates.top1: expected a mapping of min, max, max_drop, max_regression, significance, found the list [3]",
         "",
     ),
     ("adapters", {"a": 1}, "adapters: expected a list, found the mapping {a: 1}", "a list has brackets: [{a: 1}]"),
