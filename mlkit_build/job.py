@@ -11,6 +11,7 @@ from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class JobReport:
         seconds: How long the job took.
         error: What went wrong.
         stage: The stage that failed; empty where none did, or where there was nothing to build yet.
+        runtimes: What other runtimes made of the model, judged.
     """
 
     recipe: str
@@ -61,6 +63,7 @@ class JobReport:
     seconds: float = 0.0
     error: MlkitBuildError | None = None
     stage: str = ""
+    runtimes: tuple[RuntimeVerdict, ...] = ()
 
 
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:

@@ -19,6 +19,8 @@ from mlkit_build.metrics import parse
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
+from mlkit_build.runtimes import parse_all
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
@@ -33,6 +35,7 @@ from mlkit_build.stages.params import (
     QuantizeGraphParams,
     QuantizeParams,
     ReferenceParams,
+    RuntimeParams,
 )
 from mlkit_build.store import Tree
 
@@ -55,6 +58,7 @@ _KINDS = {
     "quantize_graph": _Kind("convert", "tensorflow", "mlkit_build.stages.quantize_graph:quantize_graph"),
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
+    "runtime": _Kind("validate", "litert", "mlkit_build.stages.runtime:runtime"),
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
@@ -82,6 +86,7 @@ class Files:
         labels: The labels.
         metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
         baseline: The manifest to compare with.
+        environments: The record of each other runtime's environment, in the recipe's order. They are no files of the user.
     """
 
     source: Mapping[str, Path]
@@ -90,6 +95,7 @@ class Files:
     labels: Path | None
     metrics: Mapping[str, Path] = field(default_factory=dict)
     baseline: Path | None = None
+    environments: tuple[Path, ...] = ()
 
     def all(self) -> list[Path | Tree]:
         """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
@@ -149,12 +155,12 @@ def has_tables(recipe: Recipe) -> bool:
 
 
 def actions(recipe: Recipe, files: Files) -> list[Action]:
-    """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
+    """Return the actions up to what the gates judge, each after those it needs. They decide whether `packaging` follows."""
     row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
     if recipe.dataset is not None:
         row.append(_reference(recipe, recipe.dataset, files))
     row.append(_evaluate(recipe, files))
-    return row
+    return [*row, *_runtimes(recipe, files)]
 
 
 def attributing(
@@ -196,7 +202,7 @@ def attributing(
     return [*row, *converting, attribute]
 
 
-def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
+def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()) -> Action:
     """Return the action that makes the bundle's contents, once the gates hold."""
     params = PackageParams(
         name=recipe.name,
@@ -210,6 +216,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
         io=recipe.quantization.io,
         inputs=recipe.signature.inputs,
         verdicts=verdicts,
+        runtimes=runtimes,
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
@@ -222,7 +229,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     if files.labels:
         inputs["labels"] = files.labels
         outputs.append("labels.txt")
-    return _action("package", params, inputs, tuple(outputs))
+    return _action("package", params, inputs, tuple(outputs), after=runtime_actions(recipe))
 
 
 def model(recipe: Recipe) -> OutputOf:
@@ -365,6 +372,38 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
     action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
     action = replace(action, packages=_decoders(params.dataset, params.calibration))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
+
+
+def runtime_actions(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the actions that run the shipped file in other runtimes, in the recipe's order."""
+    return tuple(f"runtime-{requirement.package}-{requirement.version}" for requirement in parse_all(recipe.validation.runtimes))
+
+
+def _runtimes(recipe: Recipe, files: Files) -> list[Action]:
+    """Return an action for each other runtime."""
+    row = []
+    requirements = parse_all(recipe.validation.runtimes)
+    for name, requirement, environment in zip(runtime_actions(recipe), requirements, files.environments, strict=True):
+        assert recipe.dataset is not None, "the schema demands it"
+        assert files.dataset is not None
+        inputs: Inputs = {
+            "model": model(recipe),
+            "signature.json": SIGNATURE,
+            "dataset": files.dataset,
+            "environment": environment,
+        }
+        inputs |= {f"metric_code/{place}": path for place, path in files.metrics.items()}
+        params = RuntimeParams(
+            package=requirement.package,
+            version=requirement.version,
+            dataset=_content(recipe.dataset, files.labels, labelled=True),
+            inputs=_normalization(recipe),
+            metrics=recipe.validation.metrics,
+            output=recipe.validation.output,
+        )
+        action = _action("runtime", params, inputs, ("runtime.json",))
+        row.append(replace(action, name=name, packages=_decoders(params.dataset)))
+    return row
 
 
 def _action(

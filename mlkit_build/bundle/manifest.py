@@ -14,6 +14,7 @@ from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest, Tree
 
@@ -79,6 +80,7 @@ class Manifest:
         actions: In order.
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
+        runtimes: What other versions of the interpreter made of the model, judged.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -94,6 +96,7 @@ class Manifest:
     actions: tuple[ActionEntry, ...]
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
+    runtimes: tuple[RuntimeVerdict, ...]
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

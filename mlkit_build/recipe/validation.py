@@ -51,9 +51,12 @@ class Validation:
         output: The output that all metrics but parity read; the first one when left out.
         baseline: The `manifest.json` of an earlier bundle of this recipe, which `max_regression` compares with; relative to the
             recipe's folder.
+        runtimes: Other versions of the interpreter to run the shipped file in, e.g. `[tflite_runtime==2.14]`: the gates must hold
+            there too, and the outputs be those of the newest one.
     """
 
     metrics: tuple[MetricChoice, ...] = ()
     gates: Mapping[str, Gate] = field(default_factory=dict)
     output: str | None = None
     baseline: str | None = None
+    runtimes: tuple[str, ...] = ()

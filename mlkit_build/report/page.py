@@ -69,6 +69,7 @@ def render(
         quantization=quantization,
         told=told,
         tables=[drawn(table, labels) for table in tables.values()],
+        runtimes=[(found.runtime, summary.runtime_text(found), found.installed, found.passed) for found in params.runtimes],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),

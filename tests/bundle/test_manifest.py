@@ -31,6 +31,7 @@ def a_manifest() -> Manifest:
         actions=(ActionEntry("freeze", "0" * 64),),
         metrics=metric_entries({"top1": Measurement(0.9, reference=0.95)}),
         gates=(Verdict("top1", "min", 0.8, 0.9, True),),
+        runtimes=(),
         quantization=None,
         toolchain={"python": "3.11"},
     )
