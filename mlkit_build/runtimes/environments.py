@@ -42,7 +42,8 @@ if sys.platform == "linux":
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 _OPTIONS = ("--only-binary", ":all:", "--no-warn-conflicts", "--no-input", "--no-color", "--disable-pip-version-check", "--quiet")
-_BROKEN_CONNECTION = re.compile(r"after connection broken by '(?:[^:]*: )*([^:']+)'")
+_CLOSING = "'\") "
+_BROKEN_CONNECTION = re.compile(r"after connection broken by '(.*)': ")
 
 
 def python_of(record: Path) -> Path:
@@ -219,7 +220,7 @@ def _reason(said: str) -> str:
     """Return pip's own reason in one line."""
     broken = _BROKEN_CONNECTION.search(said)
     if broken:
-        return f"no connection to the registry: {broken[1].strip()}"
+        return f"no connection to the registry: {broken[1].rpartition(': ')[2].partition(' (')[0].strip(_CLOSING)}"
     errors = [line.partition("ERROR:")[2].strip() for line in said.splitlines() if line.startswith("ERROR:")]
     lines = [line for line in errors or said.splitlines() if line.strip()]
     return lines[0][:300] if lines else "nothing"

@@ -20,8 +20,8 @@ import pytest
 from mlkit_build.errors import StageError
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain, to_plain
-from mlkit_build.recipe import Gate, Input, MetricChoice, Npz
-from mlkit_build.runtimes import isolated
+from mlkit_build.recipe import Gate, MetricChoice, Npz
+from mlkit_build.runtimes import PACKAGES, isolated
 from mlkit_build.runtimes.verdicts import Findings, RuntimeVerdict, judge_runtime
 from mlkit_build.stages import runtime as stage
 from mlkit_build.stages.params import RuntimeParams
@@ -65,16 +65,22 @@ def environment(folder: Path, changed: str, *, base: str = BASE) -> Path:
 
 
 def found_by(
-    built: Built, folder: Path, changed: str = "", *, model: tuple[str, str] = ("float16", "float32"), base: str = BASE
+    built: Built,
+    folder: Path,
+    changed: str = "",
+    *,
+    package: str = "tflite_runtime",
+    model: tuple[str, str] = ("float16", "float32"),
+    base: str = BASE,
 ) -> Findings:
     """Run the action with an interpreter that was changed so."""
     images = pictures(SAMPLES, seed=3)
     np.savez(folder / "data.npz", images=images, classes=np.arange(SAMPLES) % 4)
     params = RuntimeParams(
-        package="tflite_runtime",
+        package=package,
         version="2.14",
         dataset=Npz(path="", features={"picture": "images"}, label="classes"),
-        inputs={"picture": IMAGE if isinstance(IMAGE, Input) else Input()},
+        inputs={"picture": IMAGE},
         metrics=(MetricChoice(name="top1"),),
         output=None,
     )
@@ -99,6 +105,11 @@ def test_the_same_interpreter_computes_the_same(built: Built, tmp_path: Path, mo
     assert judged(found).passed
 
 
+@pytest.mark.parametrize("package", sorted(PACKAGES.keys() - {"tflite_runtime"}))
+def test_every_other_interpreter_of_the_table_is_found_by_its_name(built: Built, tmp_path: Path, package: str) -> None:
+    assert judged(found_by(built, tmp_path, package=package, model=("int8", "int8"))).passed
+
+
 def test_what_it_prints_is_no_answer(built: Built, tmp_path: Path) -> None:
     found = found_by(built, tmp_path, "def changed(self, call, outputs):\n    print('{}'); os.write(1, b'x\\n'); return outputs")
     assert judged(found).passed
@@ -111,7 +122,7 @@ def test_kernels_that_round_otherwise_pass_and_those_that_compute_something_else
         noise = f"""
         def changed(self, call, outputs):
             random = np.random.default_rng(call)
-            return {{name: value + np.float32({size}) * random.normal(size=value.shape).astype("f4") for name, value in outputs.items()}}
+            return {{name: value + ({size} * random.normal(size=value.shape)).astype("f4") for name, value in outputs.items()}}
         """
         verdict = judged(found_by(built, folder, noise))
         assert verdict.passed == passes, verdict
@@ -142,43 +153,61 @@ def test_a_few_lost_samples_break_a_gate_that_allows_none(built: Built, tmp_path
     assert "top1: 0.93, expected at least 0.94 (90.00% on 150 samples, 92.00% in the newest runtime)" in str(verdict)
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ("def __init__(self, **kwargs):\n    raise ValueError('Could not open ' + kwargs['model_path'])", "refuses the model: Could not open the model"),
-        ("def get_signature_runner(self, key):\n    raise RuntimeError('Node number 3\\n(CONV_2D) failed')", "refuses the model: Node number 3 (CONV_2D) failed"),
-        ("def changed(self, call, outputs):\n    if call == 140: raise RuntimeError('overflow')\n    return outputs", "does not compute sample 140: overflow"),
-        ("def changed(self, call, outputs):\n    os.abort()", "crashes with SIGABRT in the samples from 0 on"),
-        ("def changed(self, call, outputs):\n    if call == 140: os.kill(os.getpid(), signal.SIGSEGV)\n    return outputs", "crashes with SIGSEGV in the samples from 128 on"),
-        (
-            "def changed(self, call, outputs):\n    return {name: value / (call != 131) for name, value in outputs.items()}",
-            "gives values that are not finite in the output 'classes' of sample 131",
-        ),
-    ],
-)  # fmt: skip
-def test_what_it_does_instead_is_a_finding(built: Built, tmp_path: Path, changed: str, said: str) -> None:
-    found = found_by(built, tmp_path, changed)
+INSTEAD = {
+    "refuses the model: Could not open the model": """
+        def __init__(self, **kwargs):
+            raise ValueError("Could not open " + kwargs["model_path"])
+        """,
+    "refuses the model: Node number 3 (CONV_2D) failed": """
+        def get_signature_runner(self, key):
+            raise RuntimeError("Node number 3\\n(CONV_2D) failed")
+        """,
+    "does not compute sample 140: overflow": """
+        def changed(self, call, outputs):
+            if call == 140:
+                raise RuntimeError("overflow")
+            return outputs
+        """,
+    "crashes with SIGABRT in the samples from 0 on": """
+        def changed(self, call, outputs):
+            os.abort()
+        """,
+    "crashes with SIGSEGV in the samples from 128 on": """
+        def changed(self, call, outputs):
+            if call == 140:
+                os.kill(os.getpid(), signal.SIGSEGV)
+            return outputs
+        """,
+    "gives values that are not finite in the output 'classes' of sample 131": """
+        def changed(self, call, outputs):
+            return {name: value / (call != 131) for name, value in outputs.items()}
+        """,
+}
+
+ERRORS = {
+    "was killed by SIGKILL in the samples from 0 on; the system": "os.kill(os.getpid(), signal.SIGKILL)",
+    "ended with status 7 in the samples from 0 on": "os._exit(7)",
+    "was not done with the samples from 0 on after 3 s": "time.sleep(600)",
+}
+
+
+@pytest.mark.parametrize("said", INSTEAD)
+def test_what_it_does_instead_is_a_finding(built: Built, tmp_path: Path, said: str) -> None:
+    found = found_by(built, tmp_path, INSTEAD[said])
     assert found.refused == said
     verdict = judged(found, top1=Gate(min=0.1))
     assert (verdict.passed, str(verdict).startswith(f"tflite_runtime 2.14 {said}")) == (False, True)
     assert str(tmp_path) not in (tmp_path / "runtime.json").read_text()
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ("def changed(self, call, outputs):\n    os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL in the samples from 0 on; the system"),
-        ("def changed(self, call, outputs):\n    os._exit(7)", "ended with status 7 in the samples from 0 on"),
-        ("def changed(self, call, outputs):\n    time.sleep(600)", "was not done with the samples from 0 on after 3 s"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("said", ERRORS)
 def test_what_is_no_fault_of_the_model_is_an_error_and_not_remembered(
-    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, said: str
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setattr(stage, "LEAST_TIMEOUT_S", 3.0)
     monkeypatch.setattr(stage, "SLOWER", 0)
     with pytest.raises(StageError, match=f"tflite_runtime 2.14 {said}"):
-        found_by(built, tmp_path, changed)
+        found_by(built, tmp_path, f"def changed(self, call, outputs):\n    {ERRORS[said]}")
     assert not (tmp_path / "runtime.json").exists()
 
 
