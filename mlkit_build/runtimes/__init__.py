@@ -28,7 +28,7 @@ class Package:
         distribution: What pip calls it.
         interpreter: `module:attribute` of its interpreter.
         summary: One line for a reader of recipes.
-        beside: What must be installed with it though its own metadata does not say so.
+        numpy_1_before: Versions before it are built with NumPy 1 and do not run with 2, though their metadata takes any.
         counts_as_tensorflow: Whether its versions are TensorFlow's, which tell the operators that it knows.
         pythons: The Pythons that it has wheels for, where these are known; empty otherwise.
     """
@@ -36,7 +36,7 @@ class Package:
     distribution: str
     interpreter: str
     summary: str
-    beside: tuple[str, ...] = ()
+    numpy_1_before: tuple[int, ...] = ()
     counts_as_tensorflow: bool = False
     pythons: str = ""
 
@@ -46,12 +46,15 @@ PACKAGES = {
         "tflite-runtime",
         "tflite_runtime.interpreter:Interpreter",
         "TensorFlow Lite alone, up to 2.14",
-        beside=("numpy<2",),  # its extension module is built with NumPy 1, and its metadata takes any
+        numpy_1_before=(3,),
         counts_as_tensorflow=True,
         pythons="3.11 and older",
     ),
     "ai_edge_litert": Package(
-        "ai-edge-litert", "ai_edge_litert.interpreter:Interpreter", "LiteRT, as TensorFlow Lite is called now"
+        "ai-edge-litert",
+        "ai_edge_litert.interpreter:Interpreter",
+        "LiteRT, as TensorFlow Lite is called now",
+        numpy_1_before=(1, 1),
     ),
     "tensorflow": Package(
         "tensorflow", "tensorflow:lite.Interpreter", "TensorFlow's own, in hundreds of megabytes", counts_as_tensorflow=True
@@ -83,15 +86,18 @@ class Requirement:
     def to_install(self) -> tuple[str, ...]:
         """What pip is asked for."""
         package = PACKAGES[self.package]
-        return (f"{package.distribution}=={self.version}", *package.beside)
+        return (f"{package.distribution}=={self.version}", *(["numpy<2"] if self.release < package.numpy_1_before else []))
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The version's numbers, e.g. `(2, 14)`."""
+        numbers = re.match(r"[0-9.]*[0-9]", self.version)
+        return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
     @property
     def of_tensorflow(self) -> tuple[int, ...] | None:
         """The version of TensorFlow that it belongs to, e.g. `(2, 14)`; None where that is not known."""
-        if not PACKAGES[self.package].counts_as_tensorflow:
-            return None
-        release = re.match(r"[0-9]+(?:\.[0-9]+)*", self.version)
-        return tuple(map(int, release[0].split("."))) if release else None
+        return self.release if PACKAGES[self.package].counts_as_tensorflow else None
 
 
 def parse(stated: str, where: str) -> Requirement:

@@ -15,6 +15,9 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
+REFUSALS = (RuntimeError, ValueError)
+"""What interpreters raise of a model. Anything else is of the environment: NumPy 2 where the interpreter wants 1, for one."""
+
 
 def main(target: str, model: str, folder: str, inputs: str, outputs: str) -> None:
     """Answer requests until standard input ends."""
@@ -34,8 +37,11 @@ def main(target: str, model: str, folder: str, inputs: str, outputs: str) -> Non
     try:
         interpreter = interpreter_class(model_path=model, num_threads=1)
         run = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-    except Exception as error:
+    except REFUSALS as error:
         answer(refused=str(error))
+        return
+    except Exception as error:
+        answer(broken=f"{type(error).__name__}: {error}")
         return
     names = json.loads(inputs)
     for line in sys.stdin:
@@ -45,8 +51,11 @@ def main(target: str, model: str, folder: str, inputs: str, outputs: str) -> Non
         try:
             for row in range(len(arrays[0])):
                 found.append(run(**{name: values[row] for name, values in zip(names, arrays)}))  # noqa: B905 - Python 3.10's
-        except Exception as error:
+        except REFUSALS as error:
             answer(refused=str(error), sample=len(found))
+            return
+        except Exception as error:
+            answer(broken=f"{type(error).__name__}: {error}")
             return
         for index, name in enumerate(json.loads(outputs)):
             np.save(os.path.join(folder, f"{chunk}-out-{index}.npy"), np.stack([row[name] for row in found]))  # noqa: PTH118

@@ -94,8 +94,8 @@ class Isolated:
         answer = self._answer(timeout_s, first)
         if "broken" in answer:
             raise StageError(
-                f"{self._requirement} cannot be started: {answer['broken']}",
-                f"remove {self._environment}; the next build makes it anew",
+                f"{self._requirement} does not work: {answer['broken']}",
+                f"remove {self._environment}, and the next build makes it anew; or choose another version",
             )
         if "refused" in answer:
             said = _one_line(str(answer["refused"]).replace(str(self._model), "the model"))

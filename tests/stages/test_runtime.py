@@ -211,11 +211,21 @@ def test_what_is_no_fault_of_the_model_is_an_error_and_not_remembered(
     assert not (tmp_path / "runtime.json").exists()
 
 
-def test_an_environment_that_does_not_work_is_to_be_removed(built: Built, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "base", "said"),
+    [
+        ("", "import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def get_signature_runner(self, key):\n    raise SystemError('NumPy')", BASE, "SystemError: NumPy"),
+        ("def changed(self, call, outputs):\n    raise TypeError('NumPy')", BASE, "TypeError: NumPy"),
+    ],
+)
+def test_an_environment_that_does_not_work_is_to_be_removed(
+    built: Built, tmp_path: Path, changed: str, base: str, said: str
+) -> None:
     with pytest.raises(StageError) as caught:
-        found_by(built, tmp_path, base="import no_such_module\n")
-    assert caught.value.message.startswith("tflite_runtime 2.14 cannot be started: ModuleNotFoundError: No module named 'no_such")
-    assert caught.value.hint == f"remove {tmp_path / 'environment'}; the next build makes it anew"
+        found_by(built, tmp_path, changed, base=base)
+    assert caught.value.message == f"tflite_runtime 2.14 does not work: {said}"
+    assert caught.value.hint.startswith(f"remove {tmp_path / 'environment'}, and the next build makes it anew")
 
 
 def test_nothing_is_left_of_its_process_and_of_what_it_was_handed(
