@@ -211,11 +211,6 @@ def _samples(field: str, data: Any, names: Sequence[str], folder: Path) -> dict[
     entry: dict[str, Any] = {"kind": "npz", "path": f"{field}.npz", "features": features}
     if classes is not None:
         arrays["label"], entry["label"] = _array(f"{field}: the labels", classes), "label"
-        if arrays["label"].ndim == 2 and arrays["label"].shape[1] > 1:
-            raise ConfigError(
-                f"export: {field}: the labels: expected one class index per sample, found shape {list(arrays['label'].shape)}",
-                "one-hot labels become indices with np.argmax(labels, axis=1)",
-            )
     np.savez(folder / f"{field}.npz", **arrays)
     return entry
 

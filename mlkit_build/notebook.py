@@ -143,7 +143,8 @@ def export(
         quantization: A mode, or a mapping as in a recipe.
         target: `custom`, `image_labeling` or `object_detection`.
         dataset: What the model is measured on: a mapping as in a recipe, the samples as one array (of a model with one input)
-            or as name -> array, or a pair of these and the labels as class indices. Images are pixels in 0..255.
+            or as name -> array, or a pair of these and the labels: class indices, or what else the metrics want. Images are
+            pixels in 0..255.
         calibration: What static quantization observes: likewise, without labels.
         labels: The classes' names, or the path of a labels file.
         recipe_dir: Where to keep the recipe with its frozen graph, to build it again as a file; nowhere when left out.

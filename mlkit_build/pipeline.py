@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,14 @@ from typing import Any
 
 from mlkit_build.dataset_files import Locate as Locate
 from mlkit_build.dataset_files import dataset_files
+from mlkit_build.dataset_params import content, reading
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.errors import SourceError
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
-from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, ImageFolder, Input, Python, Recipe, Tf1Checkpoint, TfRecord
+from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, Input, MetricChoice, Python, Recipe, Tf1Checkpoint
 from mlkit_build.runtimes import parse_all
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sources import source
@@ -148,6 +147,17 @@ def _metric_code(recipe: Recipe, folder: Path) -> dict[str, Path]:
     return found
 
 
+def _metric_limits(recipe: Recipe) -> dict[str, float]:
+    """Return field -> how long a metric of the recipe's own may take."""
+    stated = {f"validation.metrics[{index}].python": choice for index, choice in enumerate(recipe.validation.metrics)}
+    return {f"{where}.timeout_s": parse(choice, where).timeout_s for where, choice in stated.items() if choice.name == "python"}
+
+
+def _untimed(choice: MetricChoice) -> MetricChoice:
+    """Return what of a metric decides its values: not how long it may take."""
+    return replace(choice, options={name: value for name, value in choice.options.items() if name != "timeout_s"})
+
+
 def has_tables(recipe: Recipe) -> bool:
     """Return whether anything is measured that is no number: parity of several outputs is, and outputs may not be known yet."""
     several = recipe.dataset is not None and len(recipe.signature.outputs) != 1
@@ -188,7 +198,7 @@ def attributing(
         "samples": samples_at,
     }
     params = AttributeParams(
-        dataset=_content(stated),
+        dataset=content(stated),
         samples_from=field,
         inputs=_normalization(recipe),
         samples=samples,
@@ -198,7 +208,7 @@ def attributing(
         quantize_version=VERSIONS["quantize"],
     )
     converting = [] if quantizer else [_convert(recipe)]
-    attribute = replace(_action("attribute", params, inputs, ("attribution.json",)), packages=_decoders(stated))
+    attribute = reading(_action("attribute", params, inputs, ("attribution.json",)), {field: stated})
     return [*row, *converting, attribute]
 
 
@@ -293,7 +303,7 @@ def _calibrate(recipe: Recipe, files: Files) -> Action:
     assert files.calibration is not None
     inputs: Inputs = {"float.tflite": FLOAT_MODEL, "signature.json": SIGNATURE, "calibration": files.calibration}
     params = CalibrateParams(
-        dataset=_content(recipe.calibration),
+        dataset=content(recipe.calibration),
         inputs=_normalization(recipe),
         observer=quantization.observer,
         percentile=quantization.percentile if quantization.observer == "percentile" else 100.0,
@@ -302,7 +312,7 @@ def _calibrate(recipe: Recipe, files: Files) -> Action:
     action = _action(
         "calibrate", params, inputs, ("statistics.json", "calibration.json", *(["hessians.npz"] if params.hessians else []))
     )
-    return replace(action, packages=_decoders(recipe.calibration))
+    return reading(action, {"calibration": recipe.calibration})
 
 
 def _quantize(recipe: Recipe) -> Action:
@@ -334,21 +344,21 @@ def _quantize_graph(recipe: Recipe, files: Files) -> Action:
         mode=recipe.quantization.mode,
         io=recipe.quantization.io,
         granularity=recipe.quantization.granularity,
-        dataset=_content(recipe.calibration) if files.calibration and recipe.calibration else None,
+        dataset=content(recipe.calibration) if files.calibration and recipe.calibration else None,
         inputs=_normalization(recipe),
         allow_select_ops=recipe.convert.allow_select_ops,
     )
     outputs = ("model.tflite", "quantization.json", "calibration.json")
     action = _action("quantize_graph", params, inputs, outputs, after=("contract",))
-    return replace(action, packages=_decoders(params.dataset))
+    return reading(action, {"calibration": recipe.calibration if params.dataset else None})
 
 
 def _reference(recipe: Recipe, dataset: AnyDataset, files: Files) -> Action:
     assert files.dataset is not None
     inputs: Inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
-    params = ReferenceParams(_content(dataset), _normalization(recipe))
+    params = ReferenceParams(content(dataset), _normalization(recipe))
     action = _action("reference", params, inputs, ("reference.bin",), after=("contract",))
-    return replace(action, packages=_decoders(dataset))
+    return reading(action, {"dataset": dataset})
 
 
 def _evaluate(recipe: Recipe, files: Files) -> Action:
@@ -362,15 +372,16 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
             inputs["calibration.json"] = OutputOf(observing, "calibration.json")
         inputs |= {f"metric_code/{place}": path for place, path in files.metrics.items()}
     params = EvaluateParams(
-        dataset=_content(recipe.dataset, files.labels, labelled=True) if recipe.dataset else None,
-        calibration=_content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
+        dataset=content(recipe.dataset, files.labels, labelled=True) if recipe.dataset else None,
+        calibration=content(recipe.calibration) if "calibration" in inputs and recipe.calibration else None,
         inputs=_normalization(recipe),
-        metrics=recipe.validation.metrics,
+        metrics=tuple(_untimed(choice) for choice in recipe.validation.metrics),
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
     action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
-    action = replace(action, packages=_decoders(params.dataset, params.calibration))
+    datasets = {"dataset": recipe.dataset, "calibration": recipe.calibration if params.calibration else None}
+    action = reading(action, datasets, _metric_limits(recipe))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
 
 
@@ -396,13 +407,13 @@ def _runtimes(recipe: Recipe, files: Files) -> list[Action]:
         params = RuntimeParams(
             package=requirement.package,
             version=requirement.version,
-            dataset=_content(recipe.dataset, files.labels, labelled=True),
+            dataset=content(recipe.dataset, files.labels, labelled=True),
             inputs=_normalization(recipe),
-            metrics=recipe.validation.metrics,
+            metrics=tuple(_untimed(choice) for choice in recipe.validation.metrics),
             output=recipe.validation.output,
         )
-        action = _action("runtime", params, inputs, ("runtime.json",))
-        row.append(replace(action, name=name, packages=_decoders(params.dataset)))
+        action = replace(_action("runtime", params, inputs, ("runtime.json",)), name=name)
+        row.append(reading(action, {"dataset": recipe.dataset}, _metric_limits(recipe)))
     return row
 
 
@@ -431,29 +442,6 @@ def placeless(source: AnySource) -> AnySource:
     if isinstance(source, Python):
         return replace(source, files=(), timeout_s=0.0)
     return replace(source, path="", sha256=None)
-
-
-def _content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool = False) -> AnyDataset:
-    """Return what of a dataset's description decides a result: not where the files lie, whose bytes are an input.
-
-    Args:
-        labels: The recipe's labels: they name the classes where the dataset does not.
-        labelled: Whether the samples' classes are wanted.
-    """
-    fields = {field.name for field in dataclasses.fields(dataset)}
-    placed: dict[str, Any] = {"path": "", "sha256": None} if "path" in fields else {}
-    if not labelled and "label" in fields:
-        placed["label"] = None
-    if "classes" in fields and (not labelled or dataset.label is None):
-        placed["classes"] = ()
-    elif "classes" in fields and labels is not None and not getattr(dataset, "classes", ()):
-        placed["classes"] = read_labels(labels)
-    return replace(dataset, **placed)
-
-
-def _decoders(*datasets: AnyDataset | None) -> tuple[str, ...]:
-    """Return the packages whose versions decide what the samples are: another decoder gives other pixels."""
-    return ("pillow",) if any(isinstance(dataset, (ImageFolder, TfRecord)) for dataset in datasets) else ()
 
 
 def _normalization(recipe: Recipe) -> dict[str, Input]:

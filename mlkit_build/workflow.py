@@ -258,6 +258,7 @@ class _Run:
             metrics=metric_entries(self._metrics or {}),
             gates=self._verdicts,
             runtimes=self._runtimes,
+            skipped=tuple(self._observations()["skipped"]),
             quantization=self._quantization(),
             toolchain=whole_toolchain(),
         )
@@ -298,10 +299,15 @@ class _Run:
         found: dict[str, Any] = json.loads(self._engine.output(action, "quantization.json").read_bytes())
         return found
 
+    def _observations(self) -> dict[str, Any]:
+        """Return what was noticed of the samples that the model was measured on."""
+        found: dict[str, Any] = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())
+        return found
+
     def _warn(self) -> None:
         """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
         and how little a few samples prove."""
-        told = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())["warning"]
+        told = self._observations()["warning"]
         small = [verdict.warning for verdict in self._verdicts]
         found = [(self._quantization() or {}).get("warning"), told, delegate_needed(self._metrics or {}), self._stale, *small]
         for warning in found:

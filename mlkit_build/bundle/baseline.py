@@ -10,7 +10,8 @@ from typing import Any
 
 from mlkit_build.bundle.manifest import portable_place
 from mlkit_build.errors import ConfigError, SourceError
-from mlkit_build.plain import to_plain
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import AnyDataset
 
 _FIELD = "validation.baseline"
 _SCHEMA = "mlkit-build/manifest/"
@@ -30,12 +31,20 @@ class Baseline:
     values: Mapping[str, float]
     dataset: Any
 
-    def warning(self, dataset: Any) -> str:
+    def warning(self, dataset: AnyDataset | None) -> str:
         """Return what makes the comparison with a build on `dataset` unfair; empty where nothing does."""
-        ours = dataset and to_plain(portable_place(dataset))
-        if ours == self.dataset:
+        if self._is_of(dataset):
             return ""
         return f"{_FIELD}: {self.path} was measured on other samples, as its recipe's `dataset` says; max_regression may mislead"
+
+    def _is_of(self, dataset: AnyDataset | None) -> bool:
+        if dataset is None or self.dataset is None:
+            return dataset is self.dataset
+        try:
+            theirs = from_plain(type(dataset), self.dataset)  # fields that are newer than the manifest have their defaults
+        except ConfigError:
+            return False
+        return theirs == portable_place(dataset)
 
 
 def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:

@@ -81,6 +81,7 @@ class Manifest:
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         runtimes: What other versions of the interpreter made of the model, judged.
+        skipped: The damaged samples of the dataset that were left out.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -97,6 +98,7 @@ class Manifest:
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
     runtimes: tuple[RuntimeVerdict, ...]
+    skipped: tuple[str, ...]
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

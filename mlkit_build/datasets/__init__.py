@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 from mlkit_build.recipe import AnyDataset
 from mlkit_build.signature import FrozenSignature
 
-__all__ = ["DATASETS", "Batch", "Dataset", "Kind", "contents", "fingerprints", "identities", "open_dataset", "open_few"]
+__all__ = [
+    "DATASETS",
+    "Batch",
+    "Dataset",
+    "Kind",
+    "contents",
+    "fingerprints",
+    "identities",
+    "open_dataset",
+    "open_few",
+    "skipping",
+]
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,11 @@ class Dataset(Protocol):
 
     Attributes:
         origin: What to call it in messages: field and file.
+        skipped: Where the damaged samples are that were left out, as the recipe allows.
     """
 
     origin: str
+    skipped: tuple[str, ...]
 
     def __len__(self) -> int:
         """Return the number of chosen samples."""
@@ -125,6 +138,15 @@ def _odd_weights(count: int) -> NDArray[np.uint64]:
     """Return `count` odd numbers, always the same: each makes another sum of a word that moves or changes."""
     weights: NDArray[np.uint64] = np.random.default_rng(count).integers(1 << 63, size=count, dtype=np.uint64) * 2 + 1
     return weights
+
+
+def skipping(dataset: Dataset, where: str) -> str:
+    """Return which samples of `where` were left out, in words; empty when none was."""
+    if not dataset.skipped:
+        return ""
+    some = ", ".join(dataset.skipped[:5]) + (", ..." if len(dataset.skipped) > 5 else "")
+    count = len(dataset.skipped)
+    return f"{where}: {count} of {count + len(dataset)} samples cannot be decoded and are left out: {some}"
 
 
 def open_dataset(spec: AnyDataset, path: Path, where: str, signature: FrozenSignature | None = None) -> Dataset:

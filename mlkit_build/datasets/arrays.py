@@ -45,6 +45,7 @@ class Array:
 class ArrayDataset(ABC):
     """Open arrays. See `mlkit_build.datasets.Dataset`."""
 
+    skipped = ()
     damaged: type[Exception] | tuple[type[Exception], ...] = (OSError, zlib.error, EOFError)
     """What reading a damaged file raises."""
 
@@ -64,9 +65,7 @@ class ArrayDataset(ABC):
             raise ConfigError(f"{self.origin}: expected arrays with equal numbers of samples, found {listed}")
         self._count = next(iter(counts.values()))
         check_count(self._count, spec.samples, where, self.origin, path, "the arrays are empty")
-        self._chosen: NDArray[np.int64] | None = None
-        if spec.samples is not None and spec.samples < self._count:
-            self._chosen = chosen(self._hashes(None), spec.samples, spec.seed)
+        self._chosen = chosen(spec, self._count, lambda: self._hashes(None), where, path)
 
     @abstractmethod
     def header(self, name: str, where: str) -> Array:

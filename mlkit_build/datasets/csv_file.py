@@ -38,7 +38,7 @@ class CsvDataset(RecordDataset):
             self._types[feature] = np.dtype(spec.types.get(feature, "int64" if whole else "float32"))
         self._label = self._table.positions((spec.label,), f"{where}.label") if spec.label is not None else []
         self._classes = Classes(spec.classes if len(self._label) == 1 else (), where)
-        self.settle(path, where, spec.samples, spec.seed, "the file has no row below its header")
+        self.settle(spec, path, where, "the file has no row below its header")
 
     def shape(self, feature: str) -> tuple[int, ...]:
         return self._shapes[feature]

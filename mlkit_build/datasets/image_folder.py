@@ -23,7 +23,7 @@ class ImageFolderDataset(RecordDataset):
         self._form = Form.of(wanted_input(signature, spec.input), spec.center_crop, f"{where}.input")
         self._records = records_of(spec, path, where, SUFFIXES)
         empty = f"images end with {', '.join(SUFFIXES)}" if spec.table is None else "the table has no row below its header"
-        self.settle(path, where, spec.samples, spec.seed, empty)
+        self.settle(spec, path, where, empty)
 
     def shape(self, feature: str) -> tuple[int, ...]:
         return self._form.shape

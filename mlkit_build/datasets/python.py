@@ -37,7 +37,7 @@ class PythonDataset(RecordDataset):
         self._shapes: dict[str, tuple[int, ...]] = {}
         if first is not None:
             self._shapes = {name: value.shape for name, value in zip(self.names, first.stored, strict=True)}
-        self.settle(path, where, spec.samples, spec.seed, "it yields nothing")
+        self.settle(spec, path, where, "it yields nothing")
         self._expected = self._count
 
     def shape(self, feature: str) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ class RandomDataset(RecordDataset):
             if wanted is None:
                 raise ConfigError(f"{where}.features.{feature}: the shape of the model's input is not known here")
             self._shapes[feature] = tuple(wanted.shape[1:])
-        self.settle(path, where, spec.samples, spec.seed, "ask for samples")
+        self.settle(spec, path, where, "ask for samples")
 
     def shape(self, feature: str) -> tuple[int, ...]:
         return self._shapes[feature]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch
 from mlkit_build.datasets.choice import check_count, chosen, flat_labels
+from mlkit_build.datasets.parallel import MOST_THREADS
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.recipe import AnyDataset, ImageFolder, TfRecord, WavFolder
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
 
@@ -50,19 +54,21 @@ class RecordDataset(ABC):
         self.names = dict(sorted(names.items()))  # a sample's identity may not depend on the order in the recipe
         self._labelled = labelled
         self._count = 0
+        self.skipped: tuple[str, ...] = ()
         self._chosen: NDArray[np.int64] | None = None
 
-    def settle(self, path: Path, where: str, samples: int | None, seed: int, empty: str) -> None:
+    def settle(self, spec: AnyDataset, path: Path, where: str, empty: str) -> None:
         """Count the samples and choose among them; called once everything else is known.
 
         Raises:
             ConfigError: There are none, or fewer than are asked.
-            SourceError: One is damaged.
+            SourceError: One is damaged, or where these are left out, all are.
         """
         self._count = self.count()
-        check_count(self._count, samples, where, self.origin, path, empty)
-        if samples is not None and samples < self._count:
-            self._chosen = chosen(map(self.identity, self.records()), samples, seed)
+        check_count(self._count, spec.samples, where, self.origin, path, empty)
+        self._chosen = chosen(spec, self._count, lambda: map(self.identity, self.records()), where, path)
+        if isinstance(spec, (ImageFolder, WavFolder, TfRecord)) and spec.on_error == "skip":
+            self._skip_damaged()
 
     @abstractmethod
     def records(self) -> Iterator[Record]:
@@ -115,6 +121,33 @@ class RecordDataset(ABC):
 
     def identities(self) -> list[bytes]:
         return [self.identity(record) for record in self._wanted()]
+
+    def _skip_damaged(self) -> None:
+        """Leave out what cannot be decoded. Stages must agree on the samples, so that all of them are decoded beforehand."""
+        indices = iter(range(self._count) if self._chosen is None else self._chosen.tolist())
+        sound: list[int] = []
+        damaged: list[tuple[str, SourceError]] = []
+        records = self._wanted()
+        with ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, MOST_THREADS))) as executor:
+            while group := list(islice(records, 64)):
+                for record, index, error in zip(group, indices, executor.map(self._damage, group), strict=False):
+                    if error is None:
+                        sound.append(index)
+                    else:
+                        damaged.append((record.place, error))
+        if not sound:
+            raise damaged[0][1]
+        if damaged:
+            self._chosen = np.array(sound, np.int64)
+            self.skipped = tuple(place for place, _ in damaged)
+
+    def _damage(self, record: Record) -> SourceError | None:
+        try:
+            for feature, stored in zip(self.names, record.stored, strict=True):
+                self.decode(feature, stored, record.place)
+        except SourceError as error:
+            return error
+        return None
 
     def _wanted(self) -> Iterator[Record]:
         return self.records() if self._chosen is None else picked(self.records(), self._chosen.tolist())

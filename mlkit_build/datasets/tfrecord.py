@@ -45,7 +45,7 @@ class TfRecordDataset(RecordDataset):
         for feature, stored in zip(self.names, self._record(*first).stored if first else (), strict=False):
             if feature not in self._shapes:
                 self._shapes[feature] = fitted(len(stored), wanted_input(signature, feature))
-        self.settle(path, where, spec.samples, spec.seed, "the file has no record")
+        self.settle(spec, path, where, "the file has no record")
 
     def shape(self, feature: str) -> tuple[int, ...]:
         return self._shapes[feature]

@@ -46,7 +46,7 @@ class WavFolderDataset(RecordDataset):
         self._field = f"{where}.sample_rate"
         self._records = records_of(spec, path, where, SUFFIXES)
         empty = f"sounds end with {', '.join(SUFFIXES)}" if spec.table is None else "the table has no row below its header"
-        self.settle(path, where, spec.samples, spec.seed, empty)
+        self.settle(spec, path, where, empty)
 
     def shape(self, feature: str) -> tuple[int, ...]:
         return self._shape

@@ -37,6 +37,7 @@ class Action:
         after: Actions that must have succeeded first, though nothing of theirs decides this result.
         packages: Others whose versions decide the result: what decodes samples.
         timeout_s: How long it may take, in seconds, where it runs code of the user.
+        timeout_field: The recipe's field that says so.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Action:
     after: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     timeout_s: float | None = None
+    timeout_field: str = "source.timeout_s"
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -242,8 +242,8 @@ class Engine:
         except (OSError, ValueError) as error:
             if action.timeout_s is not None and ended.seconds >= action.timeout_s:
                 raise SourceError(
-                    f"source.timeout_s: {action.name} was not done after {action.timeout_s:g} s and was ended",
-                    "give it more time with source.timeout_s, or see in the log where it was",
+                    f"{action.timeout_field}: {action.name} was not done after {action.timeout_s:g} s and was ended",
+                    f"give it more time with {action.timeout_field}, or see in the log where it was",
                     log=self._keep_log(action, log),
                 ) from error
             raise StageError(

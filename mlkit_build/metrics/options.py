@@ -98,11 +98,13 @@ class PythonOptions:
             with NumPy arrays batch after batch, and `result()`, which returns name -> value, or name -> (value, TensorFlow's).
         arguments: What the function is called with, by name.
         lower_is_better: Names of those values of which a smaller one is a better one.
+        timeout_s: How long the evaluation that runs it may take, in seconds.
     """
 
     function: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
 
 
 def check(options: Any) -> None:
@@ -126,6 +128,8 @@ def check(options: Any) -> None:
                 raise ConfigError(f"samples: expected at most 10000, found {options.samples}", "each is compared with each")
         case PythonOptions() if not _FUNCTION.fullmatch(options.function):
             raise ConfigError(f"function: expected `FILE.py:NAME`, found {options.function!r}", "e.g. `metric.py:build`")
+        case PythonOptions() if options.timeout_s <= 0:
+            raise ConfigError(f"timeout_s: expected seconds above 0, found {options.timeout_s:g}")
 
 
 def _at_least(option: str, found: int, least: int, hint: str = "") -> None:

@@ -20,9 +20,11 @@ from mlkit_build.recipe.schema import Signature
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
 NUMBERS = (*INTEGERS, "float16", "float32", "float64")
+ON_ERROR = ("fail", "skip")
 FORMATS = ("float", "int64", "image", "raw")
 BY_FOLDER = "folder"
 """The `label` that says that each folder is a class."""
+_SPLIT = re.compile(r"([0-9]+(?:\.[0-9]+)?):([0-9]+(?:\.[0-9]+)?)%")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _STATED_AS = {Npz: "<array>", Npy: "<file>.npy", Csv: "[<column>, ...]", TfRecord: "{key: ..., format: ...}", Random: "{}"}
 
@@ -41,7 +43,11 @@ def check_dataset(where: str, dataset: AnyDataset | None, signature: Signature) 
     _check_inputs(where, dataset, signature)
     if dataset.samples is not None and dataset.samples < 1:
         raise ConfigError(f"{where}.samples: expected at least 1, found {dataset.samples}")
+    if dataset.split is not None:
+        split_ends(f"{where}.split", dataset.split)
     _check_place(where, dataset)
+    if isinstance(dataset, (ImageFolder, WavFolder, TfRecord)):
+        expect_one_of(f"{where}.on_error", dataset.on_error, ON_ERROR)
     if isinstance(dataset, (ImageFolder, WavFolder)):
         _check_folder(where, dataset)
     elif isinstance(dataset, Csv):
@@ -75,10 +81,21 @@ def _check_inputs(where: str, dataset: AnyDataset, signature: Signature) -> None
 def _check_place(where: str, dataset: AnyDataset) -> None:
     if isinstance(dataset, PythonSamples):
         check_function(f"{where}.function", dataset.function, "data.py:samples")
+        if dataset.timeout_s <= 0:
+            raise ConfigError(f"{where}.timeout_s: expected seconds above 0, found {dataset.timeout_s:g}")
     elif not isinstance(dataset, Random):
         if not dataset.path:
             raise ConfigError(f"{where}.path: expected a path, found an empty text")
         check_sha256(f"{where}.sha256", dataset.sha256)
+
+
+def split_ends(field: str, split: str) -> tuple[float, float]:
+    """Return where a part begins and ends, in percent. Raises ConfigError."""
+    found = _SPLIT.fullmatch(split)
+    low, high = (float(found[1]), float(found[2])) if found else (0.0, 0.0)
+    if not low < high <= 100:
+        raise ConfigError(f"{field}: expected a part as `FROM:TO%`, within 0:100%, found {split!r}", "e.g. `80:100%`")
+    return low, high
 
 
 def check_function(field: str, function: str, example: str) -> None:

@@ -1,6 +1,7 @@
 """Where samples come from, as frozen dataclasses: one for each kind of dataset.
 
-Every one of them says with `inputs` which of the model's inputs it feeds, and has `label`, `samples` and `seed`.
+Every one of them says with `inputs` which of the model's inputs it feeds, and has `label`, `split`, `samples` and
+`seed`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Npz:
         features: Model input -> array of the archive. Images are pixels in 0..255, before `mean` and `std`.
         label: The array of labels, sample first: a class index per sample for most metrics, else one-hot, values, or maps of
             class indices; without it only parity can be measured.
+        split: A part of the samples by content hash: `0:80%` of one dataset and `80:100%` of another are disjoint, whatever the
+            order of the samples and whatever else is beside them. A part has about so large a share.
         samples: How many samples to use; all when left out. The choice is by content hash, so the order in the file
             does not matter.
         seed: Makes another choice of the same size.
@@ -34,6 +37,7 @@ class Npz:
     sha256: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -53,6 +57,7 @@ class Npy:
         sha256: Of the archive that a URL names.
         features: Model input -> `.npy` file, relative to `path`.
         label: The `.npy` file of labels, as for `npz`; without it only parity can be measured.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -62,6 +67,7 @@ class Npy:
     sha256: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -81,6 +87,7 @@ class Idx:
         sha256: Of the archive that a URL names.
         features: Model input -> IDX file, relative to `path`, e.g. `{image: t10k-images-idx3-ubyte.gz}`.
         label: The IDX file of labels, e.g. `t10k-labels-idx1-ubyte.gz`; without it only parity can be measured.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -90,6 +97,7 @@ class Idx:
     sha256: str | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -117,6 +125,9 @@ class ImageFolder:
             without these the names of the folders, sorted.
         center_crop: Cut the largest part of the model's proportions out of the image's middle before it is resized. ML Kit
             itself resizes the whole image.
+        on_error: What becomes of an image that cannot be decoded: `fail` refuses the dataset, `skip` leaves it
+            out, warns, and names it in the manifest.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by the hash of the files; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -130,6 +141,8 @@ class ImageFolder:
     label: str | None = None
     classes: tuple[str, ...] = ()
     center_crop: bool = False
+    on_error: str = "fail"
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -156,6 +169,9 @@ class WavFolder:
             Left out, only parity can be measured.
         classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out, and
             without these the names of the folders, sorted.
+        on_error: What becomes of a file that cannot be read: `fail` refuses the dataset, `skip` leaves it
+            out, warns, and names it in the manifest.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by the hash of the files; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -169,6 +185,8 @@ class WavFolder:
     file: str = "file"
     label: str | None = None
     classes: tuple[str, ...] = ()
+    on_error: str = "fail"
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -194,6 +212,7 @@ class Csv:
         delimiter: What separates columns.
         types: Model input -> type of its numbers, such as `uint8` for pixels; when left out, float32 or, for an input of
             integers, int64.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -207,6 +226,7 @@ class Csv:
     header: bool = True
     delimiter: str = ","
     types: Mapping[str, str] = field(default_factory=dict)
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -246,6 +266,9 @@ class TfRecord:
             list). Without it only parity can be measured.
         classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out.
         center_crop: As for `image_folder`.
+        on_error: What becomes of an image that cannot be decoded: `fail` refuses the dataset, `skip` leaves it
+            out, warns, and names it in the manifest.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -258,6 +281,8 @@ class TfRecord:
     label: str | None = None
     classes: tuple[str, ...] = ()
     center_crop: bool = False
+    on_error: str = "fail"
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -279,8 +304,10 @@ class PythonSamples:
         files: What it reads, as paths or patterns relative to the recipe's folder. It runs in a copy of the folder that holds
             these files and the modules it imports, and nothing else. What it reads from elsewhere, and the packages it imports,
             are not in the key: a change there is not noticed.
+        timeout_s: How long an action that reads it may take, in seconds, calibration, reference and evaluation each.
         features: Model input -> key of what the function yields.
         label: The key of the label, a number or an array of numbers; without it only parity can be measured.
+        split: A part of the samples by content hash, e.g. `0:80%`.
         samples: How many samples to use, chosen by content hash; all when left out.
         seed: Makes another choice of the same size.
     """
@@ -289,8 +316,10 @@ class PythonSamples:
     function: str = MANDATORY
     arguments: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    timeout_s: float = 3600.0
     features: Mapping[str, str] = field(default_factory=dict)
     label: str | None = None
+    split: str | None = None
     samples: int | None = None
     seed: int = 0
 
@@ -339,6 +368,10 @@ class Random:
     @property
     def label(self) -> None:
         """None: noise has no class."""
+
+    @property
+    def split(self) -> None:
+        """None: another seed draws other samples."""
 
 
 AnyDataset = Npz | Npy | Idx | ImageFolder | WavFolder | Csv | TfRecord | PythonSamples | Random

@@ -84,7 +84,7 @@ class _Held:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._batches = list(dataset.batches(BATCH))
-        self.origin = dataset.origin
+        self.origin, self.skipped = dataset.origin, dataset.skipped
 
     def __len__(self) -> int:
         return len(self._dataset)

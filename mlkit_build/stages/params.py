@@ -21,7 +21,7 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 3,
+    "evaluate": 4,
     "runtime": 1,
     "attribute": 1,
     "package": 4,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch, Dataset
+from mlkit_build.datasets import Batch, Dataset, skipping
 from mlkit_build.datasets.feeding import Feed
 from mlkit_build.errors import ConfigError
 from mlkit_build.recipe import Input
@@ -41,7 +41,7 @@ class Samples:
         }
 
     def warning(self) -> str:
-        """Return what is wrong with samples that all looked valid; empty when nothing is.
+        """Return which samples were left out, and what is wrong with those that looked valid; empty when nothing is.
 
         Of equal samples a quantizer learns the ranges of one input, and of a constant one it learns none: the model then
         clips whatever the app feeds. One sample alone may be meant, unless it is a constant too.
@@ -53,7 +53,8 @@ class Samples:
                 found.append(f"calibration input {name!r} never varies: every value of all {count} samples is {low:g}")
             elif count > 1 and all(first is not None and np.array_equal(first, firsts[0]) for first in firsts):
                 found.append(f"calibration input {name!r} never varies: all {count} samples are the same")
-        return f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""
+        unlike = f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""
+        return "; ".join(filter(None, (skipping(self.dataset, "calibration"), unlike)))
 
     def _checked(self, name: str, raw: Any, first: int) -> NDArray[Any]:
         values = self.feeds[name].values(raw, first)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset
+from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset, skipping
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
@@ -49,8 +49,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
 
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
-    And `observations.json`: what was fed, as `inputs` (name -> least and greatest value), and as `warning` how far that is from
-    what the model was calibrated on, given `calibration.json`; empty when it is near.
+    And `observations.json`: what was fed, as `inputs` (name -> least and greatest value); the damaged samples that were left out,
+    as `skipped`; and as `warning` these, and how far the inputs are from what the model was calibrated on, given
+    `calibration.json`, where they are not near.
 
     Raises:
         ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
@@ -64,6 +65,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     flex = _flex_operators(model) if request.allow_select_ops else {}
     measured |= {name: Measurement(count) for name, count in flex.items()}
     fed, told = {}, ""
+    skipped: tuple[str, ...] = ()
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
         overlap = None
@@ -80,8 +82,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         if "calibration.json" in inputs:
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
+        told, skipped = "; ".join(filter(None, (skipping(dataset, "dataset"), told))), dataset.skipped
     (outputs / "tables.json").write_bytes(tables_json(tables))
-    (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "warning": told}))
+    (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
 
 

@@ -175,6 +175,12 @@ def test_one_hot_labels_are_class_indices() -> None:
     assert measured("top1", ours, ours, np.eye(3)[[0, 1, 2]])["top1"] == measured("top1", ours, ours, [0, 1, 2])["top1"]
 
 
+def test_maps_may_be_flat() -> None:
+    rng = np.random.default_rng(0)
+    ours, labels = rng.random((3, 4, 5, 2), np.float32), rng.integers(0, 2, (3, 4, 5))
+    assert measured("mean_iou", ours, ours, labels.reshape(3, 20)) == measured("mean_iou", ours, ours, labels)
+
+
 def test_a_hundred_decibels_are_a_hundred_thousand_to_one() -> None:
     labels = np.zeros((2, 4))
     ours = np.full((2, 4), 255e-5, np.float32)

@@ -174,6 +174,12 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "dataset.function: expected a Python file at {folder}/data.py",
         "",
     ),
+    ({**FOLDER, "on_error": "ignore"}, "dataset.on_error: expected one of fail, skip, found 'ignore'", ""),
+    (
+        {"kind": "python", "function": "data.py:samples", "features": {"image": "x"}, "timeout_s": 0},
+        "dataset.timeout_s: expected seconds above 0, found 0",
+        "",
+    ),
     ({**FOLDER, "path": "https://example.org/a.zip"}, "dataset.sha256: missing", "sha256sum"),
 ]
 
@@ -198,3 +204,65 @@ def test_a_damaged_image_is_named_on_the_command_line(warm_workspace: Workspace,
     assert code == 2
     assert f"dataset.path: {folder}/images: 7/0.png: the image cannot be decoded" in err
     assert "Traceback" not in out + err
+
+
+def test_damaged_images_are_left_out_where_the_recipe_says_so_and_named(
+    warm_workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = mnist(warm_workspace, dataset={**FOLDER, "on_error": "skip"})
+    images(folder / "images")
+    images(folder / "calibration", "calibration", 30)
+    for name in ("images/7/0.png", "images/2/1.png", "calibration/0/x.png"):
+        (folder / name).write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    stated = {"kind": "image_folder", "path": "calibration", "input": "image", "on_error": "skip"}
+    warm_workspace.edit("mine", {"calibration": stated})
+    report = warm_workspace.build("recipe=mine")
+    assert report.error is None, report.error
+    assert report.bundle is not None
+    manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    assert manifest["skipped"] == ["2/1.png", "7/0.png"]
+    assert manifest["quantization"]["warning"].startswith(
+        "calibration: 1 of 31 samples cannot be decoded and are left out: 0/x.png"
+    )
+    said = "dataset: 2 of 60 samples cannot be decoded and are left out: 2/1.png, 7/0.png"
+    assert said[1:] in (report.bundle / "report.html").read_text()
+    assert said in capsys.readouterr().err
+    for name in ("7/0.png", "2/1.png"):
+        (folder / "images" / name).unlink()
+    without = warm_workspace.build("recipe=mine")
+    assert without.metrics == report.metrics
+
+
+def test_a_folder_of_nothing_but_damaged_images_is_refused(warm_workspace: Workspace) -> None:
+    folder = mnist(warm_workspace, dataset={**FOLDER, "on_error": "skip"})
+    (folder / "images" / "1").mkdir(parents=True)
+    (folder / "images" / "1" / "a.png").write_bytes(b"nothing")
+    report = warm_workspace.build("recipe=mine", "quantization=float32", "validation.gates={}")
+    assert "1/a.png: the image cannot be decoded" in str(report.error)
+
+
+@pytest.mark.parametrize("where", ["dataset", "metric"])
+def test_code_that_hangs_is_ended_after_its_time(workspace: Workspace, where: str) -> None:
+    folder = workspace.copy("add_one", "mine")
+    (folder / "data.py").write_text("def samples(end):\n    yield {'x': 1.0}\n    while not end:\n        pass\n")
+    (folder / "metric.py").write_text("def build():\n    while True:\n        pass\n")
+    stated = {"kind": "python", "function": "data.py:samples", "features": {"x": "x"}, "arguments": {"end": where != "dataset"}}
+    limit = {"timeout_s": 4}
+    metrics = [{"python": {"function": "metric.py:build", "timeout_s": 5}}] if where == "metric" else []
+    workspace.edit("mine", {"name": "mine", "dataset": {**stated, **limit}, "validation": {"metrics": metrics}})
+    report = workspace.build("recipe=mine")
+    assert report.exit_code == 2
+    expected = {
+        "dataset": "dataset.timeout_s: reference was not done after 4 s and was ended",
+        "metric": "validation.metrics[0].python.timeout_s: evaluate was not done after 5 s and was ended",
+    }
+    assert expected[where] in str(report.error)
+
+
+def test_how_long_code_may_take_is_not_in_the_key(workspace: Workspace) -> None:
+    folder = workspace.copy("add_one", "mine")
+    (folder / "data.py").write_text("def samples():\n    yield {'x': 1.0}\n")
+    stated = {"kind": "python", "function": "data.py:samples", "features": {"x": "x"}}
+    workspace.edit("mine", {"name": "mine", "dataset": stated})
+    assert workspace.build("recipe=mine").error is None
+    assert workspace.ran(workspace.build("recipe=mine", "dataset.timeout_s=99")) == set()

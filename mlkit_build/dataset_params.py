@@ -1,0 +1,49 @@
+"""What of a dataset's description decides the result of an action that reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.engine.action import Action
+from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, TfRecord
+
+_UNDECIDED: Mapping[str, Any] = {"path": "", "sha256": None, "timeout_s": 0.0}
+
+
+def content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool = False) -> AnyDataset:
+    """Return what of a dataset's description decides a result: not where the files lie, whose bytes are an input.
+
+    Args:
+        labels: The recipe's labels: they name the classes where the dataset does not.
+        labelled: Whether the samples' classes are wanted.
+    """
+    fields = {field.name for field in dataclasses.fields(dataset)}
+    placed: dict[str, Any] = {name: value for name, value in _UNDECIDED.items() if name in fields}
+    if not labelled and "label" in fields:
+        placed["label"] = None
+    if "classes" in fields and (not labelled or dataset.label is None):
+        placed["classes"] = ()
+    elif "classes" in fields and labels is not None and not getattr(dataset, "classes", ()):
+        placed["classes"] = read_labels(labels)
+    return replace(dataset, **placed)
+
+
+def reading(action: Action, datasets: Mapping[str, AnyDataset | None], limits: Mapping[str, float] | None = None) -> Action:
+    """Return the action with the packages that decode what it reads, and with the longest limit of the user's code that it runs.
+
+    Args:
+        datasets: The recipe's field -> the dataset.
+        limits: Field -> how long other code of the user may take, in seconds.
+    """
+    decodes = any(isinstance(stated, (ImageFolder, TfRecord)) for stated in datasets.values())
+    action = replace(action, packages=("pillow",)) if decodes else action  # another decoder gives other pixels
+    timed = {f"{field}.timeout_s": stated.timeout_s for field, stated in datasets.items() if isinstance(stated, PythonSamples)}
+    if not (timed := {**timed, **(limits or {})}):
+        return action
+    field, timeout_s = max(timed.items(), key=lambda item: item[1])
+    return replace(action, timeout_s=timeout_s, timeout_field=field)

@@ -1,0 +1,44 @@
+"""A comparison with a bundle that was measured on other samples is warned of, whatever the kind of dataset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlkit_build.bundle.baseline import Baseline
+from mlkit_build.bundle.manifest import portable_place
+from mlkit_build.plain import to_plain
+from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, RandomInput
+
+DATASETS: list[AnyDataset] = [
+    Npz(path="/home/ada/a.npz", features={"x": "a"}),
+    Csv(path="a.csv", features={"x": ("a..b",)}, classes=("one", "two")),
+    ImageFolder(path="images", input="x", label="folder"),
+    PythonSamples(function="data.py:samples", features={"x": "a"}),
+    Random(features={"x": RandomInput()}, samples=3),
+]
+
+
+def baseline(dataset: Any) -> Baseline:
+    return Baseline(Path("manifest.json"), {}, dataset)
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.kind)
+def test_the_same_samples_are_no_matter(dataset: AnyDataset) -> None:
+    stated = to_plain(portable_place(dataset))
+    assert baseline(stated).warning(dataset) == ""
+    assert "was measured on other samples" in baseline(stated).warning(replace(dataset, seed=1))
+    assert "was measured on other samples" in baseline(stated).warning(None)
+    assert "was measured on other samples" in baseline(None).warning(dataset)
+    other = next(another for another in DATASETS if another.kind != dataset.kind)
+    assert "was measured on other samples" in baseline(stated).warning(other)
+
+
+def test_a_manifest_that_is_older_than_a_field_is_understood() -> None:
+    stated = to_plain(portable_place(DATASETS[0]))
+    del stated["split"]
+    assert baseline(stated).warning(DATASETS[0]) == ""
+    assert baseline(None).warning(None) == ""
