@@ -8,8 +8,10 @@ went wrong: `broken` when the environment is, `refused` when the interpreter doe
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 from importlib import import_module
 from operator import attrgetter
@@ -21,6 +23,8 @@ REFUSALS = (RuntimeError, ValueError)
 
 def main(target: str, model: str, folder: str, inputs: str, outputs: str) -> None:
     """Answer requests until standard input ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a model that hangs does not outlive its build
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no answer
 
