@@ -13,8 +13,8 @@ from mlkit_build.runtimes import FIELD, Requirement
 LEAST_SQNR_DB = 20.0
 """What two runtimes' outputs must have in common, gates or not: an error of at most a tenth of the signal.
 
-Kernels of other versions round otherwise, which leaves more than 30 dB of an int8 model and 100 dB of a float one; kernels that
-take a scale per channel for one scale leave less than 10.
+Kernels of other versions round otherwise: the runtime 2.14 is 142 dB from the newest for mnist in float32, and 56 dB in int8.
+Kernels that take a scale per channel for one scale compute something else: 0.4 dB in dynamic_range, with too low versions.
 """
 
 

@@ -156,8 +156,8 @@ def test_operator_versions_that_are_too_low_are_found_out(old: Workspace, enviro
     inputs = {"model": tmp_path / "model.tflite", "signature.json": tmp_path / "signature.json"}
     runtime(to_plain(params), {**inputs, "dataset": dataset, "environment": record}, tmp_path)
     verdict = judge_runtime(from_plain(Findings, json.loads((tmp_path / "runtime.json").read_bytes())), {}, {})
-    # Without an error it is wrong about most digits, where the newest runtime has 99% of them right.
-    assert verdict.metrics["top1"].value < 0.6
+    # Without an error it guesses (9.6%), where the newest runtime has 99.4% of the digits right.
+    assert verdict.metrics["top1"].value < 0.2
     assert (verdict.metrics["top1"].reference or 0) > 0.98
     assert not verdict.passed
     assert verdict.problem.startswith("computes something else: its outputs are not the newest runtime's on 1,000 samples")
