@@ -29,7 +29,10 @@ from mlkit_build.metrics.labels import FORMS
 from mlkit_build.quantization.kernels import NO_INT16
 from mlkit_build.quantization.offers import OFFERS, Offer
 from mlkit_build.quantization.rules import RULES
+from mlkit_build.runtimes import PACKAGES
+from mlkit_build.runtimes.verdicts import LEAST_SQNR_DB
 from mlkit_build.sources import SOURCES
+from mlkit_build.stages.runtime import SAMPLES
 
 FOLDER = Path(__file__).resolve().parent
 KINDS = {group: {kind_of(cls): cls for cls in GROUPS[group]} for group in ("source", "dataset")}
@@ -45,6 +48,7 @@ def pages() -> dict[str, str]:
     )
     environment.globals.update(kinds=kinds, fields=fields, adapters=adapters, adapter=adapter, adapters_in_order=list(ADAPTERS))
     environment.globals.update(metrics=metrics, metric=metric, label_forms=label_forms, metrics_in_order=list(METRICS))
+    environment.globals.update(runtimes=runtimes, runtime_samples=SAMPLES, least_sqnr_db=LEAST_SQNR_DB)
     environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
     return {name: _NOTE.format(name=name) + environment.get_template(f"{name}.jinja").render() for name in names}
@@ -121,6 +125,12 @@ def metrics() -> str:
         for name, kind in METRICS.items()
     ]
     return _table(["metric", "what it says", "values", "tables"], rows)
+
+
+def runtimes() -> str:
+    """Return the table of the interpreters that can be asked for."""
+    rows = [[f"`{name}`", package.pythons, package.summary] for name, package in PACKAGES.items()]
+    return _table(["package", "wheels for Python", "what it is"], rows)
 
 
 def label_forms() -> str:

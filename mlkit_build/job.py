@@ -12,6 +12,7 @@ from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.timing import Timing
 
 
@@ -51,6 +52,7 @@ class JobReport:
         stage: The stage that failed; empty where none did, or where there was nothing to build yet.
         latency: How fast the model is on this machine, where that was measured.
         hops: How far every form of the model is from the one before it, where that was measured.
+        runtimes: What other runtimes made of the model, judged.
     """
 
     recipe: str
@@ -67,6 +69,7 @@ class JobReport:
     stage: str = ""
     latency: Timing | None = None
     hops: Hops | None = None
+    runtimes: tuple[RuntimeVerdict, ...] = ()
 
 
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:

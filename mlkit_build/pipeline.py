@@ -18,6 +18,8 @@ from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, Input, MetricChoice, Python, Recipe, Tf1Checkpoint
+from mlkit_build.runtimes import parse_all
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
@@ -35,6 +37,7 @@ from mlkit_build.stages.params import (
     QuantizeGraphParams,
     QuantizeParams,
     ReferenceParams,
+    RuntimeParams,
 )
 from mlkit_build.store import Tree
 from mlkit_build.timing import host
@@ -64,6 +67,7 @@ _KINDS = {
     "origin": _Kind("validate", "tensorflow", "mlkit_build.stages.origin:origin"),
     "hops": _Kind("validate", "litert", "mlkit_build.stages.hops:hops"),
     "latency": _Kind("validate", "litert", "mlkit_build.stages.latency:latency"),
+    "runtime": _Kind("validate", "litert", "mlkit_build.stages.runtime:runtime"),
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
@@ -93,6 +97,7 @@ class Files:
         labels: The labels.
         metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
         baseline: The manifest to compare with.
+        environments: The record of each other runtime's environment, in the recipe's order. They are no files of the user.
     """
 
     source: Mapping[str, Path]
@@ -101,6 +106,7 @@ class Files:
     labels: Path | None
     metrics: Mapping[str, Path] = field(default_factory=dict)
     baseline: Path | None = None
+    environments: tuple[Path, ...] = ()
 
     def all(self) -> list[Path | Tree]:
         """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
@@ -171,12 +177,13 @@ def has_tables(recipe: Recipe) -> bool:
 
 
 def actions(recipe: Recipe, files: Files) -> list[Action]:
-    """Return the actions up to the metrics, each after those it needs. The gates decide whether `packaging` follows."""
+    """Return the actions up to what the gates judge, each after those it needs. They decide whether `packaging` follows."""
     row = [_freeze(recipe, files), _contract(recipe, files), *_conversion(recipe, files)]
     if recipe.dataset is None:
         return [*row, _evaluate(recipe, files)]
     compared = _forms(recipe, recipe.dataset, files) if recipe.validation.hops else []
-    return [*row, _reference(recipe, recipe.dataset, files), *compared, _evaluate(recipe, files)]
+    measured = [_reference(recipe, recipe.dataset, files), *compared, _evaluate(recipe, files)]
+    return [*row, *measured, *_runtimes(recipe, files)]
 
 
 def attributing(
@@ -218,7 +225,7 @@ def attributing(
     return [*row, *converting, attribute]
 
 
-def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
+def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()) -> Action:
     """Return the action that makes the bundle's contents, once the gates hold."""
     params = PackageParams(
         name=recipe.name,
@@ -232,6 +239,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
         io=recipe.quantization.io,
         inputs=recipe.signature.inputs,
         verdicts=verdicts,
+        runtimes=runtimes,
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
@@ -246,7 +254,7 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
     if files.labels:
         inputs["labels"] = files.labels
         outputs.append("labels.txt")
-    return _action("package", params, inputs, tuple(outputs))
+    return _action("package", params, inputs, tuple(outputs), after=runtime_actions(recipe))
 
 
 def model(recipe: Recipe) -> OutputOf:
@@ -427,6 +435,38 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
     datasets = {"dataset": recipe.dataset, "calibration": recipe.calibration if params.calibration else None}
     action = reading(action, datasets, _metric_limits(recipe))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action
+
+
+def runtime_actions(recipe: Recipe) -> tuple[str, ...]:
+    """Return the names of the actions that run the shipped file in other runtimes, in the recipe's order."""
+    return tuple(f"runtime-{requirement.package}-{requirement.version}" for requirement in parse_all(recipe.validation.runtimes))
+
+
+def _runtimes(recipe: Recipe, files: Files) -> list[Action]:
+    """Return an action for each other runtime."""
+    row = []
+    requirements = parse_all(recipe.validation.runtimes)
+    for name, requirement, environment in zip(runtime_actions(recipe), requirements, files.environments, strict=True):
+        assert recipe.dataset is not None, "the schema demands it"
+        assert files.dataset is not None
+        inputs: Inputs = {
+            "model": model(recipe),
+            "signature.json": SIGNATURE,
+            "dataset": files.dataset,
+            "environment": environment,
+        }
+        inputs |= {f"metric_code/{place}": path for place, path in files.metrics.items()}
+        params = RuntimeParams(
+            package=requirement.package,
+            version=requirement.version,
+            dataset=content(recipe.dataset, files.labels, labelled=True),
+            inputs=_normalization(recipe),
+            metrics=tuple(_untimed(choice) for choice in recipe.validation.metrics),
+            output=recipe.validation.output,
+        )
+        action = replace(_action("runtime", params, inputs, ("runtime.json",)), name=name)
+        row.append(reading(action, {"dataset": recipe.dataset}, _metric_limits(recipe)))
+    return row
 
 
 def _action(

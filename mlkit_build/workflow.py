@@ -37,6 +37,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
 from mlkit_build.report.summary import delegate_needed
+from mlkit_build.runtimes.verdicts import Findings, RuntimeVerdict, judge_runtime
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
@@ -45,6 +46,9 @@ from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.sweep.outcome import Outcome
+
+Prepare = Callable[[], tuple[Path, ...]]
+"""Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
 
 
 class Screen(Listener, Protocol):
@@ -81,8 +85,12 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), sha
     screen.job_started(recipe.name, recipe.variant_name)
     for warning in job.warnings:
         screen.warning(warning)
-    with _store(job, screen, shared) as store, _locator(job, screen, fetches=True) as locate:
-        run = _Run(job, store, pool, screen, locate, shared)
+    with (
+        _store(job, screen, shared) as store,
+        _locator(job, screen, fetches=True) as locate,
+        _environments(job, screen, makes=True) as prepare,
+    ):
+        run = _Run(job, store, pool, screen, locate, prepare, shared)
         try:
             report = run.to_bundle(command, started)
         except MlkitBuildError as error:
@@ -98,9 +106,13 @@ def plan(job: Job, screen: Screen) -> list[Decision]:
     Raises:
         MlkitBuildError: A file of the recipe is missing.
     """
-    with _store(job, screen) as store, _locator(job, screen, fetches=False) as locate:
+    with (
+        _store(job, screen) as store,
+        _locator(job, screen, fetches=False) as locate,
+        _environments(job, screen, makes=False) as prepare,
+    ):
         try:
-            return _Run(job, store, Pool(), screen, locate).plan()
+            return _Run(job, store, Pool(), screen, locate, prepare).plan()
         except MlkitBuildError as error:
             raise locate.as_stated(error) from error
 
@@ -120,6 +132,16 @@ def _locator(job: Job, screen: Screen, fetches: bool) -> AbstractContextManager[
     return open_locator(folder, job.folder, screen.warning, screen.fetching, fetches=fetches)
 
 
+def _environments(job: Job, screen: Screen, *, makes: bool) -> AbstractContextManager[Prepare]:
+    """Yield what answers with the environments of the recipe's other runtimes. Nothing is imported for a recipe without any."""
+    if not job.recipe.validation.runtimes:
+        return nullcontext(lambda: ())
+    from mlkit_build.runtimes.environments import prepared
+
+    folder = cache_folder(job) if job.settings.cache.enabled else None
+    return prepared(job.recipe.validation.runtimes, folder, screen.warning, screen.fetching, makes=makes)
+
+
 class _Run:
     """One build in progress: what is known so far, for the report of a failure too."""
 
@@ -130,15 +152,18 @@ class _Run:
         pool: Pool,
         screen: Screen,
         locate: Locator,
+        prepare: Prepare,
         shared: Shared | None = None,
     ) -> None:
         self._job = job
         self._locate = locate
+        self._prepare = prepare
         self._recipe = job.recipe
         self._store = store
         self._results: dict[str, Result] = {}
         self._metrics: dict[str, Measurement] | None = None
         self._verdicts: tuple[Verdict, ...] = ()
+        self._runtimes: tuple[RuntimeVerdict, ...] = ()
         self._stale = ""
         self._hops: Hops | None = None
         self._time: Timing | None = None
@@ -155,26 +180,34 @@ class _Run:
         )
 
     def plan(self) -> list[Decision]:
-        files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        files = self._load()
         baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
-        evaluated = self._engine.plan(measuring)[-1].record
-        if evaluated is not None:
+        records = {decision.action.name: decision.record for decision in self._engine.plan(measuring)}
+
+        def found(action: str, file: str) -> Path:
+            record = records[action]
+            assert record is not None
+            return self._store.blob(record.outputs[file])
+
+        if all(records.values()):
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
-                self._judge(self._store.blob(evaluated.outputs["metrics.json"]), baseline)
-        return self._engine.plan([*measuring, pipeline.packaging(self._recipe, files, self._verdicts), *self._timing()])
+                self._judge(found, baseline)
+        packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
+        return self._engine.plan([*measuring, packaging, *self._timing()])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
-        files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        files = self._load()
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
-        self._judge(self._engine.output("evaluate", "metrics.json"), baseline)
+        self._judge(self._engine.output, baseline)
         self._compare_forms()
         self._warn()
-        _refuse_broken(self._verdicts)
-        self._engine.run([pipeline.packaging(self._recipe, files, self._verdicts), *self._timing()])
+        _refuse_broken(self._verdicts, self._runtimes)
+        packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
+        self._engine.run([packaging, *self._timing()])
         self._judge_time()
         manifest, contents = self._manifest(files)
         data = manifest.to_bytes()
@@ -189,17 +222,23 @@ class _Run:
         stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._metrics else "load")
         return self._report(status, error.exit_code, error=error, stage=stage)
 
+    def _load(self) -> pipeline.Files:
+        return replace(pipeline.load(self._recipe, self._job.folder, self._locate), environments=self._prepare())
+
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
         if files.baseline is None:
             return None
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         return read_baseline(files.baseline, self._recipe.name, place)
 
-    def _judge(self, metrics: Path, baseline: Baseline | None) -> None:
-        found = json.loads(metrics.read_bytes())
-        self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
+    def _judge(self, output: Callable[[str, str], Path], baseline: Baseline | None) -> None:
         gates = {name: gate for name, gate in self._recipe.validation.gates.items() if name != LATENCY}
-        self._verdicts = judge(gates, self._metrics, baseline.values if baseline else None)
+        reached = baseline.values if baseline else None
+        found = json.loads(output("evaluate", "metrics.json").read_bytes())
+        self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
+        self._verdicts = judge(gates, self._metrics, reached)
+        measured = [json.loads(output(action, "runtime.json").read_bytes()) for action in pipeline.runtime_actions(self._recipe)]
+        self._runtimes = tuple(judge_runtime(from_plain(Findings, found), gates, self._metrics, reached) for found in measured)
         self._stale = baseline.warning(self._recipe.dataset) if baseline else ""
 
     def _compare_forms(self) -> None:
@@ -248,6 +287,7 @@ class _Run:
             metrics=metric_entries(self._metrics or {}),
             gates=self._verdicts,
             hops=self._hops,
+            runtimes=self._runtimes,
             skipped=tuple(self._observations()["skipped"]),
             quantization=self._quantization(),
             toolchain=whole_toolchain(),
@@ -316,6 +356,7 @@ class _Run:
             size_bytes=int(size.value) if size else None,
             metrics=self._metrics,
             gates=(*self._verdicts, *self._timed),
+            runtimes=self._runtimes,
             latency=self._time,
             hops=self._hops,
             actions=tuple(self._results.values()),
@@ -323,14 +364,16 @@ class _Run:
         )
 
 
-def _refuse_broken(verdicts: Sequence[Verdict]) -> None:
-    """Raise GateError if a limit does not hold."""
+def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict] = ()) -> None:
+    """Raise GateError if a limit does not hold, here or in another runtime."""
     broken = [str(verdict) for verdict in verdicts if not verdict.passed]
-    if broken:
+    elsewhere = [verdict for verdict in runtimes if not verdict.passed]
+    if broken or elsewhere:
+        improve = ["improve the model or the quantization, or change validation.gates"] if broken else []
+        hints = dict.fromkeys([*improve, *(verdict.hint for verdict in elsewhere)])
         raise GateError(
-            f"gate failed: {'; '.join(broken)}",
-            "nothing was packaged and the previous bundle, if any, is untouched; "
-            "improve the model or the quantization, or change validation.gates",
+            f"gate failed: {'; '.join([*broken, *map(str, elsewhere)])}",
+            f"nothing was packaged and the previous bundle, if any, is untouched; {'; '.join(hints)}",
         )
 
 

@@ -15,6 +15,7 @@ from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest, Tree
 
@@ -81,6 +82,7 @@ class Manifest:
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         hops: How far every form of the model is from the one before it; None where they were not compared.
+        runtimes: What other versions of the interpreter made of the model, judged.
         skipped: The damaged samples of the dataset that were left out.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
@@ -98,6 +100,7 @@ class Manifest:
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
     hops: Hops | None
+    runtimes: tuple[RuntimeVerdict, ...]
     skipped: tuple[str, ...]
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 from mlkit_build.recipe import AnyDataset
 from mlkit_build.signature import FrozenSignature
 
-__all__ = ["DATASETS", "Batch", "Dataset", "Kind", "contents", "fingerprints", "identities", "open_dataset", "skipping"]
+__all__ = [
+    "DATASETS",
+    "Batch",
+    "Dataset",
+    "Kind",
+    "contents",
+    "fingerprints",
+    "identities",
+    "open_dataset",
+    "open_few",
+    "skipping",
+]
 
 
 @dataclass(frozen=True)
@@ -150,3 +161,9 @@ def open_dataset(spec: AnyDataset, path: Path, where: str, signature: FrozenSign
         ConfigError: What the recipe names is not in it, or it is not what the model takes.
     """
     return cast(Dataset, import_module(DATASETS[spec.kind].module).open_dataset(spec, path, where, signature))
+
+
+def open_few(spec: AnyDataset, path: Path, where: str, signature: FrozenSignature, samples: int) -> Dataset:
+    """Open at most so many samples of a dataset, chosen by content as in every other place. Raises as `open_dataset`."""
+    dataset = open_dataset(spec, path, where, signature)
+    return dataset if len(dataset) <= samples else open_dataset(replace(spec, samples=samples), path, where, signature)

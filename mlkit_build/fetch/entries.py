@@ -11,19 +11,17 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.errors import StoreError
 from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, DiskStore, FileDigests
+from mlkit_build.store.folders import locked, move, sweep
 
-ABANDONED_SECONDS = 24 * 3600
-"""A download that nobody finished for so long is swept up, whosever it was."""
-
+_PREFIX = "fetch-"
 _LONG_AGO_NS = 1_000_000_000 * 10**9
 
 
@@ -73,7 +71,7 @@ class Entries:
         """
         if self._cache and self._writable:
             try:
-                with _locked(self._cache, key, waiting) as alone:
+                with locked(self._cache, f"{_PREFIX}{key}", waiting) as alone:
                     entry = self.find(key)
                     return entry or self._fill(self._cache, key, fill, alone)
             except OSError as error:
@@ -97,15 +95,15 @@ class Entries:
         return FileDigests(_Notes(self._cache or self._private))
 
     def _fill(self, store: DiskStore, key: str, fill: Callable[[Path], Mapping[str, Digest]], alone: bool) -> Entry:
-        place, work = _place(store, key), store.root / "tmp" / f"fetch-{key}-{secrets.token_hex(8)}"
+        place, work = _place(store, key), store.root / "tmp" / f"{_PREFIX}{key}-{secrets.token_hex(8)}"
         if place.exists():
             self._warn(f"cache: what was fetched or unpacked to {place} is damaged; doing it again")
-        _sweep(work.parent, key if alone else None)
+        sweep(work.parent, _PREFIX, key if alone else None)
         try:
             (work / "files").mkdir(parents=True)
             index = {name: [digest.sha256, digest.size_bytes] for name, digest in fill(work / "files").items()}
             write_file(work / "index.json", [canonical(index)])
-            _move(work, place, lambda: _whole(store, key) is not None)
+            move(work, place, lambda: _whole(store, key) is not None)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         entry = _whole(store, key)
@@ -172,45 +170,3 @@ def _whole(store: DiskStore, key: str, part: str = "") -> Entry | None:
         return Entry(place / "files", index)
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-
-
-@contextmanager
-def _locked(store: DiskStore, key: str, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold the lock of `key`; False where there is none to be had, which costs at most the same work twice."""
-    with ExitStack() as stack:
-        held = False
-        with suppress(OSError, NotImplementedError):
-            try:
-                stack.enter_context(store.lock(f"fetch-{key}", timeout=0.05))
-            except TimeoutError:
-                waiting()
-                stack.enter_context(store.lock(f"fetch-{key}"))
-            held = True
-        yield held
-
-
-def _move(work: Path, place: Path, is_whole: Callable[[], bool]) -> None:
-    """Put a finished folder in its place, and a damaged one out of it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        work.rename(place)
-    except OSError:
-        if not place.exists():
-            raise
-        if is_whole():
-            return  # another build, without the lock, was first
-        aside = work.with_name(f"{work.name}-damaged")
-        place.rename(aside)
-        try:
-            work.rename(place)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sweep(folder: Path, key: str | None) -> None:
-    """Remove what killed builds left: everything of `key`, whose lock is held, and of anybody what is old."""
-    before = time.time() - ABANDONED_SECONDS
-    for path in folder.glob("fetch-*"):
-        with suppress(OSError):
-            if (key and path.name.startswith(f"fetch-{key}-")) or path.stat().st_mtime < before:
-                shutil.rmtree(path, ignore_errors=True)

@@ -74,6 +74,8 @@ class Validation:
         hops: On how many samples, the dataset's first, every form of the model is compared with the one before it: the source,
             the frozen graph, the float model, the shipped file. 0 compares nothing.
         latency: How the time of one inference is measured; null measures none.
+        runtimes: Other versions of the interpreter to run the shipped file in, e.g. `[tflite_runtime==2.14]`: the gates must hold
+            there too, and the outputs be those of the newest one.
     """
 
     metrics: tuple[MetricChoice, ...] = ()
@@ -82,3 +84,4 @@ class Validation:
     baseline: str | None = None
     hops: int = 16
     latency: Latency | None = field(default_factory=Latency)
+    runtimes: tuple[str, ...] = ()

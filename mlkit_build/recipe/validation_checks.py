@@ -34,6 +34,7 @@ def check_validation(recipe: Recipe) -> None:
                 raise ConfigError(f"dataset.label: missing, and validation.metrics asks for {choice.name}")
     _check_measuring(recipe)
     _check_gates(validation)
+    _check_runtimes(recipe)
 
 
 def _check_measuring(recipe: Recipe) -> None:
@@ -88,6 +89,22 @@ def _check_gates(validation: Validation) -> None:
                 "add `validation.baseline: path/to/manifest.json`",
             )
         _check_significance(where, gate, tested=name in owner and METRICS[owner[name]].is_paired)
+
+
+def _check_runtimes(recipe: Recipe) -> None:
+    from mlkit_build.runtimes import FIELD, parse_all
+
+    parse_all(recipe.validation.runtimes)
+    if recipe.validation.runtimes and recipe.dataset is None:
+        raise ConfigError(
+            f"dataset: missing, and {FIELD} compares outputs on its samples",
+            "add one; `dataset: {kind: random, ...}` compares without data",
+        )
+    if recipe.validation.runtimes and recipe.convert.allow_select_ops:
+        raise ConfigError(
+            f"{FIELD}: runs the file in an interpreter alone, and convert.allow_select_ops lets it need TensorFlow",
+            "leave one of them out",
+        )
 
 
 def _measured_by(value: str) -> str:

@@ -1,4 +1,4 @@
-"""Verdicts as JUnit XML, which CI systems show: a suite per recipe and variant, a case per stage and per gate.
+"""Verdicts as JUnit XML, which CI systems show: a suite per recipe and variant, a case per stage, gate and runtime.
 
 In the form of Jenkins' schema (`jenkins-junit.xsd` of its xunit plugin), which GitLab, GitHub actions and Buildkite read too.
 """
@@ -43,7 +43,14 @@ def _suite(root: ET.Element, report: JobReport) -> ET.Element:
     _stages(suite, report)
     for verdict in report.gates:
         _gate(suite, report, verdict)
-    if isinstance(report.error, GateError) and all(verdict.passed for verdict in report.gates):  # a value was not measured
+    for runtime in report.runtimes:
+        case = _case(suite, report, "runtimes", runtime.runtime)
+        if not runtime.passed:
+            ET.SubElement(case, "failure", message=_text(str(runtime)), type="GateError").text = _text(runtime.hint)
+        else:
+            ET.SubElement(case, "system-out").text = _text(summary.runtime_text(runtime))
+    broken = any(not verdict.passed for verdict in report.gates) or any(not found.passed for found in report.runtimes)
+    if isinstance(report.error, GateError) and not broken:  # a value was not measured
         _told(_case(suite, report, "gates", "gates"), "failure", report.error)
     for key, tag in (("tests", "testcase"), ("failures", "testcase/failure"), ("errors", "testcase/error")):
         suite.set(key, str(len(suite.findall(tag))))

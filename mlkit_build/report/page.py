@@ -74,6 +74,7 @@ def render(
         hops=[(hop.before, hop.after, hop_text(hop, hops.samples), hop is hops.first) for hop in hops.hops] if hops else [],
         compared=hops.samples if hops else 0,
         tables=[drawn(table, labels) for table in tables.values()],
+        runtimes=[(found.runtime, summary.runtime_text(found), found.installed, found.passed) for found in params.runtimes],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),

@@ -18,9 +18,13 @@ from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
+    from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 SHARES = {name for name, value in VALUES.items() if value.form == "share"}
 """Values that are shares of samples and read best as percentages."""
+
+_PARITY = ("top1_agreement", "max_abs_error", "sqnr_db")
+"""What is said of two runtimes' outputs."""
 
 TITLES = {name: value.title for name, value in VALUES.items()}
 
@@ -81,6 +85,25 @@ def not_measured(values: Iterable[str]) -> str:
     return "" if compared else "not measured: the recipe has no dataset, so nothing was compared with TensorFlow"
 
 
+def runtime_text(verdict: RuntimeVerdict) -> str:
+    """Return what another runtime made of the model: how its values differ from the newest one's, or what is wrong."""
+    note = f"; {verdict.note}" if verdict.note else ""
+    if verdict.problem:
+        return f"FAILED: {verdict.problem}{note}"
+    values = [
+        f"{title(name)} {number(name, found.value)} ({_newest_text(name, found)})"
+        for name, found in verdict.metrics.items()
+        if found.reference is not None
+    ]
+    values += [f"{title(name)} {number(name, verdict.metrics[name].value)}" for name in _PARITY if name in verdict.metrics]
+    return f"computes the same on {verdict.samples:,} samples: {', '.join(values)}{note}"
+
+
+def _newest_text(name: str, found: Measurement) -> str:
+    assert found.reference is not None
+    return "as the newest" if found.reference == found.value else f"the newest {number(name, found.reference)}"
+
+
 def headline(report: JobReport) -> str:
     """Return what came of the job in one line."""
     ran = sum(not result.cached for result in report.actions)
@@ -113,6 +136,7 @@ def lines(report: JobReport) -> list[tuple[str, str]]:
         rows.append(("forms", hops_text(report.hops)))
     if report.latency is not None:
         rows.append(("latency", timing_text(report.latency, report.gates)))
+    rows += [(verdict.runtime, runtime_text(verdict)) for verdict in report.runtimes]
     if report.bundle is not None:
         rows.append(("bundle", shown_path(report.bundle)))
     return rows
@@ -173,6 +197,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
         "gates": to_plain(report.gates),
         "hops": to_plain(report.hops),
         "latency": to_plain(report.latency),
+        "runtimes": to_plain(report.runtimes),
         "actions": [
             {
                 "name": result.action.name,

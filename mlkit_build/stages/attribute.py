@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.datasets import Batch, Dataset, open_dataset
+from mlkit_build.datasets import Batch, Dataset, open_few
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain, pretty, to_plain
 from mlkit_build.quantization.attribution import (
@@ -61,20 +61,12 @@ def attribute(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
         _refuse_flex(model)
     if "statistics.json" in inputs:
         without_unread_parts(models["float.tflite"])
-    dataset = _Held(_few(request, inputs["samples"], signature))
+    dataset = _Held(open_few(request.dataset, inputs["samples"], request.samples_from, signature, request.samples))
     with tempfile.TemporaryDirectory() as scratch:
         found = _Run(request, inputs, signature, dataset, Path(scratch)).attribution(
             models["float.tflite"], models["model.tflite"]
         )
     (outputs / "attribution.json").write_bytes(pretty(found))
-
-
-def _few(request: AttributeParams, path: Path, signature: FrozenSignature) -> Dataset:
-    """Return so many samples of the dataset, chosen by content as in every other place."""
-    dataset = open_dataset(request.dataset, path, request.samples_from, signature)
-    if len(dataset) <= request.samples:
-        return dataset
-    return open_dataset(replace(request.dataset, samples=request.samples), path, request.samples_from, signature)
 
 
 def _refuse_flex(model: Any) -> None:

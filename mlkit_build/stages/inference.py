@@ -64,6 +64,18 @@ def _batchable(signature: FrozenSignature) -> bool:
     return all(spec.shape and spec.shape[0] == 1 for spec in (*signature.inputs, *signature.outputs))
 
 
+def fill(runner: Runner | FlexRunner, spec: TensorSpec, feed: Feed, raw: NDArray[Any], first: int, batch: int) -> None:
+    """Write samples into the interpreter's memory, as an app would, and zeros where a batch is not full."""
+    rows = runner.buffer(spec.name).reshape(batch, *spec.shape[1:])
+    if rows.dtype == spec.dtype:
+        feed.write(raw, first, rows[: len(raw)])
+    elif rows.dtype == np.uint8 and feed.is_image:
+        rows[: len(raw)] = feed.pixels(raw, first)
+    else:
+        rows[: len(raw)] = runner.encode(spec.name, feed.values(raw, first))
+    rows[len(raw) :] = 0
+
+
 class LiteRtModel:
     """The shipped file, with an interpreter per thread. Batched only where that gives the same bits.
 
@@ -102,21 +114,10 @@ class LiteRtModel:
         for start in range(0, len(batch), self._batch):
             end = min(start + self._batch, len(batch))
             for spec in self._signature.inputs:
-                self._fill(runner, spec, batch.features[spec.name][start:end], batch.first + start)
+                raw = batch.features[spec.name][start:end]
+                fill(runner, spec, self._feeds[spec.name], raw, batch.first + start, self._batch)
             parts.append([result.reshape(self._batch, -1)[: end - start] for result in runner.invoke()])
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]
-
-    def _fill(self, runner: Runner | FlexRunner, spec: TensorSpec, raw: NDArray[Any], first: int) -> None:
-        """Write samples into the interpreter's memory, as an app would, and zeros where a batch is not full."""
-        feed = self._feeds[spec.name]
-        rows = runner.buffer(spec.name).reshape(self._batch, *spec.shape[1:])
-        if rows.dtype == spec.dtype:
-            feed.write(raw, first, rows[: len(raw)])
-        elif rows.dtype == np.uint8 and feed.is_image:
-            rows[: len(raw)] = feed.pixels(raw, first)
-        else:
-            rows[: len(raw)] = runner.encode(spec.name, feed.values(raw, first))
-        rows[len(raw) :] = 0
 
     def _probe(self, batch: Batch) -> None:
         """Use batches if a few samples, padded to a full batch, come out bit for bit as they do one by one."""

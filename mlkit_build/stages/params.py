@@ -11,6 +11,7 @@ from typing import Any
 
 from mlkit_build.gates import Verdict
 from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Input, MetricChoice, Quantization, Rule
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 VERSIONS = {
     "freeze": 4,
@@ -23,6 +24,7 @@ VERSIONS = {
     "evaluate": 5,
     "origin": 1,
     "hops": 1,
+    "runtime": 1,
     "latency": 1,
     "attribute": 2,
     "package": 4,
@@ -231,6 +233,27 @@ class LatencyParams:
 
 
 @dataclass(frozen=True)
+class RuntimeParams:
+    """What decides what another runtime makes of the model, besides the model, the samples and the runtime's environment.
+
+    Attributes:
+        package: The interpreter's package.
+        version: Its version.
+        dataset: Which samples.
+        inputs: Name -> mean and std.
+        metrics: From the table, besides those always measured.
+        output: The output that they read; the first one when None.
+    """
+
+    package: str
+    version: str
+    dataset: AnyDataset
+    inputs: Mapping[str, Input]
+    metrics: tuple[MetricChoice, ...]
+    output: str | None
+
+
+@dataclass(frozen=True)
 class AttributeParams:
     """What decides where accuracy went, besides the two models, the samples and the statistics.
 
@@ -270,3 +293,4 @@ class PackageParams:
     io: str
     inputs: Mapping[str, Input]
     verdicts: tuple[Verdict, ...]
+    runtimes: tuple[RuntimeVerdict, ...] = ()

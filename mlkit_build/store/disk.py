@@ -1,7 +1,8 @@
 """One folder of blobs and records. Entries appear whole or not at all, whatever is killed when.
 
 Layout: `v1/ac/<k2>/<key>.json` records, `v1/cas/<d2>/<sha256>` blobs, `v1/history/<scope>.json` the last keys of a scope,
-`v1/files/<p2>/<path hash>.json` digests of the user's files, `v1/tmp/`, `v1/locks/`. A record is written after its blobs.
+`v1/files/<p2>/<path hash>.json` digests of the user's files, `v1/tmp/`, `v1/locks/`. A record is written after its blobs. Folders
+that are kept beside them, `v1/fetched/` and `v1/runtimes/`, are made by others and counted and cleared here.
 """
 
 from __future__ import annotations
@@ -144,15 +145,16 @@ class DiskStore:
             lock.release()
 
     def size(self) -> tuple[int, int, int]:
-        """Return the number of records, the number of blobs and fetched files, and the bytes of these."""
+        """Return the number of records, the number of blobs and of files in kept folders, and the bytes of these."""
         records = sum(1 for _ in self.root.glob("ac/*/*.json"))
-        kept = [*self.root.glob("cas/*/*"), *(path for path in self.root.glob("fetched/*/*/files/**/*") if path.is_file())]
-        sizes = [path.stat().st_size for path in kept]
+        folders = (*self.root.glob("fetched/*/*/files/**/*"), *self.root.glob("runtimes/*/**/*"))
+        kept = [*self.root.glob("cas/*/*"), *(path for path in folders if path.is_file())]
+        sizes = [path.lstat().st_size for path in kept]
         return records, len(sizes), sum(sizes)
 
     def clear(self) -> None:
         """Delete every entry. Records go first, so that an interruption leaves blobs without records and never the reverse."""
-        for part in ("ac", "history", "files", "cas", "fetched", "tmp", "locks"):
+        for part in ("ac", "history", "files", "cas", "fetched", "runtimes", "tmp", "locks"):
             shutil.rmtree(self.root / part, ignore_errors=True)
             if (self.root / part).exists():
                 raise OSError(f"cannot delete {self.root / part}")

@@ -47,6 +47,11 @@ class Runner:
         """Return real values in the type of the input: rounded and clipped to its integers, where it is quantized."""
         return self._inputs[name].encode(values)
 
+    @property
+    def outputs(self) -> list[Port]:
+        """The outputs, in the signature's order."""
+        return [port for _, port in self._outputs]
+
     def invoke(self) -> list[NDArray[Any]]:
         """Return the outputs for what is in the buffers, in the signature's order, as real values."""
         self._interpreter.invoke()

@@ -32,6 +32,7 @@ def a_manifest() -> Manifest:
         metrics=metric_entries({"top1": Measurement(0.9, reference=0.95)}),
         gates=(Verdict("top1", "min", 0.8, 0.9, True),),
         hops=None,
+        runtimes=(),
         skipped=(),
         quantization=None,
         toolchain={"python": "3.11"},

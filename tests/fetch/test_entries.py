@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from mlkit_build.errors import StoreError
-from mlkit_build.fetch import entries as module
 from mlkit_build.fetch.entries import Entries, write_file
-from mlkit_build.store import Digest, DiskStore
+from mlkit_build.store import Digest, DiskStore, folders
 from tests.fetch.conftest import Warnings, files
 
 KEY = "ab" * 32
@@ -262,7 +261,7 @@ def test_what_killed_builds_left_is_swept_up(open_entries: Callable[[], Entries]
     for path in (same, old, running):
         (path / "files").mkdir(parents=True)
         (path / "files" / "model.pb").write_bytes(b"part")
-    long_ago = time.time() - module.ABANDONED_SECONDS - 1
+    long_ago = time.time() - folders.ABANDONED_SECONDS - 1
     os.utime(old, (long_ago, long_ago))
     (folder / "tmpx").write_bytes(b"somebody else's")
     open_entries().make(KEY, fill, never)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,6 +22,7 @@ from mlkit_build.recipe import Settings
 from mlkit_build.report.documents import STEP_SUMMARY, Documents
 from mlkit_build.report.github import github_summary
 from mlkit_build.report.junit import STAGES, junit
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, command  # noqa: F401 - a fixture
 
@@ -41,7 +43,14 @@ def report(error: MlkitBuildError | None = None, stage: str = "", gates: Sequenc
     return JobReport("mnist", "int8", status, code, None, 72400, METRICS, tuple(gates), actions, 3.25, error, stage)
 
 
+def elsewhere(problem: str = "") -> RuntimeVerdict:
+    metrics = {"top1": Measurement(0.89, 0.9), "sqnr_db": Measurement(56.5)}
+    return RuntimeVerdict("tflite_runtime 2.14", {}, 100, not problem, problem, None, HOSTILE, metrics, ())
+
+
 OUTCOMES = {
+    "another runtime computes it": replace(report(gates=[PASSED]), runtimes=(elsewhere(),)),
+    "another runtime refuses it": replace(report(GateError("gate failed: x"), gates=[PASSED]), runtimes=(elsewhere(HOSTILE),)),
     "built": report(gates=[PASSED]),
     "a gate failed": report(GateError("gate failed: top1"), gates=[PASSED, FAILED]),
     "a value was not measured": report(GateError("validation.gates.top5: not measured")),
@@ -111,7 +120,7 @@ def test_a_sweep_is_one_document() -> None:
     assert len(root) == len(OUTCOMES)
     (table, *_) = check_table(github_summary(list(OUTCOMES.values())))
     assert len(table) == 2 + len(OUTCOMES)
-    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 6 of 7 builds failed\n")
+    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 7 of 9 builds failed\n")
 
 
 def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped() -> None:
@@ -120,6 +129,14 @@ def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped()
     assert failure.attrib["message"] == f"top1: 0.05, expected a drop of at most 0.01 ({FAILED.evidence})"
     assert [case.attrib["name"] for case in root.iterfind(".//testcase[skipped]")] == ["package"]
     assert "the dataset is too small" in "".join(text.text or "" for text in root.iterfind(".//system-out"))
+
+
+def test_another_runtime_that_refuses_the_model_is_a_failure_of_its_own() -> None:
+    root = check_junit(junit([OUTCOMES["another runtime refuses it"]]))
+    (case,) = root.iterfind(".//testcase[failure]")
+    assert (case.attrib["name"], case.attrib["classname"]) == ("tflite_runtime 2.14", "mnist.int8.runtimes")
+    (told,) = check_junit(junit([OUTCOMES["another runtime computes it"]])).iterfind(".//testcase[@name='tflite_runtime 2.14']")
+    assert "top-1 accuracy 89.00% (the newest 90.00%)" in "".join(text.text or "" for text in told)
 
 
 def test_the_stage_that_failed_is_the_error_and_those_after_it_were_not_reached() -> None:

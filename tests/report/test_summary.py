@@ -17,6 +17,7 @@ from mlkit_build.metrics import ALWAYS, METRICS, Measurement, values_of
 from mlkit_build.recipe import UI_MODES
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Json, Plain, Quiet, Rich, screen
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sweep.outcome import Outcome, compared
 from mlkit_build.tflite import FLEX
 
@@ -118,3 +119,19 @@ def test_a_job_without_a_dataset_says_that_nothing_was_compared() -> None:
     assert shown["accuracy"] == "not measured: the recipe has no dataset, so nothing was compared with TensorFlow"
     assert "accuracy" not in dict(summary.lines(report()))
     assert "accuracy" not in dict(summary.lines(replace(report(), metrics=None)))
+
+
+def test_another_runtime_has_a_line_with_what_it_computes_or_what_is_wrong() -> None:
+    metrics = {"top1": Measurement(0.994, 0.994), "max_abs_error": Measurement(0.03125), "sqnr_db": Measurement(56.5)}
+    good = RuntimeVerdict("tflite_runtime 2.14", {}, 1000, True, "", None, "", metrics, ())
+    bad = replace(good, passed=False, problem="refuses the model: no", metrics={}, note="2.0 was foretold")
+    for found, text in (
+        (
+            good,
+            "computes the same on 1,000 samples: top-1 accuracy 99.40% (as the newest), max absolute error 0.03125, SQNR 56.5 dB",
+        ),
+        (bad, "FAILED: refuses the model: no; 2.0 was foretold"),
+    ):
+        one = replace(report(), runtimes=(found,))
+        assert ("tflite_runtime 2.14", text) in summary.lines(one)
+        assert summary.as_json(one)["runtimes"][0]["problem"] == found.problem
