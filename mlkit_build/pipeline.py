@@ -17,14 +17,26 @@ from mlkit_build.gates import Verdict
 from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, Input, MetricChoice, Python, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import (
+    ML_KIT_TARGETS,
+    STATIC_MODES,
+    AnyDataset,
+    AnySource,
+    Input,
+    MetricChoice,
+    Python,
+    Recipe,
+    Tf1Checkpoint,
+)
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
+    AppParams,
     AttributeParams,
     CalibrateParams,
     ContractParams,
     ConvertParams,
+    DescribeParams,
     EvaluateParams,
     FreezeInput,
     FreezeParams,
@@ -55,6 +67,8 @@ _KINDS = {
     "reference": _Kind("validate", "tensorflow", "mlkit_build.stages.validate:reference"),
     "evaluate": _Kind("validate", "litert", "mlkit_build.stages.validate:evaluate"),
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
+    "describe": _Kind("package", "litert", "mlkit_build.stages.package:describe"),
+    "app": _Kind("package", "litert", "mlkit_build.stages.app:app"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
 
@@ -68,6 +82,8 @@ FLOAT_MODEL = OutputOf("convert", "float.tflite")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")
 TABLES = OutputOf("evaluate", "tables.json")
+PREDICTIONS = OutputOf("evaluate", "predictions.npy")
+DESCRIBED = OutputOf("describe", "model.tflite")
 
 
 @dataclass(frozen=True)
@@ -206,8 +222,55 @@ def attributing(
     return [*row, *converting, attribute]
 
 
-def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Action:
-    """Return the action that makes the bundle's contents, once the gates hold."""
+def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> list[Action]:
+    """Return the actions that make the bundle's contents, once the gates hold; the last one has them as its outputs."""
+    not_viewed = _not_viewed(recipe)
+    viewing = [] if not_viewed else [_app(recipe, files)]
+    return [_describe(recipe, files), *viewing, _package(recipe, files, verdicts, not_viewed)]
+
+
+def _describe(recipe: Recipe, files: Files) -> Action:
+    params = DescribeParams(
+        name=recipe.name,
+        version=recipe.version,
+        description=recipe.description,
+        author=recipe.author,
+        license=recipe.license,
+        task=recipe.target.task,
+        io=recipe.quantization.io,
+        inputs=_normalization(recipe),
+        output=recipe.validation.output,
+    )
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
+    if files.labels:
+        inputs["labels"] = files.labels
+    return _action("describe", params, inputs, ("model.tflite",))
+
+
+def _app(recipe: Recipe, files: Files) -> Action:
+    assert recipe.dataset is not None
+    assert files.dataset is not None
+    assert files.labels is not None
+    inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, "labels": files.labels}
+    params = AppParams(content(recipe.dataset, files.labels, labelled=True), _normalization(recipe))
+    return reading(_action("app", params, inputs, ("app.json",)), {"dataset": recipe.dataset})
+
+
+def _not_viewed(recipe: Recipe) -> str:
+    """Return why the packaged file is not looked at as an app does; empty where it is."""
+    if recipe.dataset is None:
+        return "the recipe has no dataset"
+    if recipe.labels is None:
+        return "the recipe has no labels"
+    if recipe.convert.allow_select_ops:
+        return "Select TF operators run only in an app that links them"
+    images = [spec for spec in recipe.signature.inputs.values() if spec.mean is not None]
+    if recipe.target.task not in ML_KIT_TARGETS and (len(images) != 1 or len(recipe.signature.inputs) != 1):
+        return "the model has other inputs than one image"
+    return ""
+
+
+def _package(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], not_viewed: str) -> Action:
     params = PackageParams(
         name=recipe.name,
         version=recipe.version,
@@ -220,10 +283,13 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...]) -> Ac
         io=recipe.quantization.io,
         inputs=recipe.signature.inputs,
         verdicts=verdicts,
+        not_viewed=not_viewed,
     )
-    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs: Inputs = {"model": DESCRIBED, "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
+    if not not_viewed:
+        inputs["app.json"] = OutputOf("app", "app.json")
     if has_tables(recipe):
         inputs["tables.json"] = TABLES
         outputs.append("tables.json")
@@ -372,7 +438,8 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
+    outputs = ("metrics.json", "tables.json", "observations.json", *(["predictions.npy"] if files.dataset else []))
+    action = _action("evaluate", params, inputs, outputs)
     datasets = {"dataset": recipe.dataset, "calibration": recipe.calibration if params.calibration else None}
     action = reading(action, datasets, _metric_limits(recipe))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
 from mlkit_build.signature import FrozenSignature
@@ -80,6 +81,7 @@ class Manifest:
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.
         skipped: The damaged samples of the dataset that were left out.
+        app: How right the file is as an app sees it, with nothing but its own metadata and labels.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -96,6 +98,7 @@ class Manifest:
     metrics: Mapping[str, MetricEntry]
     gates: tuple[Verdict, ...]
     skipped: tuple[str, ...]
+    app: AppView
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlkit_build.gates import interval_text, tested_text
 from mlkit_build.metrics import Measurement, Table
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.report import summary
 from mlkit_build.report.drawing import drawn
 from mlkit_build.signature import FrozenSignature
@@ -23,6 +24,7 @@ def render(
     labels: tuple[str, ...],
     quantization: Mapping[str, Any] | None,
     tables: Mapping[str, Table],
+    view: AppView,
     told: str = "",
 ) -> str:
     """Return the page.
@@ -34,6 +36,7 @@ def render(
         labels: The classes' names; none hides the section.
         quantization: What the truth check found in a quantized model, as in the manifest.
         tables: What was measured and is no number.
+        view: What came of looking at the file as an app does.
         told: What was noticed while measuring; empty for nothing.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -67,12 +70,14 @@ def render(
         rows=rows,
         labels=labels,
         quantization=quantization,
+        view=view,
         told=told,
         tables=[drawn(table, labels) for table in tables.values()],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
+        share=lambda value: f"{value:.2%}",
     )
 
 

@@ -47,6 +47,8 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value, and `tables.json`.
 
+    And `predictions.npy`, where there is a dataset: the class with the highest score of each sample, `[samples]` int32.
+
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: what was fed, as `inputs` (name -> least and greatest value); the damaged samples that were left out,
@@ -75,7 +77,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         references = _Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs))
-        _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
+        winners = _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
+        np.save(outputs / "predictions.npy", winners)
         values, tables = measuring.result()
         measured |= values
         fed = ranges.found()
@@ -98,7 +101,8 @@ def _measure(
     ranges: InputRanges,
     *,
     flex: bool,
-) -> None:
+) -> NDArray[np.int32]:
+    """Measure every sample; return the classes with the highest scores."""
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
 
@@ -107,12 +111,16 @@ def _measure(
         ranges.look(batch)
         return results
 
+    judged = next((index for index, spec in enumerate(signature.outputs) if spec.name == request.output), 0)
+    winners = []
     for batch, results in predictions(dataset, signature, run):
+        winners.append(np.argmax(results[judged], axis=1).astype(np.int32))
         if overlap is not None:
             overlap.look(batch)
         measuring.add(batch, results)
     if overlap is not None:
         overlap.refuse()
+    return np.concatenate(winners)
 
 
 def _flex_operators(model: Path) -> dict[str, int]:

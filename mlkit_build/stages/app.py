@@ -1,0 +1,227 @@
+"""package: the file as the app will see it, between packaging and publishing.
+
+Raw images in, labels out, with nothing but the file's own metadata. What comes out must be as right as validation found: mean
+and std, the order of the channels and the labels are else only seen to be wrong on a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.datasets import Batch, Dataset, open_dataset
+from mlkit_build.datasets.feeding import Feed
+from mlkit_build.datasets.first import FirstSamples
+from mlkit_build.datasets.parallel import in_order
+from mlkit_build.errors import GateError, StageError
+from mlkit_build.metrics import significant
+from mlkit_build.mlkit.app_model import AppModel
+from mlkit_build.mlkit.app_view import AppView
+from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.plain import from_plain, pretty
+from mlkit_build.recipe import Input
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.params import AppParams
+
+SLACK = 0.005
+"""How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
+SLACK_UNLABELLED = 0.02
+"""How many labels may differ where there is no truth: near-ties that were wrong before count too."""
+TRIED = 256
+"""Samples on which the suspects are tried."""
+BATCH = 50
+BATCH_BYTES = 1 << 22
+"""A batch's pixels stay within 4 MB."""
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+USUAL: tuple[Normalization, ...] = (
+    ((0.0,), (1.0,)),
+    ((0.0,), (255.0,)),
+    ((127.5,), (127.5,)),
+    ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+)
+"""Pixels as they are, in 0..1, in -1..1, and what models trained on ImageNet take: PyTorch's and Caffe's."""
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """What may be wrong, and how to feed and read the file as if it were right.
+
+    Attributes:
+        instead: What is done instead, to continue "with".
+        hint: What to do if that was it.
+        normalization: In place of the file's.
+        swapped: Whether red and blue are exchanged.
+        shift: How many lines further down the label is read.
+    """
+
+    instead: str
+    hint: str
+    normalization: Normalization | None = None
+    swapped: bool = False
+    shift: int = 0
+
+
+def app(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Run the packaged file on raw images and write `app.json`, an `AppView`.
+
+    Reads of the recipe only how the dataset is read, and the labels' texts, which say what its class indices mean.
+
+    Raises:
+        GateError: It is less right than validation found; says which of the usual faults explains it.
+        SourceError: The file's metadata cannot be read.
+    """
+    request = from_plain(AppParams, params)
+    model = AppModel(inputs["model.tflite"])
+    view = AppView(skipped=model.unfit) if model.unfit else _viewed(request, model, inputs)
+    (outputs / "app.json").write_bytes(pretty(view))
+
+
+def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> AppView:
+    tensor = TensorSpec(model.metadata.inputs[0].name, "", model.shape, "uint8")
+    whole = open_dataset(request.dataset, inputs["dataset"], "dataset", FrozenSignature((tensor,), ()))
+    feed = Feed(whole, tensor, Input(mean=(0.0,), std=(1.0,)))
+    texts = _Texts(read_labels(inputs["labels"]), model.labels)
+    winners = np.load(inputs["predictions.npy"], mmap_mode="r")
+    if len(winners) != len(whole):
+        raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
+    dataset = FirstSamples(whole, request.samples)
+    tally = _Tally(texts, winners)
+    for batch, found in _run(dataset, feed, model, [None]):
+        tally.add(batch, found)
+    allowed = max(1.0, (SLACK if tally.labelled else SLACK_UNLABELLED) * tally.samples)
+    if abs(tally.right[0] - tally.validated) > allowed:
+        raise _failure(request, tally, FirstSamples(dataset, TRIED), feed, model)
+    return AppView(
+        samples=tally.samples,
+        accuracy=significant(tally.right[0] / tally.samples),
+        validated=significant(tally.validated / tally.samples),
+        changed=tally.changed,
+        labelled=tally.labelled,
+    )
+
+
+class _Texts:
+    """The labels of the recipe and of the file as numbers that are equal where the texts are."""
+
+    def __init__(self, stated: Sequence[str], packaged: Sequence[str]) -> None:
+        number = {text: index for index, text in enumerate(dict.fromkeys((*stated, *packaged)))}
+        self.stated = np.array([number[text] for text in stated])
+        self.packaged = np.array([number[text] for text in packaged])
+
+
+class _Tally:
+    """Counts how often the file's label is right, in each way that it was run."""
+
+    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[_Suspect | None] = (None,)) -> None:
+        self._texts = texts
+        self._winners = winners
+        self._ways = ways
+        self.right = [0] * len(ways)
+        self.samples = self.validated = self.changed = 0
+        self.labelled = False
+
+    def add(self, batch: Batch, found: Sequence[NDArray[np.int64]]) -> None:
+        """Count a batch: for each way the classes that the file gave."""
+        validated = self._texts.stated[self._winners[batch.first : batch.first + len(batch)]]
+        classes = _classes(batch.labels, len(self._texts.stated))
+        truth = validated if classes is None else self._texts.stated[classes]
+        self.labelled = classes is not None
+        self.samples += len(batch)
+        self.validated += int(np.count_nonzero(validated == truth))
+        for index, (way, rows) in enumerate(zip(self._ways, found, strict=True)):
+            told = self._texts.packaged[(rows + (way.shift if way else 0)) % len(self._texts.packaged)]
+            self.right[index] += int(np.count_nonzero(told == truth))
+            if way is None:
+                self.changed += int(np.count_nonzero(told != validated))
+
+
+def _run(
+    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[_Suspect | None]
+) -> Iterator[tuple[Batch, list[NDArray[np.int64]]]]:
+    """Yield each batch with the classes that the file gives in each way."""
+    name = model.metadata.inputs[0].name
+
+    def run(batch: Batch) -> list[NDArray[np.int64]]:
+        pixels = feed.pixels(batch.features[name], batch.first)
+        known: dict[tuple[Normalization | None, bool], NDArray[np.int64]] = {}
+        for way in ways:
+            key = (way.normalization, way.swapped) if way else (None, False)
+            if key not in known:
+                known[key] = model.classes(pixels[..., ::-1] if key[1] else pixels, key[0])
+        return [known[(way.normalization, way.swapped) if way else (None, False)] for way in ways]
+
+    size = int(np.prod(model.shape))
+    return in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run)
+
+
+def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
+    """Return the class of each sample; None where the dataset's labels are none, or no single class."""
+    if labels is None or labels.dtype.kind not in "bui":
+        return None
+    if labels.ndim == 2 and labels.shape[1] == count > 1 and bool((labels.sum(axis=1) == 1).all()):
+        hot: NDArray[np.int64] = np.argmax(labels, axis=1)
+        return hot
+    if labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
+        return None
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> GateError:
+    """Return the error that tells how wrong the file is, and which suspect explains it."""
+    suspects = _suspects(request, model)
+    tried = _Tally(tally._texts, tally._winners, suspects)
+    for batch, found in _run(dataset, feed, model, suspects):
+        tried.add(batch, found)
+    what = "names the right label" if tally.labelled else "names the label that validation found"
+    message = (
+        f"app: fed raw images, with nothing but its own metadata and labels, the packaged file {what} for "
+        f"{tally.right[0] / tally.samples:.2%} of {tally.samples} samples, where validation found "
+        f"{tally.validated / tally.samples:.2%}"
+    )
+    best = int(np.argmax(tried.right))
+    if abs(tried.right[best] - tried.validated) <= max(1.0, SLACK_UNLABELLED * tried.samples):
+        share = tried.right[best] / tried.samples
+        return GateError(f"{message}; with {suspects[best].instead} it is {share:.2%}", suspects[best].hint)
+    return GateError(
+        f"{message}; no usual mean and std, no exchange of red and blue and no shift of the labels restores it",
+        "compare the model, its metadata and its labels with what was trained; nothing was published",
+    )
+
+
+def _suspects(request: AppParams, model: AppModel) -> list[_Suspect]:
+    """Return what may be wrong, the likely first."""
+    suspects = []
+    if model.normalization is not None:
+        stated = [(spec.mean, spec.std) for spec in request.inputs.values() if spec.mean is not None and spec.std is not None]
+        channels = model.shape[-1]
+        usable = [pair for pair in dict.fromkeys((*stated, *USUAL)) if {len(pair[0]), len(pair[1])} <= {1, channels}]
+        suspects += [_normalized(pair, model.normalization) for pair in usable if pair != model.normalization]
+    if model.shape[-1] == 3:
+        wrong = "ML Kit feeds RGB: give the model the adapter that it lacks, `adapters: [bgr_to_rgb]`"
+        suspects.append(_Suspect("red and blue exchanged, as BGR,", wrong, swapped=True))
+    for shift, fault in ((1, "begin with a class too many"), (-1, "lack the first class")):
+        way = "down" if shift > 0 else "up"
+        hint = f"the file's labels are shifted by one: they {fault}; one line per class, in the order of the outputs"
+        suspects.append(_Suspect(f"the labels read one line further {way}", hint, shift=shift))
+    return suspects
+
+
+def _normalized(pair: Normalization, stated: Normalization) -> _Suspect:
+    (mean, std), (found_mean, found_std) = (tuple(_numbers(values) for values in each) for each in (pair, stated))
+    return _Suspect(
+        f"mean {mean} and std {std}, in place of the metadata's {found_mean} and {found_std},",
+        "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training",
+        normalization=pair,
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return f"[{', '.join(f'{value:g}' for value in values)}]"
