@@ -60,6 +60,7 @@ class _Suspect:
         normalization: In place of the file's.
         swapped: Whether red and blue are exchanged.
         shift: How many lines further down the label is read.
+        scaled: Whether samples in 0..1 are brought to 0..255.
     """
 
     instead: str
@@ -67,6 +68,15 @@ class _Suspect:
     normalization: Normalization | None = None
     swapped: bool = False
     shift: int = 0
+    scaled: bool = False
+
+    @property
+    def fed(self) -> tuple[Normalization | None, bool, bool]:
+        """What of it decides the file's scores."""
+        return self.normalization, self.swapped, self.scaled
+
+
+_AS_IS = _Suspect("", "")
 
 
 def app(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -94,7 +104,7 @@ def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> 
         raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
     dataset = FirstSamples(whole, request.samples)
     tally = _Tally(texts, winners)
-    for batch, found in _run(dataset, feed, model, [None]):
+    for batch, found in _run(dataset, feed, model, [_AS_IS]):
         tally.add(batch, found)
     allowed = max(1.0, (SLACK if tally.labelled else SLACK_UNLABELLED) * tally.samples)
     if abs(tally.right[0] - tally.validated) > allowed:
@@ -120,9 +130,9 @@ class _Texts:
 class _Tally:
     """Counts how often the file's label is right, in each way that it was run."""
 
-    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[_Suspect | None] = (None,)) -> None:
-        self._texts = texts
-        self._winners = winners
+    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[_Suspect] = (_AS_IS,)) -> None:
+        self.texts = texts
+        self.winners = winners
         self._ways = ways
         self.right = [0] * len(ways)
         self.samples = self.validated = self.changed = 0
@@ -130,33 +140,33 @@ class _Tally:
 
     def add(self, batch: Batch, found: Sequence[NDArray[np.int64]]) -> None:
         """Count a batch: for each way the classes that the file gave."""
-        validated = self._texts.stated[self._winners[batch.first : batch.first + len(batch)]]
-        classes = _classes(batch.labels, len(self._texts.stated))
-        truth = validated if classes is None else self._texts.stated[classes]
+        validated = self.texts.stated[self.winners[batch.first : batch.first + len(batch)]]
+        classes = _classes(batch.labels, len(self.texts.stated))
+        truth = validated if classes is None else self.texts.stated[classes]
         self.labelled = classes is not None
         self.samples += len(batch)
         self.validated += int(np.count_nonzero(validated == truth))
         for index, (way, rows) in enumerate(zip(self._ways, found, strict=True)):
-            told = self._texts.packaged[(rows + (way.shift if way else 0)) % len(self._texts.packaged)]
+            told = self.texts.packaged[(rows + way.shift) % len(self.texts.packaged)]
             self.right[index] += int(np.count_nonzero(told == truth))
-            if way is None:
+            if way is _AS_IS:
                 self.changed += int(np.count_nonzero(told != validated))
 
 
 def _run(
-    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[_Suspect | None]
+    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[_Suspect]
 ) -> Iterator[tuple[Batch, list[NDArray[np.int64]]]]:
     """Yield each batch with the classes that the file gives in each way."""
     name = model.metadata.inputs[0].name
 
     def run(batch: Batch) -> list[NDArray[np.int64]]:
-        pixels = feed.pixels(batch.features[name], batch.first)
-        known: dict[tuple[Normalization | None, bool], NDArray[np.int64]] = {}
+        raw = batch.features[name]
+        known: dict[tuple[Normalization | None, bool, bool], NDArray[np.int64]] = {}
         for way in ways:
-            key = (way.normalization, way.swapped) if way else (None, False)
-            if key not in known:
-                known[key] = model.classes(pixels[..., ::-1] if key[1] else pixels, key[0])
-        return [known[(way.normalization, way.swapped) if way else (None, False)] for way in ways]
+            if way.fed not in known:
+                pixels = feed.pixels(raw * 255 if way.scaled else raw, batch.first)
+                known[way.fed] = model.classes(pixels[..., ::-1] if way.swapped else pixels, way.normalization)
+        return [known[way.fed] for way in ways]
 
     size = int(np.prod(model.shape))
     return in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run)
@@ -176,8 +186,9 @@ def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | Non
 
 def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> GateError:
     """Return the error that tells how wrong the file is, and which suspect explains it."""
-    suspects = _suspects(request, model)
-    tried = _Tally(tally._texts, tally._winners, suspects)
+    raw = next(dataset.batches(TRIED)).features[model.metadata.inputs[0].name]
+    suspects = _suspects(request, model, in_unit=raw.dtype.kind == "f" and bool(raw.max() <= 1))
+    tried = _Tally(tally.texts, tally.winners, suspects)
     for batch, found in _run(dataset, feed, model, suspects):
         tried.add(batch, found)
     what = "names the right label" if tally.labelled else "names the label that validation found"
@@ -189,16 +200,27 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     best = int(np.argmax(tried.right))
     if abs(tried.right[best] - tried.validated) <= max(1.0, SLACK_UNLABELLED * tried.samples):
         share = tried.right[best] / tried.samples
-        return GateError(f"{message}; with {suspects[best].instead} it is {share:.2%}", suspects[best].hint)
+        return GateError(
+            f"{message}; with {suspects[best].instead} it is {share:.2%} of the first {tried.samples}", suspects[best].hint
+        )
     return GateError(
         f"{message}; no usual mean and std, no exchange of red and blue and no shift of the labels restores it",
         "compare the model, its metadata and its labels with what was trained; nothing was published",
     )
 
 
-def _suspects(request: AppParams, model: AppModel) -> list[_Suspect]:
-    """Return what may be wrong, the likely first."""
+def _suspects(request: AppParams, model: AppModel, *, in_unit: bool) -> list[_Suspect]:
+    """Return what may be wrong, the likely first.
+
+    Args:
+        in_unit: Whether the samples lie in 0..1.
+    """
     suspects = []
+    if in_unit:
+        mean, std = (tuple(255 * value for value in values) for values in model.normalization or ((), ()))
+        instead = f"pixels in 0..255 in place of the dataset's 0..1{_as_text((mean, std), ', and with ')}"
+        hint = "an app feeds pixels in 0..255: give the dataset such, and mean and std for such"
+        suspects.append(_Suspect(f"{instead},", hint, normalization=(mean, std) if mean else None, scaled=True))
     if model.normalization is not None:
         stated = [(spec.mean, spec.std) for spec in request.inputs.values() if spec.mean is not None and spec.std is not None]
         channels = model.shape[-1]
@@ -215,13 +237,14 @@ def _suspects(request: AppParams, model: AppModel) -> list[_Suspect]:
 
 
 def _normalized(pair: Normalization, stated: Normalization) -> _Suspect:
-    (mean, std), (found_mean, found_std) = (tuple(_numbers(values) for values in each) for each in (pair, stated))
     return _Suspect(
-        f"mean {mean} and std {std}, in place of the metadata's {found_mean} and {found_std},",
+        f"{_as_text(pair)} in place of the metadata's {_as_text(stated)},",
         "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training",
         normalization=pair,
     )
 
 
-def _numbers(values: Sequence[float]) -> str:
-    return f"[{', '.join(f'{value:g}' for value in values)}]"
+def _as_text(pair: Normalization, before: str = "") -> str:
+    """Return mean and std as a recipe states them; nothing for none."""
+    mean, std = (f"[{', '.join(f'{value:g}' for value in values)}]" for values in pair)
+    return f"{before}mean {mean} and std {std}" if pair[0] else ""
