@@ -7,7 +7,6 @@ and std, the order of the channels and the labels are else only seen to be wrong
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,56 +26,19 @@ from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.params import AppParams
+from mlkit_build.stages.suspects import AS_IS, Normalization, Suspect, suspects_of
 
 SLACK = 0.005
 """How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
 SLACK_UNLABELLED = 0.02
 """How many labels may differ where there is no truth: near-ties that were wrong before count too."""
+PROBED = 16
+"""Samples whose values tell what range they are in."""
 TRIED = 256
 """Samples on which the suspects are tried."""
 BATCH = 50
 BATCH_BYTES = 1 << 22
 """A batch's pixels stay within 4 MB."""
-
-Normalization = tuple[tuple[float, ...], tuple[float, ...]]
-
-USUAL: tuple[Normalization, ...] = (
-    ((0.0,), (1.0,)),
-    ((0.0,), (255.0,)),
-    ((127.5,), (127.5,)),
-    ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
-)
-"""Pixels as they are, in 0..1, in -1..1, and what models trained on ImageNet take: PyTorch's and Caffe's."""
-
-
-@dataclass(frozen=True)
-class _Suspect:
-    """What may be wrong, and how to feed and read the file as if it were right.
-
-    Attributes:
-        instead: What is done instead, to continue "with".
-        hint: What to do if that was it.
-        normalization: In place of the file's.
-        swapped: Whether red and blue are exchanged.
-        shift: How many lines further down the label is read.
-        scaled: Whether samples in 0..1 are brought to 0..255.
-    """
-
-    instead: str
-    hint: str
-    normalization: Normalization | None = None
-    swapped: bool = False
-    shift: int = 0
-    scaled: bool = False
-
-    @property
-    def fed(self) -> tuple[Normalization | None, bool, bool]:
-        """What of it decides the file's scores."""
-        return self.normalization, self.swapped, self.scaled
-
-
-_AS_IS = _Suspect("", "")
 
 
 def app(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -104,7 +66,7 @@ def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> 
         raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
     dataset = FirstSamples(whole, request.samples)
     tally = _Tally(texts, winners)
-    for batch, found in _run(dataset, feed, model, [_AS_IS]):
+    for batch, found in _run(dataset, feed, model, [AS_IS]):
         tally.add(batch, found)
     allowed = max(1.0, (SLACK if tally.labelled else SLACK_UNLABELLED) * tally.samples)
     if abs(tally.right[0] - tally.validated) > allowed:
@@ -130,7 +92,7 @@ class _Texts:
 class _Tally:
     """Counts how often the file's label is right, in each way that it was run."""
 
-    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[_Suspect] = (_AS_IS,)) -> None:
+    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[Suspect] = (AS_IS,)) -> None:
         self.texts = texts
         self.winners = winners
         self._ways = ways
@@ -149,22 +111,23 @@ class _Tally:
         for index, (way, rows) in enumerate(zip(self._ways, found, strict=True)):
             told = self.texts.packaged[(rows + way.shift) % len(self.texts.packaged)]
             self.right[index] += int(np.count_nonzero(told == truth))
-            if way is _AS_IS:
+            if way is AS_IS:
                 self.changed += int(np.count_nonzero(told != validated))
 
 
 def _run(
-    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[_Suspect]
+    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[Suspect]
 ) -> Iterator[tuple[Batch, list[NDArray[np.int64]]]]:
-    """Yield each batch with the classes that the file gives in each way."""
+    """Yield each batch with the classes that the file gives in each way. What is in 0..1 is brought to an app's 0..255."""
     name = model.metadata.inputs[0].name
+    in_unit = _in_unit(dataset, name)
 
     def run(batch: Batch) -> list[NDArray[np.int64]]:
         raw = batch.features[name]
-        known: dict[tuple[Normalization | None, bool, bool], NDArray[np.int64]] = {}
+        pixels = feed.pixels(raw * 255 if in_unit else raw, batch.first)
+        known: dict[tuple[Normalization | None, bool], NDArray[np.int64]] = {}
         for way in ways:
             if way.fed not in known:
-                pixels = feed.pixels(raw * 255 if way.scaled else raw, batch.first)
                 known[way.fed] = model.classes(pixels[..., ::-1] if way.swapped else pixels, way.normalization)
         return [known[way.fed] for way in ways]
 
@@ -186,8 +149,8 @@ def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | Non
 
 def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> GateError:
     """Return the error that tells how wrong the file is, and which suspect explains it."""
-    raw = next(dataset.batches(TRIED)).features[model.metadata.inputs[0].name]
-    suspects = _suspects(request, model, in_unit=raw.dtype.kind == "f" and bool(raw.max() <= 1))
+    in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
+    suspects = suspects_of(request.inputs, model, in_unit=in_unit)
     tried = _Tally(tally.texts, tally.winners, suspects)
     for batch, found in _run(dataset, feed, model, suspects):
         tried.add(batch, found)
@@ -209,42 +172,7 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     )
 
 
-def _suspects(request: AppParams, model: AppModel, *, in_unit: bool) -> list[_Suspect]:
-    """Return what may be wrong, the likely first.
-
-    Args:
-        in_unit: Whether the samples lie in 0..1.
-    """
-    suspects = []
-    if in_unit:
-        mean, std = (tuple(255 * value for value in values) for values in model.normalization or ((), ()))
-        instead = f"pixels in 0..255 in place of the dataset's 0..1{_as_text((mean, std), ', and with ')}"
-        hint = "an app feeds pixels in 0..255: give the dataset such, and mean and std for such"
-        suspects.append(_Suspect(f"{instead},", hint, normalization=(mean, std) if mean else None, scaled=True))
-    if model.normalization is not None:
-        stated = [(spec.mean, spec.std) for spec in request.inputs.values() if spec.mean is not None and spec.std is not None]
-        channels = model.shape[-1]
-        usable = [pair for pair in dict.fromkeys((*stated, *USUAL)) if {len(pair[0]), len(pair[1])} <= {1, channels}]
-        suspects += [_normalized(pair, model.normalization) for pair in usable if pair != model.normalization]
-    if model.shape[-1] == 3:
-        wrong = "ML Kit feeds RGB: give the model the adapter that it lacks, `adapters: [bgr_to_rgb]`"
-        suspects.append(_Suspect("red and blue exchanged, as BGR,", wrong, swapped=True))
-    for shift, fault in ((1, "begin with a class too many"), (-1, "lack the first class")):
-        way = "down" if shift > 0 else "up"
-        hint = f"the file's labels are shifted by one: they {fault}; one line per class, in the order of the outputs"
-        suspects.append(_Suspect(f"the labels read one line further {way}", hint, shift=shift))
-    return suspects
-
-
-def _normalized(pair: Normalization, stated: Normalization) -> _Suspect:
-    return _Suspect(
-        f"{_as_text(pair)} in place of the metadata's {_as_text(stated)},",
-        "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training",
-        normalization=pair,
-    )
-
-
-def _as_text(pair: Normalization, before: str = "") -> str:
-    """Return mean and std as a recipe states them; nothing for none."""
-    mean, std = (f"[{', '.join(f'{value:g}' for value in values)}]" for values in pair)
-    return f"{before}mean {mean} and std {std}" if pair[0] else ""
+def _in_unit(dataset: Dataset, feature: str) -> bool:
+    """Return whether the first samples lie in 0..1, which no image in 0..255 does."""
+    raw = next(dataset.batches(PROBED)).features[feature]
+    return raw.dtype.kind == "f" and bool(raw.max() <= 1)

@@ -77,9 +77,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         references = _Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs))
-        winners = _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
-        np.save(outputs / "predictions.npy", winners)
+        _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
         values, tables = measuring.result()
+        np.save(outputs / "predictions.npy", measuring.predictions)
         measured |= values
         fed = ranges.found()
         if "calibration.json" in inputs:
@@ -101,8 +101,7 @@ def _measure(
     ranges: InputRanges,
     *,
     flex: bool,
-) -> NDArray[np.int32]:
-    """Measure every sample; return the classes with the highest scores."""
+) -> None:
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
 
@@ -111,16 +110,12 @@ def _measure(
         ranges.look(batch)
         return results
 
-    judged = next((index for index, spec in enumerate(signature.outputs) if spec.name == request.output), 0)
-    winners = []
     for batch, results in predictions(dataset, signature, run):
-        winners.append(np.argmax(results[judged], axis=1).astype(np.int32))
         if overlap is not None:
             overlap.look(batch)
         measuring.add(batch, results)
     if overlap is not None:
         overlap.refuse()
-    return np.concatenate(winners)
 
 
 def _flex_operators(model: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, Manifest, entries, metric_entries, portable, portable_text
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import FrozenGraph, Recipe
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -32,6 +33,7 @@ def a_manifest() -> Manifest:
         metrics=metric_entries({"top1": Measurement(0.9, reference=0.95)}),
         gates=(Verdict("top1", "min", 0.8, 0.9, True),),
         skipped=(),
+        app=AppView("the recipe has no labels"),
         quantization=None,
         toolchain={"python": "3.11"},
     )
