@@ -17,16 +17,28 @@ from mlkit_build.gates import Verdict
 from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import STATIC_MODES, AnyDataset, AnySource, Input, MetricChoice, Python, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import (
+    ML_KIT_TARGETS,
+    STATIC_MODES,
+    AnyDataset,
+    AnySource,
+    Input,
+    MetricChoice,
+    Python,
+    Recipe,
+    Tf1Checkpoint,
+)
 from mlkit_build.runtimes import parse_all
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sources import source
 from mlkit_build.stages.params import (
     VERSIONS,
+    AppParams,
     AttributeParams,
     CalibrateParams,
     ContractParams,
     ConvertParams,
+    DescribeParams,
     EvaluateParams,
     FreezeInput,
     FreezeParams,
@@ -69,6 +81,8 @@ _KINDS = {
     "latency": _Kind("validate", "litert", "mlkit_build.stages.latency:latency"),
     "runtime": _Kind("validate", "litert", "mlkit_build.stages.runtime:runtime"),
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
+    "describe": _Kind("package", "litert", "mlkit_build.stages.package:describe"),
+    "app": _Kind("package", "litert", "mlkit_build.stages.app:app"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
 }
 
@@ -84,6 +98,8 @@ HOPS = OutputOf("hops", "hops.json")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")
 TABLES = OutputOf("evaluate", "tables.json")
+PREDICTIONS = OutputOf("evaluate", "predictions.npy")
+DESCRIBED = OutputOf("describe", "model.tflite")
 
 
 @dataclass(frozen=True)
@@ -225,8 +241,59 @@ def attributing(
     return [*row, *converting, attribute]
 
 
-def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()) -> Action:
-    """Return the action that makes the bundle's contents, once the gates hold."""
+def packaging(
+    recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()
+) -> list[Action]:
+    """Return the actions that make the bundle's contents, once the gates hold; the last one has them as its outputs."""
+    not_viewed = _not_viewed(recipe)
+    viewing = [] if not_viewed else [_app(recipe, files)]
+    return [_describe(recipe, files), *viewing, _package(recipe, files, verdicts, runtimes, not_viewed)]
+
+
+def _describe(recipe: Recipe, files: Files) -> Action:
+    params = DescribeParams(
+        name=recipe.name,
+        version=recipe.version,
+        description=recipe.description,
+        author=recipe.author,
+        license=recipe.license,
+        task=recipe.target.task,
+        io=recipe.quantization.io,
+        inputs=_normalization(recipe),
+        output=recipe.validation.output,
+    )
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
+    if files.labels:
+        inputs["labels"] = files.labels
+    return _action("describe", params, inputs, ("model.tflite",))
+
+
+def _app(recipe: Recipe, files: Files) -> Action:
+    assert recipe.dataset is not None
+    assert files.dataset is not None
+    assert files.labels is not None
+    inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, "labels": files.labels}
+    params = AppParams(content(recipe.dataset, files.labels, labelled=True), _normalization(recipe))
+    return reading(_action("app", params, inputs, ("app.json",)), {"dataset": recipe.dataset})
+
+
+def _not_viewed(recipe: Recipe) -> str:
+    """Return why the packaged file is not looked at as an app does; empty where it is."""
+    if recipe.dataset is None:
+        return "the recipe has no dataset"
+    if recipe.labels is None:
+        return "the recipe has no labels"
+    if recipe.convert.allow_select_ops:
+        return "Select TF operators run only in an app that links them"
+    images = [spec for spec in recipe.signature.inputs.values() if spec.mean is not None]
+    if recipe.target.task not in ML_KIT_TARGETS and (len(images) != 1 or len(recipe.signature.inputs) != 1):
+        return "the model has other inputs than one image"
+    return ""
+
+
+def _package(
+    recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...], not_viewed: str
+) -> Action:
     params = PackageParams(
         name=recipe.name,
         version=recipe.version,
@@ -240,12 +307,15 @@ def packaging(recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runti
         inputs=recipe.signature.inputs,
         verdicts=verdicts,
         runtimes=runtimes,
+        not_viewed=not_viewed,
     )
-    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs: Inputs = {"model": DESCRIBED, "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
     outputs = ["model.tflite", "report.html"]
     if recipe.dataset is not None and recipe.validation.hops:
         inputs["hops.json"] = HOPS
+    if not not_viewed:
+        inputs["app.json"] = OutputOf("app", "app.json")
     if has_tables(recipe):
         inputs["tables.json"] = TABLES
         outputs.append("tables.json")
@@ -404,13 +474,12 @@ def _forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
 
 
 def timing(recipe: Recipe) -> Action | None:
-    """Return the action that times the packaged model, while nothing else runs; None where none is to be timed."""
+    """Return the action that times the model, while nothing else runs; None where none is to be timed."""
     stated = recipe.validation.latency
     if stated is None or recipe.convert.allow_select_ops:
         return None
     params = LatencyParams(stated.runs, stated.warmups, stated.threads, stated.delegate, host())
-    inputs: Inputs = {"model": OutputOf("package", "model.tflite")}
-    return replace(_action("latency", params, inputs, ("latency.json",)), alone=True)
+    return replace(_action("latency", params, {"model": model(recipe)}, ("latency.json",)), alone=True)
 
 
 def _evaluate(recipe: Recipe, files: Files) -> Action:
@@ -431,7 +500,8 @@ def _evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    action = _action("evaluate", params, inputs, ("metrics.json", "tables.json", "observations.json"))
+    outputs = ("metrics.json", "tables.json", "observations.json", *(["predictions.npy"] if files.dataset else []))
+    action = _action("evaluate", params, inputs, outputs)
     datasets = {"dataset": recipe.dataset, "calibration": recipe.calibration if params.calibration else None}
     action = reading(action, datasets, _metric_limits(recipe))
     return replace(action, runtime="tensorflow") if params.allow_select_ops else action

@@ -34,6 +34,7 @@ from mlkit_build.gates import Verdict, judge
 from mlkit_build.job import Job, JobReport
 from mlkit_build.locating import Locator, open_locator
 from mlkit_build.metrics import Measurement
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
 from mlkit_build.report.summary import delegate_needed
@@ -194,7 +195,7 @@ class _Run:
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judge(found, baseline)
         packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
-        return self._engine.plan([*measuring, packaging, *self._timing()])
+        return self._engine.plan([*measuring, *packaging, *self._timing()])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
@@ -207,9 +208,9 @@ class _Run:
         self._warn()
         _refuse_broken(self._verdicts, self._runtimes)
         packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
-        self._engine.run([packaging, *self._timing()])
+        self._engine.run([*packaging, *self._timing()])
         self._judge_time()
-        manifest, contents = self._manifest(files)
+        manifest, contents = self._manifest(files, packaging)
         data = manifest.to_bytes()
         unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
         if not unchanged:
@@ -267,13 +268,13 @@ class _Run:
         self._timed = judge(gates, {LATENCY: Measurement(found.median_ms, lower_is_better=True)})
         _refuse_broken(self._timed)
 
-    def _manifest(self, files: pipeline.Files) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
+    def _manifest(self, files: pipeline.Files, packaging: Sequence[Action]) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
         """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
         recipe, folder = self._recipe, self._job.folder
         model_name = f"{recipe.name}.tflite"
         packaged = self._results["package"].outputs
         contents = {(model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()}
-        order = [action.name for action in [*pipeline.actions(recipe, files), self._results["package"].action]]
+        order = [action.name for action in [*pipeline.actions(recipe, files), *packaging]]
         manifest = Manifest(
             schema=SCHEMA,
             name=recipe.name,
@@ -289,6 +290,7 @@ class _Run:
             hops=self._hops,
             runtimes=self._runtimes,
             skipped=tuple(self._observations()["skipped"]),
+            app=self._view(packaging[-1]),
             quantization=self._quantization(),
             toolchain=whole_toolchain(),
         )
@@ -334,6 +336,12 @@ class _Run:
         """Return what was noticed of the samples that the model was measured on."""
         found: dict[str, Any] = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())
         return found
+
+    def _view(self, package: Action) -> AppView:
+        """Return how right the packaged file was found to be in an app, or why nobody looked."""
+        if "app" not in self._results:
+            return AppView(package.params["not_viewed"])
+        return from_plain(AppView, json.loads(self._engine.output("app", "app.json").read_bytes()))
 
     def _warn(self) -> None:
         """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,

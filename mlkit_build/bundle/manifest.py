@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
@@ -84,6 +85,7 @@ class Manifest:
         hops: How far every form of the model is from the one before it; None where they were not compared.
         runtimes: What other versions of the interpreter made of the model, judged.
         skipped: The damaged samples of the dataset that were left out.
+        app: How right the file is as an app sees it, with nothing but its own metadata and labels.
         quantization: What the truth check found in the model; None for float32.
         toolchain: Tool -> version.
     """
@@ -102,6 +104,7 @@ class Manifest:
     hops: Hops | None
     runtimes: tuple[RuntimeVerdict, ...]
     skipped: tuple[str, ...]
+    app: AppView
     quantization: Mapping[str, Any] | None
     toolchain: Mapping[str, str]
 

@@ -36,7 +36,14 @@ PRELOADS = {
         "mlkit_build.stages.freeze",
         "mlkit_build.stages.convert",
     ),
-    "litert": ("numpy", "ai_edge_litert.interpreter", "mlkit_build.stages.validate"),
+    "litert": (
+        "numpy",
+        "ai_edge_litert.interpreter",
+        "ai_edge_litert.schema_py_generated",
+        "mlkit_build.stages.validate",
+        "mlkit_build.stages.package",
+        "mlkit_build.stages.app",
+    ),
     "quantizer": (
         "numpy",
         "ai_edge_litert.interpreter",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.forms import Hops, hop_text
 from mlkit_build.gates import interval_text, tested_text
 from mlkit_build.metrics import Measurement, Table
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.report import summary
 from mlkit_build.report.drawing import drawn
 from mlkit_build.signature import FrozenSignature
@@ -24,6 +25,7 @@ def render(
     labels: tuple[str, ...],
     quantization: Mapping[str, Any] | None,
     tables: Mapping[str, Table],
+    view: AppView,
     told: str = "",
     hops: Hops | None = None,
 ) -> str:
@@ -36,6 +38,7 @@ def render(
         labels: The classes' names; none hides the section.
         quantization: What the truth check found in a quantized model, as in the manifest.
         tables: What was measured and is no number.
+        view: What came of looking at the file as an app does.
         told: What was noticed while measuring; empty for nothing.
         hops: How far every form of the model is from the one before it.
     """
@@ -70,6 +73,7 @@ def render(
         rows=rows,
         labels=labels,
         quantization=quantization,
+        view=view,
         told=told,
         hops=[(hop.before, hop.after, hop_text(hop, hops.samples), hop is hops.first) for hop in hops.hops] if hops else [],
         compared=hops.samples if hops else 0,
@@ -79,6 +83,7 @@ def render(
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
+        share=lambda value: f"{value:.2%}",
     )
 
 

@@ -57,6 +57,12 @@ class Measuring:
         self._parity: list[list[Metric]] = [[create(MetricChoice(name=name), subject) for name in ALWAYS] for subject in subjects]
         self._held: list[tuple[Batch, Outputs]] = []
         self._held_bytes = 0
+        self._predicted: list[NDArray[np.int32]] = []
+
+    @property
+    def predictions(self) -> NDArray[np.int32]:
+        """The class with the highest score of every sample, once the result is known: `[samples]`."""
+        return np.concatenate(self._predicted)
 
     def add(self, batch: Batch, results: Outputs) -> None:
         """Take the outputs of the next batch. Raises ConfigError for labels that do not fit, StageError for NaN."""
@@ -97,6 +103,8 @@ class Measuring:
             found = np.concatenate([results[index] for _, results in held])
             expected = self._references[index][rows]
             refuse_not_finite("evaluate: the model's", spec, found, first)
+            if index == self._judged:
+                self._predicted.append(np.argmax(found, axis=1).astype(np.int32))
             for metric in self._parity[index]:
                 metric.update(found, expected, None)
             for form, metric in self._metrics if index == self._judged else ():

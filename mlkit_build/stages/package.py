@@ -1,4 +1,4 @@
-"""package: the contract with the target, before conversion, and the contents of the bundle, at the end."""
+"""package: the contract with the target, before conversion; at the end the model with its metadata, and the bundle's contents."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.forms import Hops
 from mlkit_build.metrics import Measurement, Table
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
 from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.mlkit.metadata import ColorSpace, Metadata, Tensor, attach
 from mlkit_build.plain import from_plain, pretty
-from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.params import ContractParams, PackageParams
+from mlkit_build.recipe import ML_KIT_TARGETS, Input
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.params import ContractParams, DescribeParams, PackageParams
 
 
 def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -59,6 +62,45 @@ def _check_output(output: str | None, signature: FrozenSignature) -> None:
         raise ConfigError(f"validation.output: expected one of {', '.join(names)}, found {output!r}", did_you_mean(output, names))
 
 
+def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write `model.tflite`: the model with its metadata, and the labels inside where the recipe has any.
+
+    Raises:
+        StageError: The model's inputs and outputs are not those of the signature.
+    """
+    request = from_plain(DescribeParams, params)
+    signature = FrozenSignature.read(inputs["signature.json"])
+    labels = read_labels(inputs["labels"]) if "labels" in inputs else ()
+    labelled = request.output or signature.outputs[0].name
+    metadata = Metadata(
+        name=request.name,
+        description=request.description,
+        version=request.version,
+        author=request.author,
+        license=request.license,
+        inputs=tuple(_input(spec, request.inputs.get(spec.name, Input()), request) for spec in signature.inputs),
+        outputs=tuple(Tensor(spec.name, labels=labels if spec.name == labelled else ()) for spec in signature.outputs),
+    )
+    (outputs / "model.tflite").write_bytes(attach(inputs["model"].read_bytes(), metadata))
+
+
+def _input(spec: TensorSpec, stated: Input, request: DescribeParams) -> Tensor:
+    """Return what the file says of an input: of an image its color space, how it is normalized, and what comes of 0 and 255."""
+    if stated.mean is None and request.task not in ML_KIT_TARGETS:
+        return Tensor(spec.name)
+    colors = {1: ColorSpace.GRAYSCALE, 3: ColorSpace.RGB}
+    color = colors.get(spec.shape[-1]) if len(spec.shape) == 4 else None
+    mean, std = stated.mean or (), stated.std or ()
+    channels = max(len(mean), len(std))
+    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
+    ends = [[(pixel - center) / spread for pixel in (0, 255)] for center, spread in zip(mean, std, strict=True)]
+    if (request.io if spec.dtype == "float32" else spec.dtype) == "uint8":
+        ends = [[0.0, 255.0]]
+    return Tensor(
+        spec.name, color=color, mean=mean, std=std, min=tuple(min(pair) for pair in ends), max=tuple(max(pair) for pair in ends)
+    )
+
+
 def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `model.tflite`, `report.html`, `tables.json` where there are any, and where the recipe has labels, `labels.txt`."""
     from mlkit_build.report.page import render
@@ -78,5 +120,8 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         shutil.copyfile(inputs["tables.json"], outputs / "tables.json")
         tables = {name: from_plain(Table, value) for name, value in json.loads(inputs["tables.json"].read_bytes()).items()}
     hops = from_plain(Hops, json.loads(inputs["hops.json"].read_bytes())) if "hops.json" in inputs else None
-    page = render(request, signature, metrics, labels, quantization, tables, told, hops)
+    view = (
+        from_plain(AppView, json.loads(inputs["app.json"].read_bytes())) if "app.json" in inputs else AppView(request.not_viewed)
+    )
+    page = render(request, signature, metrics, labels, quantization, tables, view, told, hops)
     (outputs / "report.html").write_text(page, encoding="utf-8", newline="")

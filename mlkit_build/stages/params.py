@@ -27,6 +27,8 @@ VERSIONS = {
     "runtime": 1,
     "latency": 1,
     "attribute": 2,
+    "describe": 1,
+    "app": 1,
     "package": 4,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
@@ -279,8 +281,50 @@ class AttributeParams:
 
 
 @dataclass(frozen=True)
+class DescribeParams:
+    """What decides what the model says of itself, besides the signature and the labels.
+
+    Attributes:
+        name: The recipe's name, and so on.
+        task: The target.
+        io: The type of inputs and outputs.
+        inputs: Name -> mean and std.
+        output: The output that the labels name; the first one when None.
+    """
+
+    name: str
+    version: str
+    description: str
+    author: str
+    license: str
+    task: str
+    io: str
+    inputs: Mapping[str, Input]
+    output: str | None
+
+
+@dataclass(frozen=True)
+class AppParams:
+    """What decides how right the packaged file is in an app, besides the file, the samples and what validation predicted.
+
+    Attributes:
+        dataset: What the model was measured on.
+        inputs: Name -> mean and std as the recipe states them: a suspect, should the file be wrong.
+        samples: How many samples are fed, at most: the first ones.
+    """
+
+    dataset: AnyDataset
+    inputs: Mapping[str, Input]
+    samples: int = 1000
+
+
+@dataclass(frozen=True)
 class PackageParams:
-    """What decides the bundle's contents, besides the model, its metrics and the labels."""
+    """What decides the bundle's contents, besides the model, its metrics and the labels.
+
+    Attributes:
+        not_viewed: Why the file was not looked at as an app does; empty when it was.
+    """
 
     name: str
     version: str
@@ -294,3 +338,4 @@ class PackageParams:
     inputs: Mapping[str, Input]
     verdicts: tuple[Verdict, ...]
     runtimes: tuple[RuntimeVerdict, ...] = ()
+    not_viewed: str = ""

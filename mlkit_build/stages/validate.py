@@ -48,6 +48,8 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value, and `tables.json`.
 
+    And `predictions.npy`, where there is a dataset: the class with the highest score of each sample, `[samples]` int32.
+
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value); the damaged
@@ -81,6 +83,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
         values, tables = measuring.result()
+        np.save(outputs / "predictions.npy", measuring.predictions)
         measured |= values
         if ranges is not None:
             fed = ranges.found()

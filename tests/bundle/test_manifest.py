@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, Manifest, entries, metric_entries, portable, portable_text
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
+from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import FrozenGraph, Recipe
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -34,6 +35,7 @@ def a_manifest() -> Manifest:
         hops=None,
         runtimes=(),
         skipped=(),
+        app=AppView("the recipe has no labels"),
         quantization=None,
         toolchain={"python": "3.11"},
     )

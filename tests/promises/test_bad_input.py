@@ -204,7 +204,7 @@ SHAPES: list[tuple[str, Any, str, str]] = [
     (
         "validation.gates",
         ["top1"],
-        "validation.gates: expected a mapping of names, each with min, max, max_drop, max_regression, significance, found the list [top1]",
+        "validation.gates: expected a mapping of names, each with min, max, max_drop, max_regression, significance",
         "",
     ),
     (

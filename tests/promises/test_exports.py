@@ -13,6 +13,7 @@ from mlkit_build.workflow import JobReport
 from tests.conftest import Workspace
 
 MODES = ["float32", "float16", "dynamic_range"]
+PACKAGING = {"describe", "app", "package"}
 
 
 def only_model(report: JobReport) -> Path:
@@ -122,7 +123,7 @@ def test_calibration_images_with_another_range_rerun_exactly_what_follows_calibr
     rewrite(mnist.folder / "recipes/mnist/data/mnist_calibration.npz", images=fade)
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert mnist.ran(report) == {"calibrate", "quantize", "evaluate", "package"}
+    assert mnist.ran(report) == {"calibrate", "quantize", "evaluate", *PACKAGING}
     why = reasons(report)
     assert why["calibrate"].startswith("inputs.calibration: ")
     assert why["quantize"].startswith("inputs.statistics.json: ")
@@ -134,7 +135,7 @@ def test_changed_labels_rerun_the_contract_and_the_package_only(mnist: Workspace
     labels = mnist.folder / "recipes" / "mnist" / "labels.txt"
     labels.write_text(labels.read_text().replace("0", "zero"))
     report = mnist.build("recipe=mnist")
-    assert {"package"} <= mnist.ran(report) <= {"contract", "package"}
+    assert PACKAGING <= mnist.ran(report) <= {"contract", *PACKAGING}
     assert "inputs.labels: " in reasons(report)["package"]
 
 
@@ -142,7 +143,7 @@ def test_changed_test_images_rerun_what_is_measured_on_them(mnist: Workspace) ->
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", images=lambda images: np.subtract(255, images, out=images))
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert mnist.ran(report) == {"reference", "evaluate", "package"}
+    assert mnist.ran(report) == {"reference", "evaluate", "app", "package"}
     assert reasons(report)["reference"].startswith("inputs.dataset: ")
 
 
@@ -153,7 +154,7 @@ def test_changed_test_labels_rerun_only_the_measuring(mnist: Workspace) -> None:
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", labels=shift)
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert {"evaluate", "package"} <= mnist.ran(report) <= {"reference", "evaluate", "package"}
+    assert {"evaluate", "app", "package"} <= mnist.ran(report) <= {"reference", "evaluate", "app", "package"}
     assert report.metrics is not None
     assert report.metrics["top1"].value < 0.1
 
@@ -202,4 +203,4 @@ def test_changed_weights_rerun_everything_that_depends_on_the_graph(workspace: W
         session.run(tf.raw_ops.SaveV2(**tensors, tensors=[tf.constant(3.0)]))
     report = workspace.build("recipe=multiply")
     assert report.exit_code == 0, report.error
-    assert workspace.ran(report) == {"freeze", "convert", "reference", "evaluate", "package"}
+    assert workspace.ran(report) == {"freeze", "convert", "reference", "evaluate", "describe", "package"}

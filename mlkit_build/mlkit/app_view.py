@@ -1,0 +1,26 @@
+"""What came of looking at the shipped file as an app does, for the manifest and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AppView:
+    """The verdict: a file that fails is not published.
+
+    Attributes:
+        skipped: Why it was not looked at; empty when it was.
+        samples: How many images it was fed.
+        accuracy: The share of them whose label is right: that of the dataset, or of validation where the dataset has none.
+        validated: That share as validation found it on the same samples.
+        changed: How many samples have another label than validation found.
+        labelled: Whether the dataset has labels.
+    """
+
+    skipped: str = ""
+    samples: int = 0
+    accuracy: float = 0.0
+    validated: float = 0.0
+    changed: int = 0
+    labelled: bool = False

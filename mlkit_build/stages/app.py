@@ -1,0 +1,178 @@
+"""package: the file as the app will see it, between packaging and publishing.
+
+Raw images in, labels out, with nothing but the file's own metadata. What comes out must be as right as validation found: mean
+and std, the order of the channels and the labels are else only seen to be wrong on a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkit_build.datasets import Batch, Dataset, open_dataset
+from mlkit_build.datasets.feeding import Feed
+from mlkit_build.datasets.first import FirstSamples
+from mlkit_build.datasets.parallel import in_order
+from mlkit_build.errors import GateError, StageError
+from mlkit_build.metrics import significant
+from mlkit_build.mlkit.app_model import AppModel
+from mlkit_build.mlkit.app_view import AppView
+from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.plain import from_plain, pretty
+from mlkit_build.recipe import Input
+from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.params import AppParams
+from mlkit_build.stages.suspects import AS_IS, Normalization, Suspect, suspects_of
+
+SLACK = 0.005
+"""How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
+SLACK_UNLABELLED = 0.02
+"""How many labels may differ where there is no truth: near-ties that were wrong before count too."""
+PROBED = 16
+"""Samples whose values tell what range they are in."""
+TRIED = 256
+"""Samples on which the suspects are tried."""
+BATCH = 50
+BATCH_BYTES = 1 << 22
+"""A batch's pixels stay within 4 MB."""
+
+
+def app(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Run the packaged file on raw images and write `app.json`, an `AppView`.
+
+    Reads of the recipe only how the dataset is read, and the labels' texts, which say what its class indices mean.
+
+    Raises:
+        GateError: It is less right than validation found; says which of the usual faults explains it.
+        SourceError: The file's metadata cannot be read.
+    """
+    request = from_plain(AppParams, params)
+    model = AppModel(inputs["model.tflite"])
+    view = AppView(skipped=model.unfit) if model.unfit else _viewed(request, model, inputs)
+    (outputs / "app.json").write_bytes(pretty(view))
+
+
+def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> AppView:
+    tensor = TensorSpec(model.metadata.inputs[0].name, "", model.shape, "uint8")
+    whole = open_dataset(request.dataset, inputs["dataset"], "dataset", FrozenSignature((tensor,), ()))
+    feed = Feed(whole, tensor, Input(mean=(0.0,), std=(1.0,)))
+    texts = _Texts(read_labels(inputs["labels"]), model.labels)
+    winners = np.load(inputs["predictions.npy"], mmap_mode="r")
+    if len(winners) != len(whole):
+        raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
+    dataset = FirstSamples(whole, request.samples)
+    tally = _Tally(texts, winners)
+    for batch, found in _run(dataset, feed, model, [AS_IS]):
+        tally.add(batch, found)
+    allowed = max(1.0, (SLACK if tally.labelled else SLACK_UNLABELLED) * tally.samples)
+    if abs(tally.right[0] - tally.validated) > allowed:
+        raise _failure(request, tally, FirstSamples(dataset, TRIED), feed, model)
+    return AppView(
+        samples=tally.samples,
+        accuracy=significant(tally.right[0] / tally.samples),
+        validated=significant(tally.validated / tally.samples),
+        changed=tally.changed,
+        labelled=tally.labelled,
+    )
+
+
+class _Texts:
+    """The labels of the recipe and of the file as numbers that are equal where the texts are."""
+
+    def __init__(self, stated: Sequence[str], packaged: Sequence[str]) -> None:
+        number = {text: index for index, text in enumerate(dict.fromkeys((*stated, *packaged)))}
+        self.stated = np.array([number[text] for text in stated])
+        self.packaged = np.array([number[text] for text in packaged])
+
+
+class _Tally:
+    """Counts how often the file's label is right, in each way that it was run."""
+
+    def __init__(self, texts: _Texts, winners: NDArray[np.int32], ways: Sequence[Suspect] = (AS_IS,)) -> None:
+        self.texts = texts
+        self.winners = winners
+        self._ways = ways
+        self.right = [0] * len(ways)
+        self.samples = self.validated = self.changed = 0
+        self.labelled = False
+
+    def add(self, batch: Batch, found: Sequence[NDArray[np.int64]]) -> None:
+        """Count a batch: for each way the classes that the file gave."""
+        validated = self.texts.stated[self.winners[batch.first : batch.first + len(batch)]]
+        classes = _classes(batch.labels, len(self.texts.stated))
+        truth = validated if classes is None else self.texts.stated[classes]
+        self.labelled = classes is not None
+        self.samples += len(batch)
+        self.validated += int(np.count_nonzero(validated == truth))
+        for index, (way, rows) in enumerate(zip(self._ways, found, strict=True)):
+            told = self.texts.packaged[(rows + way.shift) % len(self.texts.packaged)]
+            self.right[index] += int(np.count_nonzero(told == truth))
+            if way is AS_IS:
+                self.changed += int(np.count_nonzero(told != validated))
+
+
+def _run(
+    dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[Suspect]
+) -> Iterator[tuple[Batch, list[NDArray[np.int64]]]]:
+    """Yield each batch with the classes that the file gives in each way. What is in 0..1 is brought to an app's 0..255."""
+    name = model.metadata.inputs[0].name
+    in_unit = _in_unit(dataset, name)
+
+    def run(batch: Batch) -> list[NDArray[np.int64]]:
+        raw = batch.features[name]
+        pixels = feed.pixels(raw * 255 if in_unit else raw, batch.first)
+        known: dict[tuple[Normalization | None, bool], NDArray[np.int64]] = {}
+        for way in ways:
+            if way.fed not in known:
+                known[way.fed] = model.classes(pixels[..., ::-1] if way.swapped else pixels, way.normalization)
+        return [known[way.fed] for way in ways]
+
+    size = int(np.prod(model.shape))
+    return in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run)
+
+
+def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
+    """Return the class of each sample; None where the dataset's labels are none, or no single class."""
+    if labels is None or labels.dtype.kind not in "bui":
+        return None
+    if labels.ndim == 2 and labels.shape[1] == count > 1 and bool((labels.sum(axis=1) == 1).all()):
+        hot: NDArray[np.int64] = np.argmax(labels, axis=1)
+        return hot
+    if labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
+        return None
+    return labels.reshape(-1).astype(np.int64)
+
+
+def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> GateError:
+    """Return the error that tells how wrong the file is, and which suspect explains it."""
+    in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
+    suspects = suspects_of(request.inputs, model, in_unit=in_unit)
+    tried = _Tally(tally.texts, tally.winners, suspects)
+    for batch, found in _run(dataset, feed, model, suspects):
+        tried.add(batch, found)
+    what = "names the right label" if tally.labelled else "names the label that validation found"
+    message = (
+        f"app: fed raw images, with nothing but its own metadata and labels, the packaged file {what} for "
+        f"{tally.right[0] / tally.samples:.2%} of {tally.samples} samples, where validation found "
+        f"{tally.validated / tally.samples:.2%}"
+    )
+    best = int(np.argmax(tried.right))
+    if abs(tried.right[best] - tried.validated) <= max(1.0, SLACK_UNLABELLED * tried.samples):
+        share = tried.right[best] / tried.samples
+        return GateError(
+            f"{message}; with {suspects[best].instead} it is {share:.2%} of the first {tried.samples}", suspects[best].hint
+        )
+    return GateError(
+        f"{message}; no usual mean and std, no exchange of red and blue and no shift of the labels restores it",
+        "compare the model, its metadata and its labels with what was trained; nothing was published",
+    )
+
+
+def _in_unit(dataset: Dataset, feature: str) -> bool:
+    """Return whether the first samples lie in 0..1, which no image in 0..255 does."""
+    raw = next(dataset.batches(PROBED)).features[feature]
+    return raw.dtype.kind == "f" and bool(raw.max() <= 1)

@@ -1,0 +1,89 @@
+"""What is likely wrong with a file that an app gets other labels from than validation did, and how to try each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlkit_build.mlkit.app_model import AppModel
+from mlkit_build.recipe import Input
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+USUAL: tuple[Normalization, ...] = (
+    ((0.0,), (1.0,)),
+    ((0.0,), (255.0,)),
+    ((127.5,), (127.5,)),
+    ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+)
+"""Pixels as they are, in 0..1, in -1..1, and what models trained on ImageNet take: PyTorch's and Caffe's."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """What may be wrong, and how to feed and read the file as if it were right.
+
+    Attributes:
+        instead: What is done instead, to continue "with".
+        hint: What to do if that was it.
+        normalization: In place of the file's.
+        swapped: Whether red and blue are exchanged.
+        shift: How many lines further down the label is read.
+    """
+
+    instead: str
+    hint: str
+    normalization: Normalization | None = None
+    swapped: bool = False
+    shift: int = 0
+
+    @property
+    def fed(self) -> tuple[Normalization | None, bool]:
+        """What of it decides the file's scores."""
+        return self.normalization, self.swapped
+
+
+AS_IS = Suspect("", "")
+
+
+def suspects_of(stated: Mapping[str, Input], model: AppModel, *, in_unit: bool) -> list[Suspect]:
+    """Return what may be wrong, the likely first.
+
+    Args:
+        stated: Mean and std as the recipe states them.
+        in_unit: Whether the samples lie in 0..1.
+    """
+    suspects = []
+    if model.normalization is not None:
+        pairs = [(spec.mean, spec.std) for spec in stated.values() if spec.mean is not None and spec.std is not None]
+        if in_unit:
+            pairs = [(_times_255(mean), _times_255(std)) for mean, std in pairs]
+        channels = model.shape[-1]
+        usable = [pair for pair in dict.fromkeys((*pairs, *USUAL)) if {len(pair[0]), len(pair[1])} <= {1, channels}]
+        suspects += [_normalized(pair, model.normalization, in_unit) for pair in usable if pair != model.normalization]
+    if model.shape[-1] == 3:
+        wrong = "ML Kit feeds RGB: give the model the adapter that it lacks, `adapters: [bgr_to_rgb]`"
+        suspects.append(Suspect("red and blue exchanged, as BGR,", wrong, swapped=True))
+    for shift, fault in ((1, "begin with a class too many"), (-1, "lack the first class")):
+        way = "down" if shift > 0 else "up"
+        hint = f"the file's labels are shifted by one: they {fault}; one line per class, in the order of the outputs"
+        suspects.append(Suspect(f"the labels read one line further {way}", hint, shift=shift))
+    return suspects
+
+
+def _normalized(pair: Normalization, stated: Normalization, in_unit: bool) -> Suspect:
+    hint = "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training"
+    if in_unit:
+        hint = "an app feeds pixels in 0..255, the dataset's are in 0..1: multiply them by 255, and mean and std too"
+    return Suspect(f"{_as_text(pair)} in place of the metadata's {_as_text(stated)},", hint, normalization=pair)
+
+
+def _as_text(pair: Normalization) -> str:
+    """Return mean and std as a recipe states them."""
+    mean, std = (f"[{', '.join(f'{value:g}' for value in values)}]" for values in pair)
+    return f"mean {mean} and std {std}"
+
+
+def _times_255(values: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(255 * value for value in values)

@@ -1,0 +1,118 @@
+"""The Task Library itself, which ML Kit runs, on what the project packages: it loads every file and sees what the build saw.
+
+It is tflite-support 0.4.4 in an environment of its own, whose Python `MLKIT_BUILD_ORACLE` names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlkit_build.config.roots import builtin
+from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, read
+from tests.conftest import Workspace
+
+CLIENT = """
+import json, sys
+import numpy as np
+from tflite_support import metadata
+from tflite_support.task import vision
+
+model, images, answer = sys.argv[1:]
+found = {"refused": "", "labels": [], "scores": []}
+try:
+    classifier = vision.ImageClassifier.create_from_file(model)
+except (RuntimeError, ValueError) as error:
+    found["refused"] = str(error)
+else:
+    found["metadata"] = json.loads(metadata.MetadataDisplayer.with_model_file(model).get_metadata_json())
+    for image in np.load(images):
+        best = classifier.classify(vision.TensorImage.create_from_array(image)).classifications[0].categories[0]
+        found["labels"].append(best.category_name)
+        found["scores"].append(best.score)
+json.dump(found, open(answer, "w"))
+"""
+
+Ask = Callable[[Path, Any], dict[str, Any]]
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    """Return what the Task Library makes of a model and images `[n, height, width, 3]` uint8."""
+    python = os.environ.get("MLKIT_BUILD_ORACLE")
+    if not python:
+        pytest.skip("no Task Library: set MLKIT_BUILD_ORACLE to the python of an environment with tflite-support==0.4.4 numpy<2")
+
+    def run(model: Path, images: Any) -> dict[str, Any]:
+        np.save(tmp_path / "images.npy", np.ascontiguousarray(images))
+        command = [python, "-c", CLIENT, str(model), str(tmp_path / "images.npy"), str(tmp_path / "answer.json")]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        found: dict[str, Any] = json.loads((tmp_path / "answer.json").read_bytes())
+        return found
+
+    return run
+
+
+OPTIONS = [("float32", "float32"), ("float16", "float32"), ("int8", "float32"), ("int8", "uint8")]
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "flags"])
+def test_the_task_library_is_as_right_as_the_build_says(workspace: Workspace, ask: Ask, recipe: str) -> None:
+    folder = builtin("recipes") / recipe
+    labels = read_labels(folder / "labels.txt")
+    with np.load(folder / "data" / f"{recipe}_test.npz") as archive:
+        images, classes = archive["images"], archive["labels"]
+    if images.shape[-1] != 3:
+        images = np.repeat(images.reshape(*images.shape[:3], 1), 3, axis=-1)
+    for mode, io in OPTIONS:
+        report = workspace.build(f"recipe={recipe}", f"quantization={mode}", f"quantization.io={io}")
+        assert report.bundle is not None, report.error
+        viewed = json.loads((report.bundle / "manifest.json").read_bytes())["app"]
+        found = ask(report.bundle / f"{recipe}.tflite", images[: viewed["samples"]])
+        assert found["refused"] == ""
+        right = np.mean([told == labels[index] for told, index in zip(found["labels"], classes, strict=False)])
+        assert right == pytest.approx(viewed["accuracy"], abs=0.001 + 1e-9), (mode, io)
+        assert found["metadata"]["name"] == recipe
+        assert found["metadata"]["min_parser_version"] == "1.0.0"
+
+
+def test_a_float_model_is_refused_until_the_metadata_are_attached(
+    shared_model: Callable[[str], Path], ask: Ask, tmp_path: Path
+) -> None:
+    plain = shared_model("tflite/mobilenet_v1_0.25_224_1_default_1.tflite")
+    theirs = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite")
+    images = np.random.default_rng(1).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+    assert "it requires specifying NormalizationOptions metadata" in ask(plain, images)["refused"]
+    (tmp_path / "ours.tflite").write_bytes(attach(plain.read_bytes(), read(theirs.read_bytes())))
+    ours = ask(tmp_path / "ours.tflite", images)
+    assert ours["labels"] == ask(theirs, images)["labels"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mean": (), "std": ()}, "it requires specifying NormalizationOptions metadata"),
+        ({"mean": (1.0,) * 2, "std": (1.0,) * 2}, "only 1 or 3 mean and std values are supported, got 2"),
+        ({"color": ColorSpace.GRAYSCALE}, "Only RGB color space is supported for now."),
+        ({"labels": ("one",)}, "Got 1001 class(es) for output index 0, expected 1 according to the label map."),
+    ],
+)
+def test_the_task_library_reads_each_field_where_it_is_written(
+    shared_model: Callable[[str], Path], ask: Ask, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    data = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite").read_bytes()
+    found = read(data)
+    (end,) = found.outputs if "labels" in change else found.inputs
+    changed: tuple[Tensor, ...] = (replace(end, **change),)
+    said = replace(found, outputs=changed) if "labels" in change else replace(found, inputs=changed)
+    (tmp_path / "model.tflite").write_bytes(attach(data, said))
+    assert words in ask(tmp_path / "model.tflite", np.zeros((0, 224, 224, 3), np.uint8))["refused"]
