@@ -24,13 +24,10 @@ from mlkit_build.stages.freeze import freeze_graph
 from mlkit_build.stages.hops import partings
 from mlkit_build.stages.inference import Outputs, feeds
 from mlkit_build.stages.original import NotRunnableError, OriginalModel
-from mlkit_build.stages.params import OriginParams
+from mlkit_build.stages.params import SOURCE_PREFIX, OriginParams
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef
-
-_PREFIX = "source/"
-"""Inputs of that prefix are the source's files."""
 
 
 def origin(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -48,7 +45,7 @@ def origin(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path)
     batch = next(dataset.batches(request.samples))
     feeding = feeds(dataset, signature, request.inputs)
     samples = {name: feed.values(batch.features[name], batch.first)[:, np.newaxis] for name, feed in feeding.items()}
-    files = {name.removeprefix(_PREFIX): path for name, path in inputs.items() if name.startswith(_PREFIX)}
+    files = {name.removeprefix(SOURCE_PREFIX): path for name, path in inputs.items() if name.startswith(SOURCE_PREFIX)}
     opened = source(request.freeze.source.kind).load(files, request.freeze.source)
     bound = bind(request.freeze, opened)
     loaded = opened.graph(bound.shapes)

@@ -34,6 +34,11 @@ VERSIONS = {
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 
 
+SOURCE_PREFIX = "source/"
+CODE_PREFIX = "metric_code/"
+"""Inputs of that prefix are the source's files, or those of the recipe's own metrics, where an action takes others too."""
+
+
 @dataclass(frozen=True)
 class FreezeInput:
     """The part of an input that freezing depends on: its normalization is not in the graph."""

@@ -25,8 +25,7 @@ from mlkit_build.runtimes.verdicts import Findings
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import Outputs, feeds, fill
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
-from mlkit_build.stages.params import RuntimeParams
-from mlkit_build.stages.validate import CODE
+from mlkit_build.stages.params import CODE_PREFIX, RuntimeParams
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.runner import Runner
 
@@ -58,7 +57,7 @@ def runtime(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     most = HELD_BYTES // (4 * sum(spec.size for spec in signature.outputs))
     dataset = open_few(request.dataset, inputs["dataset"], "dataset", signature, max(1, min(SAMPLES, most)))
     references = [np.zeros((len(dataset), spec.size), np.float32) for spec in signature.outputs]
-    code = {name.removeprefix(CODE): path for name, path in inputs.items() if name.startswith(CODE)}
+    code = {name.removeprefix(CODE_PREFIX): path for name, path in inputs.items() if name.startswith(CODE_PREFIX)}
     measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
     newest = _Newest(inputs["model"], request, signature, dataset, references)
     names = [spec.name for spec in signature.inputs], [spec.name for spec in signature.outputs]

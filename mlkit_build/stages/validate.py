@@ -18,11 +18,8 @@ from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
-from mlkit_build.stages.params import EvaluateParams, ReferenceParams
+from mlkit_build.stages.params import CODE_PREFIX, EvaluateParams, ReferenceParams
 from mlkit_build.tflite.arena import arena_bytes
-
-CODE = "metric_code/"
-"""Inputs of that prefix are files of the recipe's own metrics."""
 
 
 def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -77,7 +74,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
-        code = {name.removeprefix(CODE): path for name, path in inputs.items() if name.startswith(CODE)}
+        code = {name.removeprefix(CODE_PREFIX): path for name, path in inputs.items() if name.startswith(CODE_PREFIX)}
         references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None

@@ -1,0 +1,110 @@
+"""The load stage: every file of the user that a recipe needs, found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mlkit_build.errors import SourceError
+from mlkit_build.metrics import parse
+from mlkit_build.pipeline.dataset_files import Locate, dataset_files
+from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
+from mlkit_build.sources import source
+from mlkit_build.store import Tree
+
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The load stage's answer: every file of the user that a recipe needs, found.
+
+    Attributes:
+        source: Role -> file of the source.
+        dataset: The validation samples.
+        calibration: The calibration samples, for modes that need them.
+        labels: The labels.
+        metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
+        baseline: The manifest to compare with.
+        environments: The record of each other runtime's environment, in the recipe's order. They are no files of the user.
+    """
+
+    source: Mapping[str, Path]
+    dataset: Path | Tree | None
+    calibration: Path | Tree | None
+    labels: Path | None
+    metrics: Mapping[str, Path] = field(default_factory=dict)
+    baseline: Path | None = None
+    environments: tuple[Path, ...] = ()
+
+    def all(self) -> list[Path | Tree]:
+        """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
+        single: list[Path | Tree] = []
+        for found in (self.labels, self.dataset, self.calibration, self.baseline):
+            if isinstance(found, Tree) and found.names is not None:
+                single += [found.root / name for name in found.names]
+            elif found is not None:
+                single.append(found)
+        return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
+
+
+def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
+    """Find the recipe's files.
+
+    Args:
+        folder: What the recipe's paths are relative to.
+        locate: Finds what a URL names.
+
+    Raises:
+        SourceError: One is missing, or cannot be looked at; names the field and the path.
+    """
+    try:
+        return _load(recipe, folder, locate)
+    except OSError as error:
+        raise SourceError(f"{error.filename}: cannot be read: {error.strerror}", "check the paths in the recipe") from error
+
+
+def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
+    observes = recipe.quantization.needs_calibration
+    return Files(
+        source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
+        dataset=dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None,
+        calibration=dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None,
+        labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
+        metrics=_metric_code(recipe, folder),
+        baseline=_existing("validation.baseline", folder / stated, stated) if (stated := recipe.validation.baseline) else None,
+    )
+
+
+def _metric_code(recipe: Recipe, folder: Path) -> dict[str, Path]:
+    """Return the files of the recipe's own metrics, by their place in its folder."""
+    found: dict[str, Path] = {}
+    for index, choice in enumerate(recipe.validation.metrics):
+        if choice.name == "python":
+            from mlkit_build.metrics.custom import files
+
+            where = f"validation.metrics[{index}].python"
+            found |= files(parse(choice, where), folder, where)
+    return found
+
+
+def _located(source: AnySource, locate: Locate) -> AnySource:
+    """Return the source with local paths in place of URLs; a digest that is stated is checked for a local file too."""
+    if isinstance(source, Python):
+        return source
+    if isinstance(source, Tf1Checkpoint) and source.graph and _REMOTE.match(source.graph):
+        source = replace(source, graph=str(locate(source.graph, source.sha256, "source.graph")))
+    if _REMOTE.match(source.path) or source.sha256 is not None:
+        return replace(source, path=str(locate(source.path, source.sha256, "source.path")))
+    return source
+
+
+def _existing(field: str, path: Path, stated: str) -> Path:
+    if path.is_file():
+        return path
+    elsewhere = Path(stated).absolute()
+    hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
+    found = "a folder" if path.is_dir() else "nothing"
+    raise SourceError(f"{field}: expected a file at {path}, found {found}", hint)

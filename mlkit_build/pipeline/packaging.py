@@ -1,0 +1,112 @@
+"""The actions of the stage package."""
+
+from __future__ import annotations
+
+from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.gates import Verdict
+from mlkit_build.pipeline.datasets import content, reading
+from mlkit_build.pipeline.files import Files
+from mlkit_build.pipeline.kinds import (
+    DESCRIBED,
+    HOPS,
+    METRICS,
+    OBSERVATIONS,
+    PREDICTIONS,
+    SIGNATURE,
+    TABLES,
+    Inputs,
+    action_of,
+    model,
+    normalization,
+    quantizing,
+)
+from mlkit_build.pipeline.measuring import compares_forms, has_tables, runtime_actions
+from mlkit_build.recipe import ML_KIT_TARGETS, Recipe
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
+from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams
+
+
+def packaging(
+    recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()
+) -> list[Action]:
+    """Return the actions that make the bundle's contents, once the gates hold; the last one has them as its outputs."""
+    not_viewed = _not_viewed(recipe)
+    viewing = [] if not_viewed else [_app(recipe, files)]
+    return [_describe(recipe, files), *viewing, _package(recipe, files, verdicts, runtimes, not_viewed)]
+
+
+def _describe(recipe: Recipe, files: Files) -> Action:
+    params = DescribeParams(
+        name=recipe.name,
+        version=recipe.version,
+        description=recipe.description,
+        author=recipe.author,
+        license=recipe.license,
+        task=recipe.target.task,
+        io=recipe.quantization.io,
+        inputs=normalization(recipe),
+        output=recipe.validation.output,
+    )
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
+    if files.labels:
+        inputs["labels"] = files.labels
+    return action_of("describe", params, inputs, ("model.tflite",))
+
+
+def _app(recipe: Recipe, files: Files) -> Action:
+    assert recipe.dataset is not None
+    assert files.dataset is not None
+    assert files.labels is not None
+    inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, "labels": files.labels}
+    params = AppParams(content(recipe.dataset, files.labels, labelled=True), normalization(recipe))
+    return reading(action_of("app", params, inputs, ("app.json",)), {"dataset": recipe.dataset})
+
+
+def _not_viewed(recipe: Recipe) -> str:
+    """Return why the packaged file is not looked at as an app does; empty where it is."""
+    if recipe.dataset is None:
+        return "the recipe has no dataset"
+    if recipe.labels is None:
+        return "the recipe has no labels"
+    if recipe.convert.allow_select_ops:
+        return "Select TF operators run only in an app that links them"
+    images = [spec for spec in recipe.signature.inputs.values() if spec.mean is not None]
+    if recipe.target.task not in ML_KIT_TARGETS and (len(images) != 1 or len(recipe.signature.inputs) != 1):
+        return "the model has other inputs than one image"
+    return ""
+
+
+def _package(
+    recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...], not_viewed: str
+) -> Action:
+    params = PackageParams(
+        name=recipe.name,
+        version=recipe.version,
+        variant=recipe.variant_name,
+        description=recipe.description,
+        author=recipe.author,
+        license=recipe.license,
+        task=recipe.target.task,
+        mode=recipe.quantization.mode,
+        io=recipe.quantization.io,
+        inputs=recipe.signature.inputs,
+        verdicts=verdicts,
+        runtimes=runtimes,
+        not_viewed=not_viewed,
+    )
+    inputs: Inputs = {"model": DESCRIBED, "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs["observations.json"] = OBSERVATIONS
+    outputs = ["model.tflite", "report.html"]
+    if compares_forms(recipe):
+        inputs["hops.json"] = HOPS
+    if not not_viewed:
+        inputs["app.json"] = OutputOf("app", "app.json")
+    if has_tables(recipe):
+        inputs["tables.json"] = TABLES
+        outputs.append("tables.json")
+    if not recipe.quantization.is_float:
+        inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
+    if files.labels:
+        inputs["labels"] = files.labels
+        outputs.append("labels.txt")
+    return action_of("package", params, inputs, tuple(outputs), after=runtime_actions(recipe))
