@@ -24,6 +24,7 @@ from mlkit_build import recipe
 from mlkit_build.adapters import ADAPTERS
 from mlkit_build.config.schema import GROUPS, kind_of
 from mlkit_build.datasets import DATASETS
+from mlkit_build.forms import SAME_DB, WRONG_DB
 from mlkit_build.metrics import ALWAYS, METRICS, MetricKind, value_of
 from mlkit_build.metrics.labels import FORMS
 from mlkit_build.quantization.kernels import NO_INT16
@@ -49,6 +50,7 @@ def pages() -> dict[str, str]:
     environment.globals.update(kinds=kinds, fields=fields, adapters=adapters, adapter=adapter, adapters_in_order=list(ADAPTERS))
     environment.globals.update(metrics=metrics, metric=metric, label_forms=label_forms, metrics_in_order=list(METRICS))
     environment.globals.update(runtimes=runtimes, runtime_samples=SAMPLES, least_sqnr_db=LEAST_SQNR_DB)
+    environment.globals.update(same_db=SAME_DB, wrong_db=WRONG_DB)
     environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
     return {name: _NOTE.format(name=name) + environment.get_template(f"{name}.jinja").render() for name in names}

@@ -11,7 +11,7 @@ from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files, load
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, SIGNATURE, Inputs, action_of, model, normalization, quantizing
 from mlkit_build.pipeline.measuring import evaluate, forms, reference, runtime_actions, runtimes, timing
-from mlkit_build.pipeline.packaging import packaging
+from mlkit_build.pipeline.packaging import describe, packaging
 from mlkit_build.recipe import Recipe
 from mlkit_build.stages.params import VERSIONS, AttributeParams
 
@@ -33,10 +33,11 @@ __all__ = [
 def actions(recipe: Recipe, files: Files) -> list[Action]:
     """Return the actions up to what the gates judge, each after those it needs. They decide whether `packaging` follows."""
     row = [freeze(recipe, files), contract(recipe, files), *conversion(recipe, files)]
+    described = describe(recipe, files)
     if recipe.dataset is None:
-        return [*row, evaluate(recipe, files)]
+        return [*row, evaluate(recipe, files), described]
     measured = [reference(recipe, recipe.dataset, files), *forms(recipe, recipe.dataset, files), evaluate(recipe, files)]
-    return [*row, *measured, *runtimes(recipe, files)]
+    return [*row, *measured, described, *runtimes(recipe, files)]
 
 
 def attributing(

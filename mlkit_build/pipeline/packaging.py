@@ -32,10 +32,11 @@ def packaging(
     """Return the actions that make the bundle's contents, once the gates hold; the last one has them as its outputs."""
     not_viewed = _not_viewed(recipe)
     viewing = [] if not_viewed else [_app(recipe, files)]
-    return [_describe(recipe, files), *viewing, _package(recipe, files, verdicts, runtimes, not_viewed)]
+    return [*viewing, _package(recipe, files, verdicts, runtimes, not_viewed)]
 
 
-def _describe(recipe: Recipe, files: Files) -> Action:
+def describe(recipe: Recipe, files: Files) -> Action:
+    """Return the action that writes into the model what it is: the file to ship."""
     params = DescribeParams(
         name=recipe.name,
         version=recipe.version,

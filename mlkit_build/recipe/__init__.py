@@ -48,7 +48,7 @@ from mlkit_build.recipe.schema import (
     Target,
     Tf1Checkpoint,
 )
-from mlkit_build.recipe.validation import Gate, MetricChoice, Validation
+from mlkit_build.recipe.validation import Gate, Latency, MetricChoice, Validation
 
 __all__ = [
     "ALGORITHMS",
@@ -76,6 +76,7 @@ __all__ = [
     "ImageFolder",
     "Input",
     "Keras",
+    "Latency",
     "MetricChoice",
     "Npy",
     "Npz",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         labels = read_labels(inputs["labels"])
         (outputs / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
     metrics = {name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()}
+    metrics["size_bytes"] = replace(metrics["size_bytes"], value=inputs["model"].stat().st_size)
     signature = FrozenSignature.read(inputs["signature.json"])
     quantization = json.loads(inputs["quantization.json"].read_bytes()) if "quantization.json" in inputs else None
     told = json.loads(inputs["observations.json"].read_bytes())["warning"]
