@@ -35,6 +35,7 @@ class Feed:
         self.is_image = stated.mean is not None
         self._mean = np.array(stated.mean or (0.0,), np.float32)
         self._std = np.array(stated.std or (1.0,), np.float32)
+        self._planes = list(zip(*np.broadcast_arrays(self._mean, self._std), strict=True))
         self._check_channels()
         self._repeat = self._check_shape(dataset.sample_shape(spec.name))
 
@@ -60,7 +61,7 @@ class Feed:
             np.divide(out, self._std, out=out)
             return
         grey, out = pixels.reshape(-1), out.reshape(-1, self._repeat)
-        planes = [(grey - mean) / std for mean, std in zip(*np.broadcast_arrays(self._mean, self._std), strict=True)]
+        planes = [(grey - mean if mean else grey) / std for mean, std in self._planes]
         for channel in range(self._repeat):  # normalizing before repeating is a third of the work
             out[:, channel] = planes[channel % len(planes)]
 
@@ -68,6 +69,15 @@ class Feed:
         """Return `[n, height, width, channels]` uint8 pixels, as an app feeds a uint8 model."""
         shaped: NDArray[Any] = self._shaped(raw, first)
         return np.rint(shaped).astype(np.uint8) if shaped.dtype.kind == "f" else shaped.astype(np.uint8)
+
+    def ends(self, raw: NDArray[Any]) -> tuple[float, float]:
+        """Return the least and the greatest value that `values` would return for samples that are known to be valid."""
+        if not self.is_image:
+            return float(raw.min()), float(raw.max())
+        channels = raw.ndim - 1 if len(self._planes) > 1 and self._repeat == 1 else None
+        axes = None if channels is None else tuple(range(channels))
+        ends = (np.array([raw.min(axis=axes), raw.max(axis=axes)], np.float32).reshape(2, -1) - self._mean) / self._std
+        return float(ends.min()), float(ends.max())
 
     @property
     def range(self) -> tuple[float, float]:

@@ -79,6 +79,9 @@ class _InflatedMember(io.RawIOBase):
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._member.filename!r}")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def tell(self) -> int:
+        return self._member.file_size - self._left
+
     def close(self) -> None:
         self._file.close()
         super().close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -26,13 +27,14 @@ class NpzDataset(ArrayDataset):
     def header(self, name: str, where: str) -> Array:
         with self._open(name, where) as stream:
             try:
-                return array_of(name, stream, where)
+                array = array_of(name, stream, where)
+                return replace(array, offset=stream.tell())
             except (ValueError, *self.damaged) as error:
                 raise SourceError(f"{self.origin}: the array {name!r} cannot be read: {error}") from error
 
     def rows_of(self, array: Array) -> IO[bytes]:
         stream = self._open(array.name)
-        read_header(stream)
+        stream.read(array.offset)
         return stream
 
     def _open(self, name: str, where: str = "") -> IO[bytes]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-import numpy as np
-
 from mlkit_build.datasets import Batch
 from mlkit_build.datasets.feeding import Feed
 
@@ -29,11 +27,8 @@ class InputRanges:
     def look(self, batch: Batch) -> None:
         """See a batch, whose samples are known to be valid."""
         for name, feed in self._feeds.items():
-            raw = batch.features[name]
-            # Normalization keeps the order of the values of one place in the sample, or turns it round.
-            ends = feed.values(np.stack([raw.min(axis=0), raw.max(axis=0)]), batch.first)
-            if ends.size:
-                low, high = float(ends.min()), float(ends.max())
+            if batch.features[name].size:
+                low, high = feed.ends(batch.features[name])
                 with self._lock:
                     known = self._found.get(name, (low, high))
                     self._found[name] = min(known[0], low), max(known[1], high)
