@@ -126,9 +126,10 @@ def prepared(folder: Path, mode: str) -> tuple[Action, Path]:
         validation=Validation(metrics=(MetricChoice(name="top1"),), hops=0),
     )
     files = pipeline.load(recipe, folder, lambda path, *_: Path(path))
-    *before, action = pipeline.actions(recipe, files)
-    build(before, folder)
-    return action, folder / pipeline.model(recipe).file
+    row = pipeline.actions(recipe, files)
+    names = [action.name for action in row]
+    build(row[: names.index("evaluate")], folder)
+    return row[names.index("evaluate")], folder / pipeline.model(recipe).file
 
 
 def run(action: Action, folder: Path) -> None:

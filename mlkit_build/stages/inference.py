@@ -32,10 +32,13 @@ if TYPE_CHECKING:
 
 BATCH = 128
 """Samples per inference where the model allows."""
-BATCH_BYTES = 1 << 22
-"""A batch's inputs and outputs stay within 4 MB: batching pays for small models, whose Python call is the larger part."""
+BATCH_BYTES = 1 << 20
+"""A batch's inputs and outputs stay within 1 MB, in a core's cache: batching pays for small models, whose Python call is the
+larger part, and costs MobileNetV2 a third of its speed."""
 TASK = 1024
-"""Samples that a thread is given at once where they are as small: each task costs Python's time, which threads share."""
+"""Samples that a thread is given at once: each task costs Python's time, which threads share."""
+TASK_BYTES = 1 << 23
+"""A task's inputs and outputs stay within 8 MB: few enough tasks wait for the memory to stay flat, and threads end together."""
 PROBED = 3
 """Samples on which batched and single inference are compared before batches are trusted."""
 
@@ -53,7 +56,7 @@ def feeds(dataset: Dataset, signature: FrozenSignature, stated: Mapping[str, Inp
 
 def predictions(dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs]) -> Iterator[tuple[Batch, Outputs]]:
     """Yield each batch with what `run` makes of it, in the dataset's order, on every core."""
-    return in_order(dataset, max(BATCH, min(TASK, 2 * BATCH_BYTES // _sample_bytes(signature))), run)
+    return in_order(dataset, max(1, min(TASK, TASK_BYTES // _sample_bytes(signature))), run)
 
 
 def _sample_bytes(signature: FrozenSignature) -> int:
