@@ -556,7 +556,7 @@ def test_a_closed_session_is_explained() -> None:
     ("stated", "message", "hint"),
     [
         ({"metrics": ["top1"]}, "export: metrics: unknown field", ""),
-        ({"validation": {"gate": 1}}, "export: validation.gate: unknown field", "did you mean 'gates'?"),
+        ({"validation": {"gate": 1}}, "export: validation.gate: unknown field", "did you mean 'gates'"),
         ({"source": {"kind": "keras"}}, "source follows from the model", "inputs, outputs and constants"),
         ({"quantization": "int7"}, "quantization=int7: no such choice", "did you mean 'int8' or 'int16x8'?"),
         ({"quantization": "int8"}, "export: calibration: missing", "add `calibration"),

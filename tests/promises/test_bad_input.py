@@ -111,7 +111,7 @@ def test_an_unknown_key_on_the_command_line_names_the_override(refused: Refused,
         (
             "validation",
             ["top1"],
-            "validation: expected a mapping of metrics, gates, output, baseline, hops, latency, found the list [top1]",
+            "validation: expected a mapping of metrics, gates, output, baseline, hops, latency, runtimes, found the list [top1]",
         ),
         (
             "validation.gates.top1",

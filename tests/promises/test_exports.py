@@ -123,7 +123,7 @@ def test_calibration_images_with_another_range_rerun_exactly_what_follows_calibr
     rewrite(mnist.folder / "recipes/mnist/data/mnist_calibration.npz", images=fade)
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert mnist.ran(report) == {"calibrate", "quantize", "evaluate", *PACKAGING}
+    assert mnist.ran(report) == {"calibrate", "quantize", "hops", "evaluate", "latency", *PACKAGING}
     why = reasons(report)
     assert why["calibrate"].startswith("inputs.calibration: ")
     assert why["quantize"].startswith("inputs.statistics.json: ")
@@ -143,7 +143,7 @@ def test_changed_test_images_rerun_what_is_measured_on_them(mnist: Workspace) ->
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", images=lambda images: np.subtract(255, images, out=images))
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert mnist.ran(report) == {"reference", "evaluate", "app", "package"}
+    assert mnist.ran(report) == {"reference", "origin", "hops", "evaluate", "app", "package"}
     assert reasons(report)["reference"].startswith("inputs.dataset: ")
 
 
@@ -154,7 +154,7 @@ def test_changed_test_labels_rerun_only_the_measuring(mnist: Workspace) -> None:
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", labels=shift)
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert {"evaluate", "app", "package"} <= mnist.ran(report) <= {"reference", "evaluate", "app", "package"}
+    assert {"evaluate", "app", "package"} <= mnist.ran(report) <= {"reference", "origin", "hops", "evaluate", "app", "package"}
     assert report.metrics is not None
     assert report.metrics["top1"].value < 0.1
 
@@ -189,7 +189,7 @@ def test_a_checkpoint_saved_again_with_equal_weights_freezes_and_stops(workspace
     assert "multiply.ckpt.data-00001-of-00002" in {path.name for path in folder.iterdir()}
     report = workspace.build("recipe=multiply")
     assert report.exit_code == 0, report.error
-    assert workspace.ran(report) == {"freeze"}
+    assert workspace.ran(report) == {"freeze", "origin"}
 
 
 def test_changed_weights_rerun_everything_that_depends_on_the_graph(workspace: Workspace) -> None:
@@ -203,4 +203,14 @@ def test_changed_weights_rerun_everything_that_depends_on_the_graph(workspace: W
         session.run(tf.raw_ops.SaveV2(**tensors, tensors=[tf.constant(3.0)]))
     report = workspace.build("recipe=multiply")
     assert report.exit_code == 0, report.error
-    assert workspace.ran(report) == {"freeze", "convert", "reference", "evaluate", "describe", "package"}
+    assert workspace.ran(report) == {
+        "freeze",
+        "convert",
+        "reference",
+        "origin",
+        "hops",
+        "evaluate",
+        "describe",
+        "package",
+        "latency",
+    }

@@ -103,6 +103,9 @@ def test_without_a_cache_jobs_still_share(workspace: Workspace, command: Command
         "describe": 2,
         "app": 2,
         "package": 2,
+        "hops": 2,
+        "latency": 2,
+        "origin": 1,
         **dict.fromkeys(SHARED - {"calibrate"}, 1),
     }
 
@@ -257,7 +260,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(workspace: Workspace, tmp_pat
     counted = ran(summary(workspace))
     assert not {"freeze", "contract", "convert"} & set(counted)
     assert counted.total() == records(workspace) - done
-    assert records(workspace) == len(SHARED) + 3 + 4 + 3 * 4
+    assert records(workspace) == len(SHARED) + 1 + 3 + 6 * 4
 
 
 def descendants(process: int) -> list[int]:
@@ -383,7 +386,7 @@ def test_somebodys_work_at_the_place_of_the_best_is_not_replaced(workspace: Work
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("-m", "select=fastest"), "recipe add_one does not measure latency_ms"),
+        (("-m", "select=fastest", "validation.latency=null"), "recipe add_one has validation.latency=null"),
         (("-m", "select=most_accurate", "dataset=null", "validation={}"), "recipe add_one has no dataset"),
         (("-m", "select=smalest"), "did you mean 'smallest'"),
         (("-m", "select=smallest,fastest"), "expected one value for the whole sweep"),
