@@ -127,7 +127,7 @@ def runtimes(recipe: Recipe, files: Files) -> list[Action]:
 def timing(recipe: Recipe) -> Action | None:
     """Return the action that times the model, while nothing else runs; None where none is to be timed."""
     stated = recipe.validation.latency
-    if stated is None or recipe.convert.allow_select_ops:
+    if stated.runs == 0 or recipe.convert.allow_select_ops:
         return None
     params = LatencyParams(stated.runs, stated.warmups, stated.threads, stated.delegate, host())
     return replace(action_of("latency", params, {"model": model(recipe)}, ("latency.json",)), alone=True)

@@ -46,7 +46,7 @@ class Latency:
     """How the time of one inference is measured, on the machine that builds.
 
     Attributes:
-        runs: How many inferences are timed; fewer where they take more than a second together.
+        runs: How many inferences are timed; fewer where they take more than a second together. 0 times none.
         warmups: How many run before them, untimed.
         threads: Of the interpreter.
         delegate: `xnnpack`, as on the phone's CPU, or `none`: LiteRT's own kernels.
@@ -73,7 +73,7 @@ class Validation:
             recipe's folder.
         hops: On how many samples, the dataset's first, every form of the model is compared with the one before it: the source,
             the frozen graph, the float model, the shipped file. 0 compares nothing.
-        latency: How the time of one inference is measured; null measures none.
+        latency: How the time of one inference is measured.
         runtimes: Other versions of the interpreter to run the shipped file in, e.g. `[tflite_runtime==2.14]`: the gates must hold
             there too, and the outputs be those of the newest one.
     """
@@ -83,5 +83,5 @@ class Validation:
     output: str | None = None
     baseline: str | None = None
     hops: int = 16
-    latency: Latency | None = field(default_factory=Latency)
+    latency: Latency = field(default_factory=Latency)
     runtimes: tuple[str, ...] = ()

@@ -45,12 +45,10 @@ def _check_measuring(recipe: Recipe) -> None:
         if name in validation.gates and recipe.convert.allow_select_ops:
             raise ConfigError(f"validation.gates.{name}: not measured with convert.allow_select_ops", "leave the gate out")
     stated = validation.latency
-    if stated is None:
-        if LATENCY in validation.gates:
-            raise ConfigError(f"validation.gates.{LATENCY}: validation.latency is null, so nothing measures it")
-        return
+    if stated.runs == 0 and LATENCY in validation.gates:
+        raise ConfigError(f"validation.gates.{LATENCY}: validation.latency.runs is 0, so nothing measures it")
     expect_one_of("validation.latency.delegate", stated.delegate, DELEGATES)
-    for field, least in (("runs", 1), ("warmups", 0), ("threads", 1)):
+    for field, least in (("runs", 0), ("warmups", 0), ("threads", 1)):
         if getattr(stated, field) < least:
             raise ConfigError(f"validation.latency.{field}: expected at least {least}, found {getattr(stated, field)}")
     gate = validation.gates.get(LATENCY)

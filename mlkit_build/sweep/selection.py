@@ -54,10 +54,10 @@ def selection_of(jobs: Sequence[Job]) -> str | None:
                 f"select={by}: recipe {name} has no dataset, so that nothing says how accurate a variant is",
                 "add `dataset:` to the recipe, or use select=smallest",
             )
-        if by == "fastest" and not any(job.recipe.validation.latency for job in jobs if job.recipe.name == name):
+        if by == "fastest" and not any(job.recipe.validation.latency.runs for job in jobs if job.recipe.name == name):
             raise ConfigError(
-                f"select={by}: recipe {name} has validation.latency=null, so that nothing says how fast a variant is",
-                "leave validation.latency as it is, or use select=smallest or select=most_accurate",
+                f"select={by}: recipe {name} has validation.latency.runs=0, so that nothing says how fast a variant is",
+                "leave validation.latency.runs as it is, or use select=smallest or select=most_accurate",
             )
     return by
 
