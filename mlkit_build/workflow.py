@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build import pipeline
 from mlkit_build.bundle.baseline import Baseline, read_baseline
@@ -24,51 +24,29 @@ from mlkit_build.bundle.manifest import (
     portable_text,
 )
 from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, check_place, is_published, publish
-from mlkit_build.engine import Action, Decision, Engine, Listener, Result
+from mlkit_build.engine import Action, Decision, Engine, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
 from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
-from mlkit_build.forms import Hops
-from mlkit_build.gates import Verdict, judge
+from mlkit_build.gates import Verdict
 from mlkit_build.job import Job, JobReport
+from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
 from mlkit_build.locating import Locator, open_locator
-from mlkit_build.metrics import Measurement
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
-from mlkit_build.report.summary import delegate_needed
-from mlkit_build.runtimes.verdicts import Findings, RuntimeVerdict, judge_runtime
+from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
 from mlkit_build.store.layered import default_folder
-from mlkit_build.timing import METRIC as LATENCY
 from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
-    from mlkit_build.sweep.outcome import Outcome
+    pass
 
 Prepare = Callable[[], tuple[Path, ...]]
 """Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
-
-
-class Screen(Listener, Protocol):
-    """Who hears of a job: the engine's listener, and the job's beginning and end."""
-
-    def job_started(self, recipe: str, variant: str) -> None:
-        """A job begins."""
-
-    def fetching(self, url: str, done: int, total: int | None) -> None:
-        """A file is being fetched: so many bytes, of so many where that is known."""
-
-    def job_finished(self, report: JobReport) -> None:
-        """A job is over, well or not."""
-
-    def of(self, job: str) -> Screen:
-        """Return the voice of one job of a sweep, `recipe/variant`, among others that run at the same time."""
-
-    def sweep_finished(self, outcome: Outcome) -> None:
-        """All jobs of a sweep are over."""
 
 
 def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), shared: Shared | None = None) -> JobReport:
@@ -162,14 +140,10 @@ class _Run:
         self._recipe = job.recipe
         self._store = store
         self._results: dict[str, Result] = {}
-        self._metrics: dict[str, Measurement] | None = None
-        self._verdicts: tuple[Verdict, ...] = ()
-        self._runtimes: tuple[RuntimeVerdict, ...] = ()
-        self._stale = ""
-        self._hops: Hops | None = None
+        self._judged: Judgement | None = None
         self._time: Timing | None = None
         self._timed: tuple[Verdict, ...] = ()
-        self._screen = _Recorder(screen, self._results)
+        self._screen = Recorder(screen, self._results)
         self._engine = Engine(
             store,
             pool,
@@ -193,9 +167,8 @@ class _Run:
 
         if all(records.values()):
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
-                self._judge(found, baseline)
-        packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
-        return self._engine.plan([*measuring, *packaging, *self._timing()])
+                self._judged = judged(self._recipe, found, baseline)
+        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()])
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
@@ -203,14 +176,15 @@ class _Run:
         files = self._load()
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
-        self._judge(self._engine.output, baseline)
-        self._compare_forms()
-        self._warn()
-        _refuse_broken(self._verdicts, self._runtimes)
-        packaging = pipeline.packaging(self._recipe, files, self._verdicts, self._runtimes)
+        self._judged = judgement = judged(self._recipe, self._engine.output, baseline)
+        for warning in judgement.warnings:
+            self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
+        judgement.refuse()
+        packaging = self._packaging(files)
         self._engine.run([*packaging, *self._timing()])
-        self._judge_time()
-        manifest, contents = self._manifest(files, packaging)
+        self._time, self._timed = judged_time(self._recipe, self._engine.output)
+        refuse_slow(self._timed)
+        manifest, contents = self._manifest(files, packaging, judgement)
         data = manifest.to_bytes()
         unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
         if not unchanged:
@@ -220,7 +194,7 @@ class _Run:
     def failed(self, error: MlkitBuildError) -> JobReport:
         error = self._locate.as_stated(error)
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
-        stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._metrics else "load")
+        stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._judged else "load")
         return self._report(status, error.exit_code, error=error, stage=stage)
 
     def _load(self) -> pipeline.Files:
@@ -232,45 +206,17 @@ class _Run:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         return read_baseline(files.baseline, self._recipe.name, place)
 
-    def _judge(self, output: Callable[[str, str], Path], baseline: Baseline | None) -> None:
-        gates = {name: gate for name, gate in self._recipe.validation.gates.items() if name != LATENCY}
-        reached = baseline.values if baseline else None
-        found = json.loads(output("evaluate", "metrics.json").read_bytes())
-        self._metrics = {name: from_plain(Measurement, value) for name, value in found.items()}
-        shipped = output("describe", "model.tflite")  # with its metadata, which was not there when it was measured
-        self._metrics["size_bytes"] = replace(self._metrics["size_bytes"], value=shipped.stat().st_size)
-        self._verdicts = judge(gates, self._metrics, reached)
-        measured = [json.loads(output(action, "runtime.json").read_bytes()) for action in pipeline.runtime_actions(self._recipe)]
-        self._runtimes = tuple(judge_runtime(from_plain(Findings, found), gates, self._metrics, reached) for found in measured)
-        self._stale = baseline.warning(self._recipe.dataset) if baseline else ""
-
-    def _compare_forms(self) -> None:
-        """Raise GateError if freezing or converting changed what the model computes."""
-        if "hops" not in self._results:
-            return
-        self._hops = from_plain(Hops, json.loads(self._engine.output("hops", "hops.json").read_bytes()))
-        problem = self._hops.problem()
-        if problem:
-            raise GateError(
-                f"validation.hops: {problem}",
-                "nothing was packaged; please report it with the model; validation.hops=0 builds without looking",
-            )
+    def _packaging(self, files: pipeline.Files) -> list[Action]:
+        found = self._judged
+        return pipeline.packaging(self._recipe, files, found.verdicts if found else (), found.runtimes if found else ())
 
     def _timing(self) -> list[Action]:
         action = pipeline.timing(self._recipe)
         return [action] if action else []
 
-    def _judge_time(self) -> None:
-        """Judge the gate on latency apart: times are not in the manifest, and so its verdict is not."""
-        if "latency" not in self._results:
-            return
-        found = from_plain(Timing, json.loads(self._engine.output("latency", "latency.json").read_bytes()))
-        self._time = found
-        gates = {name: gate for name, gate in self._recipe.validation.gates.items() if name == LATENCY}
-        self._timed = judge(gates, {LATENCY: Measurement(found.median_ms, lower_is_better=True)})
-        _refuse_broken(self._timed)
-
-    def _manifest(self, files: pipeline.Files, packaging: Sequence[Action]) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
+    def _manifest(
+        self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement
+    ) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
         """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
         recipe, folder = self._recipe, self._job.folder
         model_name = f"{recipe.name}.tflite"
@@ -287,13 +233,13 @@ class _Run:
             inputs=entries([(portable(path, folder), self._engine.file_digest(path)) for path in files.all()]),
             outputs=entries(sorted((name, digest) for name, (digest, _) in contents.items())),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
-            metrics=metric_entries(self._metrics or {}),
-            gates=self._verdicts,
-            hops=self._hops,
-            runtimes=self._runtimes,
-            skipped=tuple(self._observations()["skipped"]),
+            metrics=metric_entries(judgement.metrics),
+            gates=judgement.verdicts,
+            hops=judgement.hops,
+            runtimes=judgement.runtimes,
+            skipped=judgement.skipped,
             app=self._view(packaging[-1]),
-            quantization=self._quantization(),
+            quantization=judgement.quantization,
             toolchain=whole_toolchain(),
         )
         return manifest, contents
@@ -326,92 +272,28 @@ class _Run:
 
         publish(place, write)
 
-    def _quantization(self) -> dict[str, Any] | None:
-        """Return what the truth check found in a quantized model, and what it was calibrated on; None for float32."""
-        action = pipeline.quantizing(self._recipe)
-        if action not in self._results:
-            return None
-        found: dict[str, Any] = json.loads(self._engine.output(action, "quantization.json").read_bytes())
-        return found
-
-    def _observations(self) -> dict[str, Any]:
-        """Return what was noticed of the samples that the model was measured on."""
-        found: dict[str, Any] = json.loads(self._engine.output("evaluate", "observations.json").read_bytes())
-        return found
-
     def _view(self, package: Action) -> AppView:
         """Return how right the packaged file was found to be in an app, or why nobody looked."""
         if "app" not in self._results:
             return AppView(package.params["not_viewed"])
         return from_plain(AppView, json.loads(self._engine.output("app", "app.json").read_bytes()))
 
-    def _warn(self) -> None:
-        """Say what a user must know of the model, shipped or not: how its quantization fell short, what its app must link,
-        and how little a few samples prove."""
-        quantized = (self._quantization() or {}).get("warning")
-        apart = self._hops.warning() if self._hops else ""
-        told = self._observations()["warning"]
-        small = [verdict.warning for verdict in self._verdicts]
-        for warning in (quantized, told, apart, delegate_needed(self._metrics or {}), self._stale, *small):
-            if warning:
-                self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
-
     def _report(self, status: str, code: ExitCode, **rest: Any) -> JobReport:
-        size = (self._metrics or {}).get("size_bytes")
+        found = self._judged
         return JobReport(
             recipe=self._recipe.name,
             variant=self._recipe.variant_name,
             status=status,
             exit_code=code,
-            size_bytes=int(size.value) if size else None,
-            metrics=self._metrics,
-            gates=(*self._verdicts, *self._timed),
-            runtimes=self._runtimes,
+            size_bytes=int(found.metrics["size_bytes"].value) if found else None,
+            metrics=found.metrics if found else None,
+            gates=(*(found.verdicts if found else ()), *self._timed),
+            runtimes=found.runtimes if found else (),
             latency=self._time,
-            hops=self._hops,
+            hops=found.hops if found else None,
             actions=tuple(self._results.values()),
             **rest,
         )
-
-
-def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict] = ()) -> None:
-    """Raise GateError if a limit does not hold, here or in another runtime."""
-    broken = [str(verdict) for verdict in verdicts if not verdict.passed]
-    elsewhere = [verdict for verdict in runtimes if not verdict.passed]
-    if broken or elsewhere:
-        improve = ["improve the model or the quantization, or change validation.gates"] if broken else []
-        hints = dict.fromkeys([*improve, *(verdict.hint for verdict in elsewhere)])
-        raise GateError(
-            f"gate failed: {'; '.join([*broken, *map(str, elsewhere)])}",
-            f"nothing was packaged and the previous bundle, if any, is untouched; {'; '.join(hints)}",
-        )
-
-
-class _Recorder:
-    """Passes events on and keeps the results, so that a failed build can still say what it did."""
-
-    def __init__(self, screen: Screen, results: dict[str, Result]) -> None:
-        self._results = results
-        self._running: dict[str, str] = {}
-        self._started = screen.started
-        self.progressed: Callable[[Action, int, int], None] = screen.progressed
-        self.waiting: Callable[[Action], None] = screen.waiting
-        self.warning: Callable[[str], None] = screen.warning
-        self._finished = screen.finished
-
-    @property
-    def failed(self) -> str:
-        """The stage of the first action that was started and never finished; empty without one."""
-        return next(iter(self._running.values()), "")
-
-    def started(self, action: Action, reason: str) -> None:
-        self._running[action.name] = action.stage
-        self._started(action, reason)
-
-    def finished(self, result: Result) -> None:
-        self._running.pop(result.action.name, None)
-        self._results[result.action.name] = result
-        self._finished(result)
 
 
 def _portable(recipe: Recipe) -> Recipe:

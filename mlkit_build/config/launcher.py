@@ -32,10 +32,11 @@ from mlkit_build.engine import pool as servers
 from mlkit_build.errors import ConfigError, ExitCode, StageError
 from mlkit_build.job import Job, JobReport
 from mlkit_build.report.screens import screen
+from mlkit_build.screen import Screen
 from mlkit_build.sweep.parallel import Finished, Voice
 from mlkit_build.sweep.run import Builder
 from mlkit_build.sweep.summary import FOLDER
-from mlkit_build.workflow import Screen, build
+from mlkit_build.workflow import build
 
 _pools: dict[int, servers.Pool] = {}
 """Process -> its fork servers, for all jobs that a launcher runs in it."""

@@ -10,7 +10,7 @@ from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files, load
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, SIGNATURE, Inputs, action_of, model, normalization, quantizing
-from mlkit_build.pipeline.measuring import evaluate, forms, reference, runtime_actions, runtimes, timing
+from mlkit_build.pipeline.measuring import compares_forms, evaluate, forms, reference, runtime_actions, runtimes, timing
 from mlkit_build.pipeline.packaging import describe, packaging
 from mlkit_build.recipe import Recipe
 from mlkit_build.stages.params import VERSIONS, AttributeParams
@@ -20,6 +20,7 @@ __all__ = [
     "Locate",
     "actions",
     "attributing",
+    "compares_forms",
     "load",
     "model",
     "packaging",

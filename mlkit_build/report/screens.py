@@ -15,8 +15,8 @@ from mlkit_build.report import summary
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
+    from mlkit_build.screen import Screen
     from mlkit_build.sweep.outcome import Outcome
-    from mlkit_build.workflow import Screen
 
 
 def screen(ui: str) -> Screen:

@@ -15,12 +15,12 @@ from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.job import Job, JobReport, refused
 from mlkit_build.recipe import MODES, TARGETS, UI_MODES
 from mlkit_build.report.screens import screen
+from mlkit_build.screen import Screen
 from mlkit_build.sweep import summary
 from mlkit_build.sweep.asked import Asked, named, place_of, refuse_unchanging, sweep_id, telling
 from mlkit_build.sweep.outcome import Outcome, compared
 from mlkit_build.sweep.parallel import Finished, build_all
 from mlkit_build.sweep.selection import select, selection_of
-from mlkit_build.workflow import Screen
 
 
 class Builder(Protocol):
