@@ -34,8 +34,13 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 tf.keras.utils.set_random_seed(1)
-tf.keras.applications.MobileNetV2(input_shape=(224, 224, 3), weights=None).save("model.keras")
+model = tf.keras.applications.MobileNetV2(input_shape=(224, 224, 3), weights=None)
 images = np.random.default_rng(1).integers(0, 256, (100, 224, 224, 3), dtype=np.uint8)
+for layer in model.layers:  # untrained, its activations vanish from layer to layer, and LiteRT refuses the scales
+    if hasattr(layer, "moving_mean"):
+        layer.momentum = 0.0
+model(images[:16].astype(np.float32) / 127.5 - 1, training=True)
+model.save("model.keras")
 np.savez("calibration.npz", images=images)
 """
 

@@ -24,6 +24,10 @@ from mlkit_build.timing import Timing
 Output = Callable[[str, str], Path]
 """(action, file) -> where it is."""
 
+_AS_BAD = (
+    "TensorFlow's model is as bad on these samples: check the recipe's mean and std, the order of channels, the range of the "
+    "pixels (0..255), and that the labels are in the model's order"
+)
 _UNTOUCHED = "nothing was packaged and the previous bundle, if any, is untouched"
 
 
@@ -58,7 +62,12 @@ class Judgement:
                 f"validation.hops: {problem}",
                 f"{_UNTOUCHED}; please report it with the model; validation.hops=0 builds without looking",
             )
-        _refuse_broken(self.verdicts, self.runtimes)
+        _refuse_broken(self.verdicts, self.runtimes, suspicious=any(map(self._is_as_bad, self.verdicts)))
+
+    def _is_as_bad(self, verdict: Verdict) -> bool:
+        """Return whether TensorFlow's model breaks the limit too: then it is what it is fed, or what it is compared with."""
+        reference = self.metrics[verdict.metric].reference
+        return not verdict.passed and verdict.limit == "min" and reference is not None and reference < verdict.threshold
 
 
 def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgement:
@@ -116,11 +125,13 @@ def refuse_slow(verdicts: Sequence[Verdict]) -> None:
     _refuse_broken(verdicts, ())
 
 
-def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict]) -> None:
+def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict], *, suspicious: bool = False) -> None:
     broken = [str(verdict) for verdict in verdicts if not verdict.passed]
     elsewhere = [verdict for verdict in runtimes if not verdict.passed]
     if broken or elsewhere:
         improve = ["improve the model or the quantization, or change validation.gates"] if broken else []
+        if suspicious:
+            improve.insert(0, _AS_BAD)
         hints = dict.fromkeys([*improve, *(verdict.hint for verdict in elsewhere)])
         raise GateError(f"gate failed: {'; '.join([*broken, *map(str, elsewhere)])}", f"{_UNTOUCHED}; {'; '.join(hints)}")
 

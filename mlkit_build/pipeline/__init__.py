@@ -10,7 +10,7 @@ from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files, load
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, SIGNATURE, Inputs, action_of, model, normalization, quantizing
-from mlkit_build.pipeline.measuring import compares_forms, evaluate, forms, reference, runtime_actions, runtimes, timing
+from mlkit_build.pipeline.measuring import compares_forms, evaluate, forms, is_timed, reference, runtime_actions, runtimes, timing
 from mlkit_build.pipeline.packaging import describe, packaging
 from mlkit_build.recipe import Recipe
 from mlkit_build.stages.params import VERSIONS, AttributeParams
@@ -21,6 +21,7 @@ __all__ = [
     "actions",
     "attributing",
     "compares_forms",
+    "is_timed",
     "load",
     "model",
     "packaging",

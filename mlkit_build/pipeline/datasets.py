@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.engine.action import Action
+from mlkit_build.errors import ConfigError
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, TfRecord
 
@@ -30,7 +31,19 @@ def content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool =
         placed["classes"] = ()
     elif "classes" in fields and labels is not None and not getattr(dataset, "classes", ()):
         placed["classes"] = read_labels(labels)
+    elif "classes" in fields and labels is not None:
+        _refuse_another_order(tuple(getattr(dataset, "classes", ())), read_labels(labels))
     return replace(dataset, **placed)
+
+
+def _refuse_another_order(classes: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """Refuse classes that are the labels in another order: the app would show one for the other, and no gate could see it."""
+    if classes != labels and sorted(classes) == sorted(labels):
+        first = next(index for index, pair in enumerate(zip(classes, labels, strict=True)) if pair[0] != pair[1])
+        raise ConfigError(
+            f"labels: expected the order of dataset.classes, where class {first} is {classes[first]!r}, found {labels[first]!r}",
+            "line n of the labels names the model's class n; leave dataset.classes out to take the labels' order",
+        )
 
 
 def reading(action: Action, datasets: Mapping[str, AnyDataset | None], limits: Mapping[str, float] | None = None) -> Action:

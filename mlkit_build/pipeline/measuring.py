@@ -124,10 +124,15 @@ def runtimes(recipe: Recipe, files: Files) -> list[Action]:
     return row
 
 
+def is_timed(recipe: Recipe) -> bool:
+    """Return whether the model is timed. Flex operators run in TensorFlow here, and not on the phone."""
+    return recipe.validation.latency.runs > 0 and not recipe.convert.allow_select_ops
+
+
 def timing(recipe: Recipe) -> Action | None:
     """Return the action that times the model, while nothing else runs; None where none is to be timed."""
     stated = recipe.validation.latency
-    if stated.runs == 0 or recipe.convert.allow_select_ops:
+    if not is_timed(recipe):
         return None
     params = LatencyParams(stated.runs, stated.warmups, stated.threads, stated.delegate, host())
     return replace(action_of("latency", params, {"model": model(recipe)}, ("latency.json",)), alone=True)

@@ -59,6 +59,8 @@ class Latency:
 
 
 DELEGATES = ("xnnpack", "none")
+MOST_THREADS = 64
+"""Of the interpreter; LiteRT crashes on some tens of thousands."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import re
 
 from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
 from mlkit_build.recipe.schema import Recipe
-from mlkit_build.recipe.validation import DELEGATES, Gate, Validation
+from mlkit_build.recipe.validation import DELEGATES, MOST_THREADS, Gate, Validation
 from mlkit_build.timing import METRIC as LATENCY
 
 
@@ -51,6 +51,8 @@ def _check_measuring(recipe: Recipe) -> None:
     for field, least in (("runs", 0), ("warmups", 0), ("threads", 1)):
         if getattr(stated, field) < least:
             raise ConfigError(f"validation.latency.{field}: expected at least {least}, found {getattr(stated, field)}")
+    if stated.threads > MOST_THREADS:
+        raise ConfigError(f"validation.latency.threads: expected at most {MOST_THREADS}, found {stated.threads}")
     gate = validation.gates.get(LATENCY)
     if gate and gate.max_regression is not None:
         raise ConfigError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, did_you_mean
 from mlkit_build.job import Job
+from mlkit_build.pipeline import is_timed
 from mlkit_build.recipe.checks import BEST
 from mlkit_build.store import Digest
 from mlkit_build.sweep.outcome import Choice, Row
@@ -54,10 +55,11 @@ def selection_of(jobs: Sequence[Job]) -> str | None:
                 f"select={by}: recipe {name} has no dataset, so that nothing says how accurate a variant is",
                 "add `dataset:` to the recipe, or use select=smallest",
             )
-        if by == "fastest" and not any(job.recipe.validation.latency.runs for job in jobs if job.recipe.name == name):
+        if by == "fastest" and not any(is_timed(job.recipe) for job in jobs if job.recipe.name == name):
             raise ConfigError(
-                f"select={by}: recipe {name} has validation.latency.runs=0, so that nothing says how fast a variant is",
-                "leave validation.latency.runs as it is, or use select=smallest or select=most_accurate",
+                f"select={by}: nothing says how fast a variant of {name} is: validation.latency.runs is 0, or Flex operators are "
+                "allowed, which cannot be timed here",
+                "use select=smallest or select=most_accurate",
             )
     return by
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mlkit_build.datasets.images import _webp_size
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
+from mlkit_build.pipeline.datasets import content
 from mlkit_build.recipe import ImageFolder
 from tests.datasets.opening import labels, opened, whole
 
@@ -228,3 +229,10 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
             tracemalloc.stop()
 
     assert peak(160) < peak(40) + 1_000_000
+
+
+def test_classes_that_are_the_labels_in_another_order_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("b\na\nc\n")
+    spec = ImageFolder(input="x", label="folder", classes=("a", "b", "c"))
+    with pytest.raises(ConfigError, match="labels: expected the order of dataset.classes, where class 0 is 'a', found 'b'"):
+        content(spec, tmp_path / "labels.txt", labelled=True)

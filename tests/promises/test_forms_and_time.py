@@ -75,6 +75,11 @@ def test_what_is_switched_off_does_not_run(workspace: Workspace) -> None:
     [
         ({"validation.hops": -1}, "validation.hops: expected at least 0 samples, found -1"),
         ({"validation.latency": {"threads": 0}}, "validation.latency.threads: expected at least 1, found 0"),
+        ({"validation.latency": {"threads": 1000}}, "validation.latency.threads: expected at most 64, found 1000"),
+        (
+            {"validation.latency": None},
+            "validation.latency: expected a mapping of runs, warmups, threads, delegate, found nothing",
+        ),
         ({"validation.latency": {"delegate": "gpu"}}, "validation.latency.delegate: expected one of xnnpack, none, found 'gpu'"),
         (
             {"validation.latency": {"runs": 0}, "validation.gates": {"latency_ms": {"max": 1}}},
@@ -95,3 +100,14 @@ def test_values_out_of_their_limits_are_named(
     code, _, err = command("recipe=multiply", "ui=plain")
     assert code == 2
     assert message in err
+
+
+def test_where_tensorflow_is_as_bad_the_recipe_is_suspected(warm_workspace: Workspace) -> None:
+    warm_workspace.copy("mnist")
+    warm_workspace.edit("mnist", {"validation.gates": {"top1": {"min": 0.9999}}})
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 3
+    assert report.error is not None
+    assert report.error.hint.startswith(
+        "nothing was packaged and the previous bundle, if any, is untouched; TensorFlow's model is as bad"
+    )

@@ -386,7 +386,7 @@ def test_somebodys_work_at_the_place_of_the_best_is_not_replaced(workspace: Work
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("-m", "select=fastest", "validation.latency.runs=0"), "recipe add_one has validation.latency.runs=0"),
+        (("-m", "select=fastest", "validation.latency.runs=0"), "nothing says how fast a variant of add_one is"),
         (("-m", "select=most_accurate", "dataset=null", "validation={}"), "recipe add_one has no dataset"),
         (("-m", "select=smalest"), "did you mean 'smallest'"),
         (("-m", "select=smallest,fastest"), "expected one value for the whole sweep"),
