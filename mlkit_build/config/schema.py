@@ -41,8 +41,35 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=structured(Root), provider="mlkit-build")
     for group, kinds in GROUPS.items():
+        known = store.repo.setdefault(group, {})
         for kind in kinds:
-            store.store(group=group, name=kind_of(kind), node=structured(kind), provider="mlkit-build")
+            known.setdefault(f"{kind_of(kind)}.yaml", _kind_node()(group, kind))
+
+
+@cache
+def _kind_node() -> type:
+    """Return the class of store entries that are made when they are chosen: a recipe needs three kinds of some thirty, and a
+    build with nothing to do should not wait for the others."""
+    from hydra.core.config_store import ConfigNode
+    from omegaconf import OmegaConf
+
+    class KindNode(ConfigNode):
+        def __init__(self, group: str, kind: type) -> None:
+            self.name, self.group, self.package, self.provider = f"{kind_of(kind)}.yaml", group, None, "mlkit-build"
+            self._kind = kind
+            self._node: Any = None
+
+        @property
+        def node(self) -> Any:
+            if self._node is None:
+                self._node = OmegaConf.structured(structured(self._kind))
+            return self._node
+
+        @node.setter
+        def node(self, node: Any) -> None:  # Hydra gives out copies
+            self._node = node
+
+    return KindNode
 
 
 @cache

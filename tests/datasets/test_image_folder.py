@@ -234,5 +234,5 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
 def test_classes_that_are_the_labels_in_another_order_are_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("b\na\nc\n")
     spec = ImageFolder(input="x", label="folder", classes=("a", "b", "c"))
-    with pytest.raises(ConfigError, match="labels: expected the order of dataset.classes, where class 0 is 'a', found 'b'"):
+    with pytest.raises(ConfigError, match=r"labels: expected the order of dataset\.classes, where class 0 is 'a', found 'b'"):
         content(spec, tmp_path / "labels.txt", labelled=True)
