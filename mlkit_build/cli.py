@@ -27,9 +27,8 @@ _LAUNCHER = re.compile(r"[+~]*hydra([/.]launcher\b|\.sweep\.)")
 
 def main() -> None:
     """The console script."""
-    gc.set_threshold(
-        100_000
-    )  # composing makes many objects that stay; looking them through again and again was a tenth of its time
+    # Composing makes many objects that stay: looking them through again and again was a tenth of its time.
+    gc.set_threshold(100_000)
     sys.exit(run(sys.argv[1:]))
 
 
