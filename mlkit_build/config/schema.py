@@ -43,7 +43,7 @@ def register() -> None:
     for group, kinds in GROUPS.items():
         known = store.repo.setdefault(group, {})
         for kind in kinds:
-            known.setdefault(f"{kind_of(kind)}.yaml", _kind_node()(group, kind))
+            known[f"{kind_of(kind)}.yaml"] = _kind_node()(group, kind)
 
 
 @cache
