@@ -21,7 +21,7 @@ VERSIONS = {
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 5,
+    "evaluate": 6,
     "origin": 1,
     "hops": 1,
     "runtime": 1,

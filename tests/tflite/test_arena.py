@@ -40,3 +40,20 @@ def test_a_model_with_a_loop_has_no_figure(tmp_path: Path) -> None:
     model = tf.lite.TFLiteConverter.from_concrete_functions([power.get_concrete_function()], power).convert()
     (tmp_path / "model.tflite").write_bytes(model)
     assert arena_bytes(tmp_path / "model.tflite") is None
+
+
+def test_float16_weights_that_are_widened_once_are_no_activations(built: Built) -> None:
+    """DEQUANTIZE writes them into the arena of persistent tensors, which lies anywhere."""
+    assert arena_bytes(built.models["float16", "float32"]) == arena_bytes(built.models["float32", "float32"])
+
+
+def test_what_follows_from_shapes_alone_is_no_activation(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1024], tf.float32)], autograph=False)
+    def summed(x: Any) -> Any:
+        return tf.reduce_sum(tf.sigmoid(x)) * tf.cast(tf.reduce_prod(tf.shape(x)), tf.float32)
+
+    model = tf.lite.TFLiteConverter.from_concrete_functions([summed.get_concrete_function()], summed).convert()
+    (tmp_path / "model.tflite").write_bytes(model)
+    assert arena_bytes(tmp_path / "model.tflite") == 4 * (1024 + 1024)
