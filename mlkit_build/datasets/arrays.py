@@ -109,7 +109,7 @@ class ArrayDataset(ABC):
         with self.rows_of(array) as stream:
             for start in range(0, array.count, step):
                 rows = min(step, array.count - start)
-                block = np.frombuffer(self._read(stream, rows * row_bytes), dtype=array.dtype).reshape(rows, *array.sample)
+                block = self._read(stream, rows * row_bytes).view(array.dtype).reshape(rows, *array.sample)
                 if wanted is not None:
                     block = block[wanted[(wanted >= start) & (wanted < start + rows)] - start]
                 held.append(block)
@@ -130,15 +130,14 @@ class ArrayDataset(ABC):
             )
         return array
 
-    def _read(self, stream: IO[bytes], size: int) -> bytes:
-        pieces: list[bytes] = []
-        left = size
+    def _read(self, stream: Any, size: int) -> NDArray[np.uint8]:
+        found = np.empty(size, np.uint8)
+        left = found.data
         try:
-            while left and (piece := stream.read(min(left, _PIECE_BYTES))):
-                pieces.append(piece)
-                left -= len(piece)
+            while left and (count := stream.readinto(left[:_PIECE_BYTES])):
+                left = left[count:]
         except self.damaged as error:
             raise SourceError(f"{self.origin}: damaged: {error}", "write the file again") from error
         if left:
-            raise SourceError(f"{self.origin}: truncated: an array ends {left} bytes early", "write the file again")
-        return b"".join(pieces)
+            raise SourceError(f"{self.origin}: truncated: an array ends {len(left)} bytes early", "write the file again")
+        return found

@@ -9,9 +9,12 @@ import io
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from isal.isal_zlib import IsalError, crc32, decompressobj
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Signature, then after fields that the central directory repeats the lengths of name and extra field (APPNOTE.TXT, 4.3.7)."""
@@ -58,26 +61,26 @@ class _InflatedMember(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        pieces = []
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        wanted = memoryview(buffer).cast("B")[: self._left]
+        size = len(wanted)
         while wanted:
             data = self._inflater.unconsumed_tail or self._file.read(min(_READ_BYTES, self._packed))
             if not self._inflater.unconsumed_tail:
                 self._packed -= len(data)
             try:
-                piece = self._inflater.decompress(data, wanted)
+                piece = self._inflater.decompress(data, len(wanted))
             except _DAMAGED as error:
                 raise zipfile.BadZipFile(f"{self._member.filename}: {error}") from error
             if not piece and (not data or self._inflater.eof):
                 raise zipfile.BadZipFile(f"{self._member.filename} ends {self._left} bytes early")
-            pieces.append(piece)
-            wanted -= len(piece)
+            wanted[: len(piece)] = piece
+            wanted = wanted[len(piece) :]
             self._left -= len(piece)
             self._crc = crc32(piece, self._crc)
         if self._left == 0 and self._crc != self._member.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {self._member.filename!r}")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return size
 
     def tell(self) -> int:
         return self._member.file_size - self._left

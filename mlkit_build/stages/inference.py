@@ -54,9 +54,12 @@ def feeds(dataset: Dataset, signature: FrozenSignature, stated: Mapping[str, Inp
     return {spec.name: Feed(dataset, spec, stated.get(spec.name, Input())) for spec in signature.inputs}
 
 
-def predictions(dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs]) -> Iterator[tuple[Batch, Outputs]]:
-    """Yield each batch with what `run` makes of it, in the dataset's order, on every core."""
-    return in_order(dataset, max(1, min(TASK, TASK_BYTES // _sample_bytes(signature))), run)
+def predictions(
+    dataset: Dataset, signature: FrozenSignature, run: Callable[[Batch], Outputs], multiple: int = 1
+) -> Iterator[tuple[Batch, Outputs]]:
+    """Yield each batch with what `run` makes of it, in the dataset's order, on every core: a multiple of `multiple` at once."""
+    size = min(TASK, TASK_BYTES // _sample_bytes(signature))
+    return in_order(dataset, max(multiple, size - size % multiple), run)
 
 
 def _sample_bytes(signature: FrozenSignature) -> int:
@@ -89,6 +92,9 @@ class LiteRtModel:
         first: A few samples to try batches on.
         flex: Whether the model has Flex operators, which TensorFlow then runs, one sample at a time.
 
+    Attributes:
+        batch: How many samples go in at once.
+
     Raises:
         StageError: LiteRT cannot run the model.
     """
@@ -99,7 +105,7 @@ class LiteRtModel:
         self._path = path
         self._signature = signature
         self._feeds = feeds
-        self._batch = 1
+        self.batch = 1
         self._local = threading.local()
         self._flex = self._split() if flex else None
         if self._flex is not None:
@@ -114,12 +120,12 @@ class LiteRtModel:
     def run(self, batch: Batch) -> Outputs:
         """Return the outputs of the batch's samples. Threads may share it."""
         runner, parts = self._runner(), []
-        for start in range(0, len(batch), self._batch):
-            end = min(start + self._batch, len(batch))
+        for start in range(0, len(batch), self.batch):
+            end = min(start + self.batch, len(batch))
             for spec in self._signature.inputs:
                 raw = batch.features[spec.name][start:end]
-                fill(runner, spec, self._feeds[spec.name], raw, batch.first + start, self._batch)
-            parts.append([result.reshape(self._batch, -1)[: end - start] for result in runner.invoke()])
+                fill(runner, spec, self._feeds[spec.name], raw, batch.first + start, self.batch)
+            parts.append([result.reshape(self.batch, -1)[: end - start] for result in runner.invoke()])
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]
 
     def _probe(self, batch: Batch) -> None:
@@ -129,12 +135,12 @@ class LiteRtModel:
             return
         alone = self.run(batch)
         try:
-            self._batch = size
+            self.batch = size
             together = self.run(batch)
         except (ValueError, RuntimeError):
             together = []
         if len(together) != len(alone) or not all(map(np.array_equal, alone, together)):
-            self._batch = 1
+            self.batch = 1
 
     def _split(self) -> FlexModel:
         from mlkit_build.tflite.flex import FlexModel
@@ -148,9 +154,9 @@ class LiteRtModel:
         if not hasattr(self._local, "runners"):
             self._local.runners = {}
         runners: dict[int, Runner | FlexRunner] = self._local.runners
-        if self._batch not in runners:
-            runners[self._batch] = self._flex.runner() if self._flex else Runner(self._path, self._signature, self._batch)
-        return runners[self._batch]
+        if self.batch not in runners:
+            runners[self.batch] = self._flex.runner() if self._flex else Runner(self._path, self._signature, self.batch)
+        return runners[self.batch]
 
 
 class TensorFlowModel:

@@ -113,7 +113,7 @@ def _measure(
             ranges.look(batch)
         return results
 
-    for batch, results in predictions(dataset, signature, run):
+    for batch, results in predictions(dataset, signature, run, shipped.batch):
         if overlap is not None:
             overlap.look(batch)
         measuring.add(batch, results)
