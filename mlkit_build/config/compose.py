@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra import compose as hydra_compose
-from hydra import initialize
+from hydra import initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,7 +41,7 @@ def compose(overrides: Sequence[str], roots: Roots) -> Job:
     """
     kept, cleared = split(overrides)
     try:
-        with searching(roots, cleared), initialize(version_base=VERSION_BASE, config_path=None):
+        with searching(roots, cleared), initialize_config_module(plugins.CONF, version_base=VERSION_BASE):
             cfg = hydra_compose(CONFIG_NAME, overrides=[*kept, *UNUSED])
     except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
         raise explained(error, kept, roots) from error

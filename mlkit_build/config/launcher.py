@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import initialize
+from hydra import initialize_config_module
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.compose import CONFIG_NAME, VERSION_BASE, searching
 from mlkit_build.config.explain import explained
+from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import Roots
 from mlkit_build.engine import pool as servers
 from mlkit_build.errors import ConfigError, ExitCode, StageError
@@ -139,7 +140,7 @@ def close_servers() -> None:
 def _launch(task: Task, hydra: Sequence[str], roots: Roots) -> None:
     """Have Hydra's launcher run the task once per job, and wait for it."""
     own = [] if any("hydra.sweep.dir" in item for item in hydra) else [f"hydra.sweep.dir={task.spool / 'hydra'}"]
-    with searching(roots), initialize(version_base=VERSION_BASE, config_path=None, job_name="mlkit-build"):
+    with searching(roots), initialize_config_module(CONF, job_name="mlkit-build", version_base=VERSION_BASE):
         program = GlobalHydra.instance().hydra
         assert program is not None
         cfg = program.compose_config(

@@ -23,7 +23,12 @@ from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS
 from mlkit_build.errors import ConfigError
 
+CONF = "mlkit_build.conf"
+"""The module that holds the built-in groups. Hydra is initialized with it, which spares it a look for the calling file."""
+
 _GROUP = "recipe"
+_MAIN = "main"
+"""What Hydra calls the place that a program is initialized with."""
 _active: Roots | None = None
 _cleared: tuple[str, ...] = ()
 
@@ -84,11 +89,12 @@ class RootsSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if _active is None:
             return
+        if not any(place.path == f"pkg://{CONF}" for place in search_path.get_path()):
+            search_path.append(_MAIN, f"pkg://{CONF}")
         for folder in _active.conf:
-            search_path.append("user", f"groups://{folder}")
+            search_path.prepend("user", f"groups://{folder}", _MAIN)
         for folder in _active.recipes:
-            search_path.append("recipes", f"recipes://{folder}")
-        search_path.append("mlkit-build", "pkg://mlkit_build.conf")
+            search_path.prepend("recipes", f"recipes://{folder}", _MAIN)
 
 
 def activate(roots: Roots | None, cleared: tuple[str, ...] = ()) -> None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hydra import compose as hydra_compose
-from hydra import initialize
+from hydra import initialize_config_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -31,6 +31,7 @@ from mlkit_build.config import plugins
 from mlkit_build.config.clearing import split
 from mlkit_build.config.compose import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
+from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import RecipeFolder, Roots
 from mlkit_build.errors import ConfigError
 from mlkit_build.job import Job
@@ -75,7 +76,7 @@ class Composer:
     def __enter__(self) -> Composer:
         with ExitStack() as stack:
             stack.enter_context(searching(self._roots))
-            stack.enter_context(initialize(version_base=VERSION_BASE, config_path=None))
+            stack.enter_context(initialize_config_module(CONF, version_base=VERSION_BASE))
             self._loader = GlobalHydra.instance().config_loader()
             assert isinstance(self._loader, ConfigLoaderImpl)
             self._loader.repository = self._repository = _Remembering(self._loader.config_search_path)
