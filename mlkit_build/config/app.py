@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.clearing import split
-from mlkit_build.config.compose import CONFIG_NAME, VERSION_BASE, from_cfg, searching
+from mlkit_build.config.composing import CONFIG_NAME, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
 from mlkit_build.config.launcher import close_servers, leave, process_servers
 from mlkit_build.config.roots import Roots

@@ -25,7 +25,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.compose import CONFIG_NAME, VERSION_BASE, searching
+from mlkit_build.config.composing import CONFIG_NAME, VERSION_BASE, searching
 from mlkit_build.config.explain import explained
 from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import Roots

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config import plugins
 from mlkit_build.config.clearing import split
-from mlkit_build.config.compose import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
+from mlkit_build.config.composing import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
 from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import RecipeFolder, Roots
@@ -100,7 +100,7 @@ class Composer:
         return [list(job) for batch in batches for job in batch]
 
     def compose(self, overrides: Sequence[str]) -> Job:
-        """Compose one job, as `mlkit_build.config.compose` would.
+        """Compose one job, as `mlkit_build.config.composing` would.
 
         Raises:
             ConfigError: Anything in the overrides or the files is wrong.

@@ -1,4 +1,4 @@
-"""One file from a URL, streamed: bounded memory, no part of it trusted before its digest is the stated one.
+"""Files from a URL, streamed: bounded memory, no part of a recipe's trusted before its digest is the stated one.
 
 fsspec is imported here and only when something is fetched.
 """
@@ -10,12 +10,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.fetch.entries import write_file
-from mlkit_build.fetch.urls import protocol, redacted, shown
+from mlkit_build.fetch.urls import file_name, protocol, redacted, shown
 from mlkit_build.store import Digest
 
 ATTEMPTS = 3
@@ -42,11 +42,65 @@ def download(url: str, path: Path, sha256: str, field: str, progress: Progress) 
         SourceError: It cannot be fetched, or its digest is not `sha256`; nothing is left at `path`.
         OSError: The disk refuses it.
     """
-    name, opener = shown(url), _opener(url, field)
+    digest, head = _written(shown(url), _opener(url, field), path, field, progress)
+    if digest.sha256 != sha256:
+        path.unlink()
+        found = f"expected sha256 {sha256}, found {digest.sha256} ({digest.size_bytes} bytes); nothing was kept"
+        raise SourceError(f"{field}: {shown(url)} is not the file that was meant: {found}", _what_it_is(head))
+    return digest
+
+
+def fetch_unknown(url: str, folder: Path, field: str, most_files: int, progress: Progress) -> Path:
+    """Bring the file or the folder behind `url`, whose digest nobody knows, into `folder`; return where it is.
+
+    Raises:
+        ConfigError: The protocol is unknown, or its package is not installed.
+        SourceError: It cannot be fetched, or has names that lead elsewhere or more than `most_files` of them.
+        OSError: The disk refuses it.
+    """
+    opener = _opener(url, field)
+    try:
+        names = _files_in(url)
+    except Exception as error:
+        broken = _broken(error, 0, None)
+        raise SourceError(f"{field}: cannot fetch {shown(url)}: {broken.reason}", broken.hint) from None
+    if names is None:
+        path = folder / file_name(url)
+        _written(shown(url), opener, path, field, progress)
+        return path
+    odd = [name for name in names if not PurePosixPath(name).parts or {"..", "/"} & {*PurePosixPath(name).parts}]
+    if odd or len(names) > most_files:
+        found = f"the name {odd[0]!r}" if odd else f"{len(names)} files"
+        raise SourceError(f"{field}: {shown(url)}: expected a folder of at most {most_files} files below it, found {found}")
+    for name in names:
+        path = folder / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        below = f"{url.rstrip('/')}/{name}"
+        _written(shown(below), _opener(below, field), path, field, progress)
+    return folder / "folder"
+
+
+def _files_in(url: str) -> list[str] | None:
+    """Return the files in the folder behind the URL, relative to it; None for what is no folder. HTTP has none."""
+    import fsspec  # type: ignore[import-untyped]
+
+    scheme = protocol(url)
+    if scheme in ("http", "https"):
+        return None
+    files, path = fsspec.core.url_to_fs(scheme + url[len(scheme) :], skip_instance_cache=True)
+    if not files.isdir(path):
+        return None
+    return sorted(name.removeprefix(path).lstrip("/") for name in files.find(path))
+
+
+def _written(
+    name: str, opener: Callable[[], tuple[Any, int | None]], path: Path, field: str, progress: Progress
+) -> tuple[Digest, bytes]:
+    """Write what is opened to `path`; return its digest and its first bytes. Nothing is left of what fails."""
     for attempt in range(1, ATTEMPTS + 1):
         body = _Body(opener, name, progress)
         try:
-            digest = write_file(path, body)
+            return write_file(path, body), body.head
         except _BrokenError as broken:  # whose cause may hold secrets, and is left behind
             path.unlink(missing_ok=True)
             if broken.passing and attempt < ATTEMPTS:
@@ -58,11 +112,6 @@ def download(url: str, path: Path, sha256: str, field: str, progress: Progress) 
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        if digest.sha256 != sha256:
-            path.unlink()
-            found = f"expected sha256 {sha256}, found {digest.sha256} ({digest.size_bytes} bytes); nothing was kept"
-            raise SourceError(f"{field}: {name} is not the file that was meant: {found}", _what_it_is(body.head))
-        return digest
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -112,7 +161,7 @@ class _Body:
 
 def _opener(url: str, field: str) -> Callable[[], tuple[Any, int | None]]:
     """Return what opens the URL for reading, and tells its size where that is known."""
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     scheme = protocol(url)
     url = scheme + url[len(scheme) :]

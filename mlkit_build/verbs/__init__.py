@@ -33,5 +33,8 @@ VERBS = {
         "quantization-report recipe=NAME [...]",
         "show where a quantized model's accuracy went, and what leaving operators float recovers",
     ),
+    "verify": Verb(
+        "mlkit_build.verbs.verify", "verify BUNDLE... [--json]", "check that bundles are what they say they are, byte for byte"
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

@@ -1,0 +1,8 @@
+"""Whether a bundle is what it says it is: every file hashed again and compared with every document that speaks of it.
+
+Neither TensorFlow nor LiteRT is imported, nothing of the bundle is run, and nothing outside of it is read or written.
+"""
+
+from mlkit_build.verification.verify import Verified, Wrong, verify
+
+__all__ = ["Verified", "Wrong", "verify"]

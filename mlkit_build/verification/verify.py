@@ -1,0 +1,192 @@
+"""The comparison: who says what of a file's bytes, who of them is wrong, and what belongs to no bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
+from mlkit_build.errors import ConfigError
+from mlkit_build.verification.documents import (
+    MAX_BYTES,
+    Stated,
+    UnreadableError,
+    read_checksums,
+    read_manifest,
+    read_provenance,
+)
+from mlkit_build.verification.places import Place, UnsafeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A file that is not what the bundle says, and how."""
+
+    file: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What came of verifying one bundle.
+
+    Attributes:
+        wrong: Every file that is not as stated, by name; none for a bundle that is what it says it is.
+        stated: What its manifest says, where it could be read.
+        files: How many files were hashed.
+        size_bytes: Of all of them.
+        sha256: Of the manifest, which stands for the whole bundle.
+    """
+
+    wrong: tuple[Wrong, ...]
+    stated: Stated | None
+    files: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass
+class _Findings:
+    """What is known so far: file -> digest, document -> what it says of files, and what is wrong."""
+
+    digests: dict[str, tuple[str, int]] = field(default_factory=dict)
+    said: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+
+    def blame(self, file: str, found: str) -> None:
+        """The first thing found of a file explains it best."""
+        self.wrong.setdefault(file, found)
+
+
+def verify(place: Place) -> Verified:
+    """Hash every file of a bundle and compare it with what manifest, provenance and checksums say.
+
+    Memory stays flat however large the model is; each file is read once.
+
+    Raises:
+        ConfigError: The place holds no bundle at all.
+    """
+    findings = _Findings()
+    try:
+        before = place.files()
+    except UnsafeError as error:
+        return Verified((Wrong(error.name, f"{error.found}: nothing of the kind is in a bundle"),), None, 0, 0, "")
+    except OSError as error:
+        return Verified((Wrong(".", f"cannot be read: {error.strerror or error}"),), None, 0, 0, "")
+    documents = (MANIFEST, CHECKSUMS) if place.is_archive else (MANIFEST, CHECKSUMS, PROVENANCE)
+    if not {MANIFEST, CHECKSUMS, PROVENANCE} & before.keys():
+        raise ConfigError(f"expected a bundle, found no {MANIFEST} in it", "name the folder that a build published")
+    for name in documents:
+        if name not in before:
+            findings.blame(name, "missing")
+    kept = _hash(place, before, findings)
+    stated = _read(kept, MANIFEST, read_manifest, findings)
+    if stated is not None:
+        findings.said[MANIFEST] = {entry.path: entry.sha256 for entry in stated.outputs}
+    for name, reader in ((PROVENANCE, read_provenance), (CHECKSUMS, read_checksums)):
+        named = _read(kept, name, reader, findings)
+        if named is not None:
+            findings.said[name] = named
+    _compare(findings, before)
+    if stated is not None:
+        _check_sizes(stated, findings)
+    _check_unchanged(place, before, findings)
+    wrong = tuple(Wrong(name, findings.wrong[name]) for name in sorted(findings.wrong))
+    total = sum(size for _, size in findings.digests.values())
+    sha256, _ = findings.digests.get(MANIFEST, ("", 0))
+    return Verified(wrong, stated, len(findings.digests), total, sha256)
+
+
+def _hash(place: Place, names: Mapping[str, Any], findings: _Findings) -> dict[str, bytes]:
+    """Hash every file; return the bytes of the documents, from the same reading."""
+    kept: dict[str, bytes] = {}
+    for name in names:
+        try:
+            with place.open(name) as file:
+                if name in (MANIFEST, PROVENANCE, CHECKSUMS):
+                    kept[name] = file.read(MAX_BYTES + 1)
+                    sha256 = hashlib.sha256(kept[name])
+                    size = len(kept[name])
+                    while rest := file.read(1 << 20):
+                        sha256.update(rest)
+                        size += len(rest)
+                    findings.digests[name] = sha256.hexdigest(), size
+                else:
+                    found = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+                    findings.digests[name] = found.hexdigest(), file.tell()
+        except place.damaged as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            findings.blame(name, f"cannot be read: {reason}")
+    return kept
+
+
+def _read(kept: Mapping[str, bytes], name: str, reader: Callable[[bytes], T], findings: _Findings) -> T | None:
+    if name not in kept:
+        return None
+    try:
+        return reader(kept[name])
+    except UnreadableError as error:
+        findings.blame(name, str(error))
+        return None
+
+
+def _compare(findings: _Findings, names: Mapping[str, Any]) -> None:
+    """Find who is wrong: a file that no document knows as it is, or else the documents that contradict it."""
+    told: dict[str, dict[str, str]] = {}
+    for document, said in findings.said.items():
+        for file, sha256 in said.items():
+            told.setdefault(file, {})[document] = sha256
+    for file, by in told.items():
+        if file not in names:
+            findings.blame(file, f"missing; {_by(list(by), 'lists', 'list')} it")
+            continue
+        if file not in findings.digests:
+            continue
+        found = findings.digests[file][0]
+        against = [document for document, sha256 in by.items() if sha256 != found]
+        if len(against) == len(by):
+            findings.blame(file, f"its sha256 is {found}, expected {by[against[0]]}, as {_by(against, 'says', 'say')}")
+        else:
+            agreed = _by([document for document in by if document not in against], "says", "say")
+            for document in against:
+                findings.blame(document, f"says that the sha256 of {file} is {by[document]}, found {found}, as {agreed}")
+    parts = {MANIFEST, PROVENANCE, CHECKSUMS}.union(*(findings.said.get(document, ()) for document in (MANIFEST, PROVENANCE)))
+    for name in sorted(set(names) - parts):
+        findings.blame(name, f"is no part of the bundle: neither {MANIFEST} nor {PROVENANCE} names it")
+    _compare_lists(findings, told.keys() | names.keys() & {MANIFEST, PROVENANCE})
+
+
+def _compare_lists(findings: _Findings, known: Set[str]) -> None:
+    """Every document speaks of all that it has to: left out of one of them, a file could be exchanged."""
+    owed = {PROVENANCE: findings.said.get(MANIFEST, {}).keys() | {MANIFEST}, CHECKSUMS: known - {CHECKSUMS}}
+    for document, expected in owed.items():
+        if document in findings.said:
+            for file in sorted(expected - findings.said[document].keys()):
+                findings.blame(document, f"does not name {file}")
+
+
+def _check_sizes(stated: Stated, findings: _Findings) -> None:
+    for entry in stated.outputs:
+        found = findings.digests.get(entry.path)
+        if found is not None and found[1] != entry.size_bytes and entry.path not in findings.wrong:
+            findings.blame(MANIFEST, f"says that {entry.path} has {entry.size_bytes} bytes, found {found[1]}")
+
+
+def _check_unchanged(place: Place, before: Mapping[str, Any], findings: _Findings) -> None:
+    try:
+        after = place.files()
+    except (UnsafeError, OSError) as error:
+        findings.blame(getattr(error, "name", "."), f"changed while it was verified: {error}")
+        return
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) != after.get(name):
+            findings.blame(name, "changed while it was verified")
+
+
+def _by(documents: list[str], one: str, several: str) -> str:
+    *others, last = documents
+    return f"{', '.join(others)} and {last} {several}" if others else f"{last} {one}"

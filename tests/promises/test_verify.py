@@ -1,0 +1,61 @@
+"""`mlkit-build verify`: exit codes, what is printed, and that nothing is imported that could run a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.promises.conftest import Command
+
+
+@pytest.fixture
+def bundle(command: Command) -> Path:
+    code, _, err = command("recipe=add_one")
+    assert code == 0, err
+    return Path("dist/add_one/float32")
+
+
+def test_a_bundle_is_verified_until_a_byte_of_it_changes(command: Command, bundle: Path) -> None:
+    code, out, _ = command("verify", str(bundle))
+    assert code == 0
+    assert out.startswith(f"{bundle}: add_one 1.0.0, float32: verified, ")
+    data = bytearray((bundle / "add_one.tflite").read_bytes())
+    data[100] ^= 1
+    (bundle / "add_one.tflite").write_bytes(data)
+    code, out, _ = command("verify", str(bundle))
+    assert code == 4
+    assert "add_one.tflite  its sha256 is " in out
+    code, out, _ = command("verify", str(bundle), "--json")
+    assert code == 4
+    told = json.loads(out)
+    assert told["verified"] is False
+    assert [item["file"] for item in told["wrong"]] == ["add_one.tflite"]
+
+
+def test_several_bundles_answer_with_the_worst(command: Command, bundle: Path) -> None:
+    spoiled = Path(shutil.copytree(bundle, "spoiled"))
+    (spoiled / "report.html").unlink()
+    code, out, _ = command("verify", str(bundle), str(spoiled))
+    assert code == 4
+    assert "float32: verified" in out
+    assert "spoiled: not what it says it is" in out
+
+
+def test_what_is_no_bundle_is_a_users_mistake(command: Command) -> None:
+    code, _, err = command("verify", "nothing-here")
+    assert code == 2
+    assert "nothing-here: expected a bundle's folder" in err
+    assert "Traceback" not in err
+
+
+def test_verifying_imports_nothing_that_runs_models(bundle: Path) -> None:
+    probe = [sys.executable, "-X", "importtime", "-m", "mlkit_build.cli", "verify", str(bundle)]
+    done = subprocess.run(probe, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "import time:" in line}
+    assert "mlkit_build" in imported
+    assert not imported & {"tensorflow", "ai_edge_litert", "hydra", "numpy"}
