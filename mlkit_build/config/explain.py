@@ -27,7 +27,10 @@ _FULL_KEY = re.compile(r"full_key: (\S+)")
 _CLASS = re.compile(r"object_type=(\w+)|not in '(\w+)'")
 _NOT_FOUND = re.compile(r"Could not find '(?P<group>[^']+?)(?:/(?P<name>[^'/]+))?'")
 _IN_DEFAULTS = re.compile(r"In '(?P<config>[^']+)': (?P<problem>.*)")
+_NO_LIST = re.compile(r"is not a ListConfig, list or tuple")
 _NOT_DELETED = re.compile(r"does not support deletion|^Could not delete from config")
+_NO_REASON = re.compile(r"^(\w+Exception: |Error parsing override ).*")
+"""What Hydra says where its lexer or the end of the text stops it: a class of its parser, and the override once more."""
 _NO_SUCH_ENTRY = re.compile(r"\w+ is not a subclass of \w+\. value: ")
 
 
@@ -40,7 +43,7 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, overrides, roots)
     if isinstance(error, OverrideParseException):
-        hint = "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
+        hint = _quoted_value(error.override or "") or "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
         items = (error.override or "").partition("=")[0].partition("[")
         if error.override and (quoted := _quoted_items(error.override)):
             hint = f"quote its items: {quoted}"
@@ -50,7 +53,8 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
             key, _, value = error.override.partition("=")
             quoted = f"\"{key}='{value}'\""
             hint = f"Hydra's grammar knows ASCII letters alone: give it a name in ASCII, or quote it twice: {quoted}"
-        return ConfigError(f"override {error.override!r}: not understood: {str(error).splitlines()[0]}", hint)
+        reason = _NO_REASON.sub("", str(error).splitlines()[0])
+        return ConfigError(f"override {error.override!r}: not understood{reason and f': {reason}'}", hint)
     text = str(error)
     deletion = next((item for item in overrides if item.startswith("~")), None)
     if deletion and _NOT_DELETED.search(text if error.__cause__ is None else str(error.__cause__)):
@@ -64,6 +68,14 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, OmegaConfBaseException):
         return _wrong_value(place, text)
     return _wrong_choice(text or type(error).__name__, overrides, roots)
+
+
+def _quoted_value(override: str) -> str:
+    """Return to quote the value, where that is all that the override lacks; else an empty string."""
+    key, equals, value = override.partition("=")
+    right = f'{key}="{value}"'
+    plain = equals and value and not set(value) & set("\"'\\[]{}()\n")
+    return f"quote the value: '{right}'" if plain and parsed(right) else ""
 
 
 def _quoted_items(override: str) -> str:
@@ -188,6 +200,8 @@ def _wrong_override(text: str, error: OmegaConfBaseException, overrides: Sequenc
         return ConfigError(
             f"override {override!r}: there is no {'.'.join(path[:3])}", f"add it with +{'.'.join(path[:2])}={value}"
         )
+    if _NO_LIST.search(cause):
+        return ConfigError(f"override {override!r}: {key}: expected a list, found something else", "a list has brackets: [a, b]")
     return ConfigError(f"override {override!r}: {_first_line(cause)}")
 
 

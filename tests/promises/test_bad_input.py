@@ -174,6 +174,8 @@ def test_a_quantization_written_as_a_plain_word_is_told_how_to_write_it(workspac
         ("calibration.samples=10", "calibration: expected one whose samples to set, found none"),
         ("calibration={kind: random, samples: 10}", "calibration.features: nothing feeds the input 'x'"),
         ("calibration={kind: random, smaples: 10}", "calibration.smaples: unknown field; known: kind, features, samples, seed"),
+        ("dataset={kind: csv, features: {x: a..b}}", "dataset.features.x: expected a list, found 'a..b'"),
+        ("dataset.path=a;b", "not understood"),
         ("+validation.gates.rms_eror.max=1", "validation.gates.rms_eror: nothing measures it; expected one of"),
         ("+validation.gates.rms_error.max=abc", "validation.gates.rms_error.max: expected a number, found 'abc'"),
         ("variant=a/b", "variant: expected letters, digits"),
