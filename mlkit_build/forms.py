@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlkit_build.metrics.values import samples_text
+
 SOURCE, FROZEN, FLOAT, SHIPPED = "source", "frozen graph", "float.tflite", "model.tflite"
 """What the forms are called."""
 SAME_DB = 60.0
@@ -91,8 +93,8 @@ class Hops:
             for item in hop.outputs:
                 if item.parts and item.sqnr_db < WRONG_DB and item.dtype.startswith("float"):
                     return (
-                        f"the {hop.after} does not compute what the {hop.before} does: on {self.samples} samples the output "
-                        f"{item.output!r} is off by up to {item.max_abs_error:.3g} ({item.sqnr_db:.1f} dB)"
+                        f"the {hop.after} does not compute what the {hop.before} does: on {samples_text(self.samples)} the "
+                        f"output {item.output!r} is off by up to {item.max_abs_error:.3g} ({item.sqnr_db:.1f} dB)"
                     )
         return ""
 
@@ -118,5 +120,5 @@ def hop_text(hop: Hop, samples: int) -> str:
 
 def parting_text(item: Parting, samples: int) -> str:
     """Return how far an output moved: `scores by up to 0.031 (32.1 dB), top-1 of 1 of 16 samples`."""
-    changed = f", another top-1 for {item.top1_changed} of {samples} samples" if item.top1_changed else ""
+    changed = f", another top-1 for {item.top1_changed} of {samples_text(samples)}" if item.top1_changed else ""
     return f"{item.output} moves by up to {item.max_abs_error:.2g} ({item.sqnr_db:.1f} dB){changed}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlkit_build.errors import ConfigError, GateError
-from mlkit_build.metrics import Measurement, PairedTest, significant, value_of
+from mlkit_build.metrics import Measurement, PairedTest, samples_text, significant, value_of
 from mlkit_build.recipe import Gate
 
 LIMITS = ("min", "max", "max_drop", "max_regression")
@@ -87,7 +87,7 @@ def change_text(name: str, worse: float, found: Measurement) -> str:
 
 def tested_text(paired: PairedTest) -> str:
     """Return how many samples changed and how likely so uneven a change is by chance: `31 samples changed, p = 0.02`."""
-    return f"{paired.changed:,} {'sample' if paired.changed == 1 else 'samples'} changed, p = {paired.p_value:.2g}"
+    return f"{samples_text(paired.changed)} changed, p = {paired.p_value:.2g}"
 
 
 def interval_text(name: str, interval: tuple[float, ...]) -> str:
@@ -113,7 +113,8 @@ def _verdict(name: str, limit: str, threshold: float, gate: Gate, found: Measure
     if significance is not None and found.paired is not None:
         passed = passed or found.paired.p_value >= significance
     warning = _too_small(name, limit, threshold, margin, interval, found)
-    return Verdict(name, limit, threshold, value, passed, significance, evidence, warning)
+    exact = value_of(name).exact
+    return Verdict(name, limit, exact(threshold), exact(value), passed, significance, evidence, warning)
 
 
 def _regression(name: str, found: Measurement, baseline: Mapping[str, float]) -> float:
@@ -138,8 +139,8 @@ def _too_small(
     kind = value_of(name)
     samples = found.paired.samples if found.paired else 0
     enough = math.ceil(samples * (half / margin) ** 2) if margin > 0 else 0
-    told = f" of {samples:,} samples" if samples else ""
-    more = f"; about {_rounded_up(enough):,} samples would do" if 0 < enough <= 10_000_000 else ""
+    told = f" of {samples_text(samples)}" if samples else ""
+    more = f"; about {samples_text(_rounded_up(enough))} would do" if 0 < enough <= 10_000_000 else ""
     what = f"{kind.difference(half)} either way, and the {'limit is' if limit in ('min', 'max') else 'gate allows'}"
     what += f" {kind.difference(margin)}{' away' if limit in ('min', 'max') else ''}"
     return f"validation.gates.{name}.{limit}: the dataset{told} is too small for it: chance alone moves the value by {what}{more}"

@@ -97,7 +97,7 @@ def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgeme
         observations["warning"],
         hops.warning() if hops else "",
         delegate_needed(metrics),
-        baseline.warning(recipe.dataset) if baseline else "",
+        baseline.warning(recipe.dataset, recipe.validation.gates) if baseline else "",
         *(verdict.warning for verdict in verdicts),
     )
     return Judgement(

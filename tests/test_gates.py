@@ -273,6 +273,9 @@ def test_a_baseline_is_compared_with_and_is_one_of_the_inputs(workspace: Workspa
     assert [(verdict.limit, verdict.value) for verdict in report.gates] == [("max_regression", 0), ("max_regression", 0)]
     assert report.bundle is not None
     manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    sizes = {name: manifest["metrics"][name]["value"] for name in ("size_bytes", "arena_bytes")}
+    assert all(type(value) is int for value in sizes.values()), sizes
+    assert [type(gate["threshold"]) for gate in manifest["gates"]] == [int, float]
     assert "baseline.json" in [entry["path"] for entry in manifest["inputs"]]
     assert workspace.build("recipe=add_one").status == "unchanged"
     smaller = json.loads((folder / "baseline.json").read_bytes())
@@ -287,7 +290,9 @@ def test_a_baseline_is_compared_with_and_is_one_of_the_inputs(workspace: Workspa
     ("content", "expected"),
     [
         ("no json", "expected a manifest.json, found something else"),
-        ('{"schema": "other"}', "expected the schema mlkit-build/manifest/..., found 'other'"),
+        ('{"schema": "other"}', "expected the schema mlkit-build/manifest/v1, found 'other'"),
+        ('{"schema": "mlkit-build/manifest/v9", "name": "add_one", "metrics": {}}', "found 'mlkit-build/manifest/v9'"),
+        ("[]", "expected the schema mlkit-build/manifest/v1, found []"),
         (
             '{"schema": "mlkit-build/manifest/v1", "name": "mnist"}',
             "expected a bundle of the recipe 'add_one', found one of 'mnist'",

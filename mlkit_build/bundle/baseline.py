@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.bundle.manifest import portable_place
+from mlkit_build.bundle.manifest import SCHEMA, portable_place
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import AnyDataset
+from mlkit_build.recipe import AnyDataset, Gate
 
 _FIELD = "validation.baseline"
-_SCHEMA = "mlkit-build/manifest/"
+_MANIFEST = SCHEMA.rpartition("/")[0] + "/"
+_WHICH = "name a bundle's manifest.json"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Baseline:
     values: Mapping[str, float]
     dataset: Any
 
-    def warning(self, dataset: AnyDataset | None) -> str:
-        """Return what makes the comparison with a build on `dataset` unfair; empty where nothing does."""
+    def warning(self, dataset: AnyDataset | None, gates: Mapping[str, Gate]) -> str:
+        """Return that no gate compares, or what makes comparing a build on `dataset` unfair; empty where nothing does."""
+        if all(gate.max_regression is None for gate in gates.values()):
+            return f"{_FIELD}: nothing is compared with {self.path}: no gate states max_regression"
         if self._is_of(dataset):
             return ""
         return f"{_FIELD}: {self.path} was measured on other samples, as its recipe's `dataset` says; max_regression may mislead"
@@ -67,10 +70,11 @@ def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
         found = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
         raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}") from error
-    if not isinstance(found, dict) or not str(found.get("schema", "")).startswith(_SCHEMA):
-        schema = found.get("schema") if isinstance(found, dict) else found
-        hint = "name a bundle's manifest.json"
-        raise SourceError(f"{_FIELD}: {path}: expected the schema {_SCHEMA}..., found {schema!r}", hint)
+    schema = found.get("schema") if isinstance(found, dict) else found
+    if schema != SCHEMA:
+        other = isinstance(schema, str) and schema.startswith(_MANIFEST)
+        hint = "another version of mlkit-build wrote it; build the baseline again with this one" if other else _WHICH
+        raise SourceError(f"{_FIELD}: {path}: expected the schema {SCHEMA}, found {schema!r}", hint)
     if found.get("name") != recipe:
         raise ConfigError(
             f"{_FIELD}: {path}: expected a bundle of the recipe {recipe!r}, found one of {found.get('name')!r}",

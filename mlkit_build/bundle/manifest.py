@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
-from mlkit_build.metrics import Measurement, PairedTest
+from mlkit_build.metrics import Measurement, PairedTest, value_of
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
@@ -116,7 +116,7 @@ class Manifest:
 def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]:
     """Return the metrics as the manifest and `ui=json` state them."""
     return {
-        name: MetricEntry(found.value, found.reference, found.drop, found.interval, found.paired)
+        name: MetricEntry(value_of(name).exact(found.value), found.reference, found.drop, found.interval, found.paired)
         for name, found in metrics.items()
     }
 

@@ -17,10 +17,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.clearing import split
 from mlkit_build.config.composing import CONFIG_NAME, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
 from mlkit_build.config.launcher import close_servers, leave, process_servers
+from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.job import Job, refuse_select, refused
@@ -41,17 +41,17 @@ def run_app(arguments: list[str], roots: Roots) -> ExitCode:
     """
     started = time.time()
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    kept, cleared = split(arguments)
-    sys.argv = ["mlkit-build", *kept]
+    understood = for_hydra(arguments)
+    sys.argv = ["mlkit-build", *understood.kept]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with a traceback
     sweeps = any(flag in arguments for flag in ("-m", "--multirun"))
     with tempfile.TemporaryDirectory(prefix="mlkit-build-sweep-") as spool:
         task = _Task(roots, tuple(arguments), Path(spool), sweeps)
         try:
-            with searching(roots, cleared):
+            with searching(roots, understood.cleared):
                 hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(task)()
         except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
-            raise explained(error, arguments, roots) from error
+            raise explained(error, understood.stated, roots) from error
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise ConfigError("the command line was not understood", "see `mlkit-build --help`") from error

@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build import recipe as schema
 from mlkit_build.config import plugins
-from mlkit_build.config.clearing import split
+from mlkit_build.config.clearing import Cleared
 from mlkit_build.config.explain import explained
+from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS, Root, register
 from mlkit_build.errors import ConfigError
@@ -31,6 +32,7 @@ VERSION_BASE = "1.3"
 UNUSED = tuple(f"~hydra/{group}" for group in ("env", "help", "hydra_help", "hydra_logging", "job_logging", "output"))
 """Groups of Hydra's own program, which a composed recipe never reads: leaving them out saves a build with nothing to do 5%."""
 T = TypeVar("T")
+_NOTHING = Cleared()
 
 
 def compose(overrides: Sequence[str], roots: Roots) -> Job:
@@ -39,12 +41,12 @@ def compose(overrides: Sequence[str], roots: Roots) -> Job:
     Raises:
         ConfigError: Anything in the overrides or the files is wrong; names file or override, field, and what was expected.
     """
-    kept, cleared = split(overrides)
+    asked = for_hydra(overrides)
     try:
-        with searching(roots, cleared), initialize_config_module(plugins.CONF, version_base=VERSION_BASE):
-            cfg = hydra_compose(CONFIG_NAME, overrides=[*kept, *UNUSED])
+        with searching(roots, asked.cleared), initialize_config_module(plugins.CONF, version_base=VERSION_BASE):
+            cfg = hydra_compose(CONFIG_NAME, overrides=[*asked.kept, *UNUSED])
     except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
-        raise explained(error, kept, roots) from error
+        raise explained(error, asked.stated, roots) from error
     return from_cfg(cfg, roots, overrides)
 
 
@@ -70,7 +72,11 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
     missing = sorted(_missing(plain))
     if missing:
         lacking = f"{missing[0]}: missing, and it has no default"
-        raise ConfigError(f"{_place(lacking, overrides) or file}: {lacking}", f"state `{missing[0].rpartition('.')[2]}:` there")
+        override = _place(lacking, overrides)
+        hint = (
+            f"add {missing[0]}=..." if override and "[" not in missing[0] else f"state `{missing[0].rpartition('.')[2]}:` there"
+        )
+        raise ConfigError(f"{override or file}: {lacking}", hint)
     try:
         for group in GROUPS:
             _check_kind(group, cfg.get(group))
@@ -108,10 +114,10 @@ class searching:  # noqa: N801 - reads as a word: `with searching(roots)`
 
     Args:
         roots: Where to look.
-        cleared: Keys of the recipe that are read as if it did not state them.
+        cleared: What the recipe is read without.
     """
 
-    def __init__(self, roots: Roots, cleared: tuple[str, ...] = ()) -> None:
+    def __init__(self, roots: Roots, cleared: Cleared = _NOTHING) -> None:
         self._roots = roots
         self._cleared = cleared
         self._warnings = warnings.catch_warnings()
@@ -146,10 +152,8 @@ def _check_kind(group: str, node: Any) -> None:
     """A kind is chosen with `source=<kind>`, which brings its fields; setting `source.kind` alone would mix two kinds."""
     if node is None:
         return
-    cls = OmegaConf.get_type(node)
-    default = getattr(cls, "kind", None)
-    if default is None:
-        raise ConfigError(f"{group}.kind: missing", f"known kinds: {', '.join(plugins.choices(group))}")
+    plugins.refuse_unknown_kind(group, node)
+    default = getattr(OmegaConf.get_type(node), "kind", node.kind)
     if node.kind != default:
         raise ConfigError(
             f"{group}.kind: expected {default!r}, found {node.kind!r}",
@@ -162,7 +166,10 @@ def _place(message: str, overrides: Sequence[str]) -> str:
     field = message.partition(":")[0]
     for override in reversed(overrides):
         key = override.lstrip("+~").partition("=")[0]
-        if ("=" in override or override[0] == "~") and (field == key or field.startswith((f"{key}.", f"{key}["))):
+        part = key.removesuffix(".kind")  # a kind decides on all fields beside it
+        holds = field in (key, part) or field.startswith((f"{part}.", f"{part}["))
+        adds = override[0] == "+" and key.startswith((f"{field}.", f"{field.removesuffix('.kind')}."))
+        if ("=" in override or override[0] == "~") and (holds or adds):
             return f"override {override!r}"
     return ""
 

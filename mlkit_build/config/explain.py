@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.mismatch import Mismatch, mismatch, nested
+from mlkit_build.config.overrides import parsed
 from mlkit_build.config.roots import builtin
 from mlkit_build.config.schema import CHOSEN, GROUPS, kind_named, kind_of
 from mlkit_build.errors import ConfigError, did_you_mean
@@ -26,6 +27,10 @@ _FULL_KEY = re.compile(r"full_key: (\S+)")
 _CLASS = re.compile(r"object_type=(\w+)|not in '(\w+)'")
 _NOT_FOUND = re.compile(r"Could not find '(?P<group>[^']+?)(?:/(?P<name>[^'/]+))?'")
 _IN_DEFAULTS = re.compile(r"In '(?P<config>[^']+)': (?P<problem>.*)")
+_NO_LIST = re.compile(r"is not a ListConfig, list or tuple")
+_NOT_DELETED = re.compile(r"does not support deletion|^Could not delete from config")
+_NO_REASON = re.compile(r"^(\w+Exception: |Error parsing override ).*")
+"""What Hydra says where its lexer or the end of the text stops it: a class of its parser, and the override once more."""
 _NO_SUCH_ENTRY = re.compile(r"\w+ is not a subclass of \w+\. value: ")
 
 
@@ -38,16 +43,22 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, MissingConfigException):
         return _missing_choice(error, overrides, roots)
     if isinstance(error, OverrideParseException):
-        hint = "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
+        hint = _quoted_value(error.override or "") or "write key=value; quote values with commas, spaces or braces: 'key=\"a,b\"'"
         items = (error.override or "").partition("=")[0].partition("[")
-        if items[1]:
+        if error.override and (quoted := _quoted_items(error.override)):
+            hint = f"quote its items: {quoted}"
+        elif items[1]:
             hint = f"a list is given whole: {items[0]}=[...]"
         elif error.override and not error.override.isascii():
             key, _, value = error.override.partition("=")
             quoted = f"\"{key}='{value}'\""
             hint = f"Hydra's grammar knows ASCII letters alone: give it a name in ASCII, or quote it twice: {quoted}"
-        return ConfigError(f"override {error.override!r}: not understood: {str(error).splitlines()[0]}", hint)
+        reason = _NO_REASON.sub("", str(error).splitlines()[0])
+        return ConfigError(f"override {error.override!r}: not understood{reason and f': {reason}'}", hint)
     text = str(error)
+    deletion = next((item for item in overrides if item.startswith("~")), None)
+    if deletion and _NOT_DELETED.search(text if error.__cause__ is None else str(error.__cause__)):
+        return _no_deletion(deletion)
     in_file = _IN_FILE.search(text)
     if in_file:
         return _wrong_file(in_file["config"], in_file["problem"], roots)
@@ -57,6 +68,39 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, OmegaConfBaseException):
         return _wrong_value(place, text)
     return _wrong_choice(text or type(error).__name__, overrides, roots)
+
+
+def _quoted_value(override: str) -> str:
+    """Return to quote the value, where that is all that the override lacks; else an empty string."""
+    key, equals, value = override.partition("=")
+    right = f'{key}="{value}"'
+    plain = equals and value and not set(value) & set("\"'\\[]{}()\n")
+    return f"quote the value: '{right}'" if plain and parsed(right) else ""
+
+
+def _quoted_items(override: str) -> str:
+    """Return the override with every item of its list in quotes, as a shell takes it; empty where that is not what it lacks."""
+    key, _, value = override.partition("=")
+    value = value.strip()
+    if not (value.startswith("[") and value.endswith("]")):
+        return ""
+    items = ['"' + item.strip().strip("'\"") + '"' for item in value[1:-1].split(",")]
+    quoted = f"{key}=[{','.join(items)}]"
+    return f"'{quoted}'" if parsed(quoted) and "'" not in quoted else ""
+
+
+def _no_deletion(override: str) -> ConfigError:
+    """Return what to say to `~jobs`, `~dataset.lable`."""
+    key = override.lstrip("~").partition("=")[0]
+    path = key.split(".")
+    if path[0] in GROUPS:  # what any kind of it has could be taken away
+        known = {field.name for kind in GROUPS[path[0]] for field in dataclasses.fields(kind)}
+        return ConfigError(f"override {override!r}: {key}: unknown field", did_you_mean(path[1], sorted(known)))
+    found = mismatch(nested(path, "???"), {})
+    if found:
+        return ConfigError(f"override {override!r}: {found.key}: {found.problem}", found.hint)
+    expected = f"override {override!r}: expected something that a recipe states, found the setting {key}"
+    return ConfigError(expected, f"it has a value always; set another with {key}=VALUE")
 
 
 def _wrong_choice(text: str, overrides: Sequence[str], roots: Roots) -> ConfigError:
@@ -95,7 +139,7 @@ def _choices(group: str, roots: Roots) -> list[str]:
 
 def _is_no_name(override: str) -> bool:
     value = override.partition("=")[2]
-    return not value or value[0] in "[{" or _reads_as_value(value)
+    return not value or value[0] == "[" or _reads_as_value(value)
 
 
 def _reads_as_value(text: str) -> bool:
@@ -125,7 +169,8 @@ def _missing_choice(error: MissingConfigException, overrides: Sequence[str], roo
 def _wrong_override(text: str, error: OmegaConfBaseException, overrides: Sequence[str], roots: Roots) -> ConfigError:
     cause, key = str(error), error.full_key or ""
     named = re.search(r"Error merging override (.*)", text) or re.search(r"Could not override '([^']+)'", text)
-    override = next((item for item in overrides if named and item.startswith(named[1])), None)
+    named_so = [item for item in overrides if named and item.lstrip("+").startswith(named[1].lstrip("+"))]
+    override = next((item for item in sorted(named_so, key=lambda item: "={" not in item)), None)  # a choice has no fields
     override = override or next((item for item in overrides if item.lstrip("+~").split("=")[0] == key), None)
     override = override or (named[1] if named else key)
     path = override.lstrip("+~").split("=")[0].split(".")
@@ -144,22 +189,26 @@ def _wrong_override(text: str, error: OmegaConfBaseException, overrides: Sequenc
         return ConfigError(
             f"override {override!r}: {parent} has no entry {path[-1]!r} that could be changed", f"to add it write +{override}"
         )
-    if _NO_SUCH_ENTRY.search(cause) and len(path) > 2:  # an entry of validation.gates, or of the signature
+    if path[0] in GROUPS and "not in struct" in cause:
+        return ConfigError(
+            f"override {override!r}: {path[0]}: expected one whose {'.'.join(path[1:])} to set, found none",
+            f"state all of it: '{path[0]}={{kind: ..., ...}}'",
+        )
+    if _NO_SUCH_ENTRY.search(cause) and len(path) > 2:  # an entry of a name that Hydra's grammar does not take as it is
         for step in reversed(path[2:]):
             value = f"{{{step}:{value}}}"
         return ConfigError(
             f"override {override!r}: there is no {'.'.join(path[:3])}", f"add it with +{'.'.join(path[:2])}={value}"
         )
+    if _NO_LIST.search(cause):
+        return ConfigError(f"override {override!r}: {key}: expected a list, found something else", "a list has brackets: [a, b]")
     return ConfigError(f"override {override!r}: {_first_line(cause)}")
 
 
 def _stated_wrong(override: str, path: list[str], kinds: Mapping[str, str]) -> Mismatch | None:
     """Return what in the override does not fit the schema."""
-    try:
-        value = OverridesParser.create().parse_override(override).value()
-    except HydraException:  # only its key is known
-        value = "???"
-    return mismatch(nested(path, value), kinds)
+    found = parsed(override)
+    return mismatch(nested(path, found.value() if found else "???"), kinds)  # of what cannot be read only the key is known
 
 
 def _wrong_file(config: str, problem: str, roots: Roots) -> ConfigError:

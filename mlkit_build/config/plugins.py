@@ -18,10 +18,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlkit_build.config.clearing import clear
+from mlkit_build.config.clearing import Cleared, clear
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS
-from mlkit_build.errors import ConfigError
+from mlkit_build.errors import ConfigError, did_you_mean
 
 CONF = "mlkit_build.conf"
 """The module that holds the built-in groups. Hydra is initialized with it, which spares it a look for the calling file."""
@@ -30,7 +30,7 @@ _GROUP = "recipe"
 _MAIN = "main"
 """What Hydra calls the place that a program is initialized with."""
 _active: Roots | None = None
-_cleared: tuple[str, ...] = ()
+_cleared = Cleared()
 
 
 class RecipeConfigSource(FileConfigSource):
@@ -97,12 +97,12 @@ class RootsSearchPath(SearchPathPlugin):
             search_path.prepend("recipes", f"recipes://{folder}", _MAIN)
 
 
-def activate(roots: Roots | None, cleared: tuple[str, ...] = ()) -> None:
+def activate(roots: Roots | None, cleared: Cleared = _cleared) -> None:
     """Register the plugins, once, and let Hydra see `roots` from now on; None lets it see nothing of ours.
 
     Args:
         roots: Where to look.
-        cleared: Keys of a recipe that are read as if it did not state them.
+        cleared: What a recipe is read without.
     """
     global _active, _cleared
     _active, _cleared = roots, cleared
@@ -134,20 +134,11 @@ def _with_choices(config: DictConfig, file: Path) -> DictConfig:
         node = config.get(group)
         if node is None:
             continue
-        known = f"known kinds: {', '.join(choices(group))}"
-        if not isinstance(node, DictConfig):
-            raise ConfigError(f"{file}: {group}: expected a mapping with `kind`, found {node!r}", known)
-        if "kind" not in node:
-            raise ConfigError(f"{file}: {group}.kind: missing", known)
-        kind = node.pop("kind")
-        if not isinstance(kind, str) or kind not in choices(group):
-            from mlkit_build.errors import did_you_mean
-
-            raise ConfigError(
-                f"{file}: {group}.kind: expected one of {', '.join(choices(group))}, found {kind!r}",
-                did_you_mean(str(kind), choices(group)),
-            )
-        defaults.append({f"override /{group}": kind})
+        try:
+            refuse_unknown_kind(group, node)
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error.message}", error.hint) from None
+        defaults.append({f"override /{group}": node.pop("kind")})
     config["defaults"] = defaults
     config["recipe_dir"] = str(file.parent.absolute())
     return config
@@ -164,7 +155,7 @@ def _defaults(config: DictConfig, file: Path) -> list[Any]:
             f"{file}: defaults: expected a list of choices, found {plain!r}",
             "write `defaults:` and below it lines like `- override /quantization: int8`",
         )
-    left_out = {f"override /{key}" for key in _cleared if key in GROUPS}
+    left_out = {f"override /{key}" for key in _cleared.keys if key in GROUPS}
     return [item for item in plain if isinstance(item, str) or not left_out & item.keys()]
 
 
@@ -172,6 +163,19 @@ def _is_choice(item: Any) -> bool:
     if not isinstance(item, dict):
         return isinstance(item, str)
     return len(item) == 1 and all(isinstance(text, str) for entry in item.items() for text in entry)
+
+
+def refuse_unknown_kind(group: str, node: Any) -> None:
+    """Refuse a part of a recipe that does not say which kind of the group it is, or one that there is not. Raises ConfigError."""
+    known = choices(group)
+    if not isinstance(node, DictConfig):
+        raise ConfigError(f"{group}: expected a mapping with `kind`, found {node!r}", f"known kinds: {', '.join(known)}")
+    if "kind" not in node:
+        raise ConfigError(f"{group}.kind: missing", f"known kinds: {', '.join(known)}")
+    kind = node.get("kind")
+    if not isinstance(kind, str) or kind not in known:
+        expected = f"{group}.kind: expected one of {', '.join(known)}, found {kind!r}"
+        raise ConfigError(expected, did_you_mean(str(kind), known))
 
 
 def choices(group: str) -> list[str]:

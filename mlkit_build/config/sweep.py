@@ -28,9 +28,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config import plugins
-from mlkit_build.config.clearing import split
+from mlkit_build.config.clearing import Cleared
 from mlkit_build.config.composing import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
 from mlkit_build.config.explain import explained
+from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import RecipeFolder, Roots
 from mlkit_build.errors import ConfigError
@@ -70,7 +71,7 @@ class Composer:
     def __init__(self, roots: Roots) -> None:
         self._roots = _Seen(roots.recipes, roots.conf)
         self._stack = ExitStack()
-        self._bases: dict[tuple[tuple[str, ...], tuple[str, ...]], DictConfig] = {}
+        self._bases: dict[tuple[tuple[str, ...], Cleared], DictConfig] = {}
         self._parsed: dict[str, Override] = {}
 
     def __enter__(self) -> Composer:
@@ -105,15 +106,15 @@ class Composer:
         Raises:
             ConfigError: Anything in the overrides or the files is wrong.
         """
-        kept, cleared = split(overrides)
+        asked = for_hydra(overrides)
         try:
-            parsed = [self._parse(override) for override in kept]
+            parsed = [self._parse(override) for override in asked.kept]
             special = any(map(_is_special, parsed))
-            chosen = [line for line, item in zip(kept, parsed, strict=True) if special or self._chooses(item)]
-            cfg = copy.deepcopy(self._base(tuple(chosen), cleared))
-            ConfigLoaderImpl._apply_overrides_to_config([self._parsed[line] for line in kept if line not in chosen], cfg)
+            chosen = [line for line, item in zip(asked.kept, parsed, strict=True) if special or self._chooses(item)]
+            cfg = copy.deepcopy(self._base(tuple(chosen), asked.cleared))
+            ConfigLoaderImpl._apply_overrides_to_config([self._parsed[line] for line in asked.kept if line not in chosen], cfg)
         except _REFUSALS as error:
-            raise explained(error, kept, self._roots) from error
+            raise explained(error, asked.stated, self._roots) from error
         return from_cfg(cfg, self._roots, overrides)
 
     def _parse(self, override: str) -> Override:
@@ -125,7 +126,7 @@ class Composer:
         """Return whether Hydra takes the override for a choice of a group (`Overrides` in hydra/_internal/defaults_list.py)."""
         return not isinstance(override.value(), dict) and self._repository.group_exists(override.key_or_group)
 
-    def _base(self, chosen: tuple[str, ...], cleared: tuple[str, ...]) -> DictConfig:
+    def _base(self, chosen: tuple[str, ...], cleared: Cleared) -> DictConfig:
         """Return what the choices make, before any value is set. Not to be changed."""
         if (chosen, cleared) not in self._bases:
             plugins.activate(self._roots, cleared)

@@ -19,6 +19,7 @@ from mlkit_build.recipe import Idx, Npy, Npz
 
 READ_BYTES = 1 << 22
 """The most that is decoded at once."""
+AGAIN = "write the file again, or fetch it again"
 _PIECE_BYTES = 1 << 18
 """The most that is asked of a compressed stream at once: it copies what it has with every step it decodes."""
 
@@ -71,6 +72,10 @@ class ArrayDataset(ABC):
     def header(self, name: str, where: str) -> Array:
         """Return the array called `name`. Raises ConfigError, SourceError."""
 
+    def place(self, array: Array) -> str:
+        """Return what to call an array in messages: the file that it is alone in."""
+        return f"{self.origin}/{array.name}"
+
     @abstractmethod
     def rows_of(self, array: Array) -> IO[bytes]:
         """Return the bytes of its rows."""
@@ -109,7 +114,7 @@ class ArrayDataset(ABC):
         with self.rows_of(array) as stream:
             for start in range(0, array.count, step):
                 rows = min(step, array.count - start)
-                block = self._read(stream, rows * row_bytes).view(array.dtype).reshape(rows, *array.sample)
+                block = self._read(stream, array, start, rows).view(array.dtype).reshape(rows, *array.sample)
                 if wanted is not None:
                     block = block[wanted[(wanted >= start) & (wanted < start + rows)] - start]
                 held.append(block)
@@ -118,6 +123,7 @@ class ArrayDataset(ABC):
                     merged = np.concatenate(held) if len(held) > 1 else held[0]
                     yield merged[:size]
                     held, held_rows = [merged[size:]], held_rows - size
+            self._check_end(stream, array)
         if held_rows:
             yield np.concatenate(held) if len(held) > 1 else held[0]
 
@@ -130,14 +136,25 @@ class ArrayDataset(ABC):
             )
         return array
 
-    def _read(self, stream: Any, size: int) -> NDArray[np.uint8]:
-        found = np.empty(size, np.uint8)
+    def _check_end(self, stream: Any, array: Array) -> None:
+        """Read past the last row: gzip compares its checksum there, and not before. Raises SourceError."""
+        try:
+            stream.read(1)
+        except self.damaged as error:
+            raise SourceError(f"{self.place(array)}: damaged: {error}", AGAIN) from error
+
+    def _read(self, stream: Any, array: Array, start: int, rows: int) -> NDArray[np.uint8]:
+        """Return the bytes of the next rows, of which the first is `start`. Raises SourceError, which names array and sample."""
+        found = np.empty(rows * array.row_bytes, np.uint8)
         left = found.data
         try:
             while left and (count := stream.readinto(left[:_PIECE_BYTES])):
                 left = left[count:]
         except self.damaged as error:
-            raise SourceError(f"{self.origin}: damaged: {error}", "write the file again") from error
+            sample = start + (found.size - len(left)) // array.row_bytes
+            raise SourceError(f"{self.place(array)}: damaged, noticed at sample {sample}: {error}", AGAIN) from error
         if left:
-            raise SourceError(f"{self.origin}: truncated: an array ends {len(left)} bytes early", "write the file again")
+            missing = (array.count - start) * array.row_bytes - (found.size - len(left))
+            sample = start + (found.size - len(left)) // array.row_bytes
+            raise SourceError(f"{self.place(array)}: truncated: it ends {missing} bytes early, in sample {sample}", AGAIN)
         return found

@@ -26,7 +26,7 @@ class CsvDataset(RecordDataset):
         super().__init__(f"{where}.path: {path}", names, labelled=spec.label is not None)
         if not names:
             raise ConfigError(f"{where}.features: expected a model input and its columns, found none")
-        self._table = Table(path, self.origin, header=spec.header, delimiter=spec.delimiter)
+        self._table = Table(path, self.origin, header=spec.header, delimiter=spec.separator)
         self._positions: dict[str, list[int]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._types: dict[str, np.dtype[Any]] = {}

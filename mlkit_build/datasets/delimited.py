@@ -52,11 +52,26 @@ class Table:
             if name in self.columns or ".." not in name:
                 found.append(self._position(name, where))
                 continue
-            first, last = (self._position(end.strip(), where) for end in name.split("..", 1))
+            first, last = self._ends(name, where)
             if last < first:
-                raise ConfigError(f"{where}: in {name!r} the first column comes after the last one in {self._path}")
+                raise ConfigError(
+                    f"{where}: in the range {name!r} the first column comes after the last one in {self._path}",
+                    "turn it round; columns in another order are named one by one",
+                )
             found += range(first, last + 1)
         return found
+
+    def _ends(self, name: str, where: str) -> tuple[int, int]:
+        """Return the positions of the range `first..last`."""
+        ends = [end.strip() for end in name.split("..", 1)]
+        if not all(ends) or ends[1].startswith("."):
+            raise ConfigError(f"{where}: expected a column, or a range of columns as `first..last`, found {name!r}")
+        try:
+            return self._position(ends[0], where), self._position(ends[1], where)
+        except ConfigError as error:
+            numbers = self._header and all(end.isdecimal() for end in ends)
+            hint = "columns are called 0, 1, ... where `header: false` is stated" if numbers else error.hint
+            raise ConfigError(f"{where}: in the range {name!r}: {error.message.removeprefix(f'{where}: ')}", hint) from None
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield (line number, fields) of every row. Raises SourceError where a row is not like the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from mlkit_build.datasets.arrays import Array, ArrayDataset
+from mlkit_build.datasets.arrays import AGAIN, Array, ArrayDataset
 from mlkit_build.datasets.inflating import inflated, inflates
 from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.recipe import Npz
 from mlkit_build.signature import FrozenSignature
+
+_BEGINNING = b"PK\3\4"
+"""Of a zip archive with a member in it (APPNOTE.TXT, 4.3.7)."""
 
 
 class NpzDataset(ArrayDataset):
@@ -31,6 +35,9 @@ class NpzDataset(ArrayDataset):
                 return replace(array, offset=stream.tell())
             except (ValueError, *self.damaged) as error:
                 raise SourceError(f"{self.origin}: the array {name!r} cannot be read: {error}") from error
+
+    def place(self, array: Array) -> str:
+        return f"{self.origin}: the array {array.name!r}"
 
     def rows_of(self, array: Array) -> IO[bytes]:
         stream = self._open(array.name)
@@ -49,10 +56,18 @@ class NpzDataset(ArrayDataset):
                 )
             return inflated(self.path, member) if inflates(member) else zipfile.ZipFile(self.path).open(member)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise SourceError(
-                f"{self.origin}: expected a NumPy archive (.npz), found something else: {error}",
-                "write it with np.savez_compressed(path, name=array)",
-            ) from error
+            raise self._no_archive(error) from error
+
+    def _no_archive(self, error: Exception) -> SourceError:
+        with suppress(OSError), self.path.open("rb") as file:
+            if file.read(4) == _BEGINNING and not zipfile.is_zipfile(self.path):  # the table of contents is at the end
+                return SourceError(f"{self.origin}: truncated: it begins as a NumPy archive (.npz) and has no end", AGAIN)
+            if not self.path.stat().st_size:
+                return SourceError(f"{self.origin}: expected a NumPy archive (.npz), found an empty file", AGAIN)
+        return SourceError(
+            f"{self.origin}: expected a NumPy archive (.npz), found something else: {error}",
+            "write it with np.savez_compressed(path, name=array)",
+        )
 
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:

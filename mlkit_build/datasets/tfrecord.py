@@ -32,7 +32,8 @@ class TfRecordDataset(RecordDataset):
             raise ConfigError(f"{where}.features: expected a model input and its feature, found none")
         self._features = spec.features
         self._where = where
-        self._files = [path / name for name in shards(path, spec.files)] if path.is_dir() else [path]
+        self._in_folder = path.is_dir()
+        self._files = [path / name for name in shards(path, spec.files)] if self._in_folder else [path]
         self._label = spec.label
         self._classes = Classes(spec.classes, where)
         self._forms = {
@@ -71,7 +72,7 @@ class TfRecordDataset(RecordDataset):
 
     def _examples(self) -> Iterator[tuple[str, bytes]]:
         for file in self._files:
-            beside = f"{file.name}, " if len(self._files) > 1 else ""
+            beside = f"{file.name}, " if self._in_folder else ""
             name = f"{self.origin}: {file.name}" if beside else self.origin
             for number, data in enumerate(records_in(file, name)):
                 yield f"{beside}record {number}", data

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.metrics import options as of
 from mlkit_build.metrics.measurement import Measurement, PairedTest, Subject, Table, significant, tables_json
-from mlkit_build.metrics.values import OF_THE_FILE, VALUES, Value, value_of
+from mlkit_build.metrics.values import OF_THE_FILE, VALUES, Value, samples_text, value_of
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe.validation import MetricChoice
 
@@ -37,6 +37,7 @@ __all__ = [
     "create",
     "owners",
     "parse",
+    "samples_text",
     "significant",
     "tables_json",
     "value_of",

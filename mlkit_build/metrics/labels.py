@@ -98,6 +98,12 @@ def _classes(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.i
             )
         hot: NDArray[np.int64] = np.argmax(labels, axis=1).astype(np.int64)
         return hot
+    if labels.dtype.kind == "f" and labels.size == count:
+        raise ConfigError(
+            f"{subject.origin}: expected labels that are class indices, as integers, found {labels.dtype}: sample {first} has "
+            f"{labels.reshape(count)[0]:g}",
+            "save class indices as integers: labels.astype(np.int64); numbers to predict are measured by mae, rmse and r2",
+        )
     raise _misfit("classes", labels, subject)
 
 

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from mlkit_build.metrics import Measurement, Subject, Table, significant
 from mlkit_build.metrics.options import NoOptions
-
-MOST_DECIBELS = 200.0
-"""What a ratio of signal to no noise at all is given: more than float32 can tell apart, and a number that JSON can spell."""
+from mlkit_build.metrics.values import MOST_DECIBELS
 
 
 class Parity:

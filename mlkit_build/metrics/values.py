@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["OF_THE_FILE", "VALUES", "Value", "size", "value_of"]
+__all__ = ["MOST_DECIBELS", "OF_THE_FILE", "VALUES", "Value", "samples_text", "size", "value_of"]
+
+MOST_DECIBELS = 200.0
+"""What a ratio of signal to no noise at all is given: more than float32 can tell apart, and a number that JSON can spell."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,11 @@ class Value:
     at_most_one: bool = False
 
     def number(self, value: float) -> str:
-        """Return a measured value with its unit."""
+        """Return a measured value with its unit; in words where the number only stands for there being no noise."""
+        return "identical" if self.form == "decibel" and value >= MOST_DECIBELS else self.limit(value)
+
+    def limit(self, value: float) -> str:
+        """Return a limit with its unit."""
         if self.form == "share":
             return f"{100 * value:.2f}%"
         if self.form == "bytes":
@@ -42,7 +49,11 @@ class Value:
             return f"{round(100 * value, 2) or 0.0:.2f} points"
         if self.form == "bytes":
             return size(int(value)) if value >= 0 else f"-{size(int(-value))}"
-        return self.number(value) if self.form in ("decibel", "milliseconds") else f"{value:.4g}"
+        return self.limit(value) if self.form in ("decibel", "milliseconds") else f"{value:.4g}"
+
+    def exact(self, value: float) -> float:
+        """Return the value as JSON states it: bytes are whole numbers."""
+        return int(value) if self.form == "bytes" and value == int(value) else value
 
 
 def size(size_bytes: int) -> str:
@@ -53,6 +64,11 @@ def size(size_bytes: int) -> str:
             break
         amount /= 1000
     return f"{size_bytes} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def samples_text(count: int) -> str:
+    """Return a number of samples for people: `1 sample`, `10,000 samples`."""
+    return f"{count:,} sample{'' if count == 1 else 's'}"
 
 
 def _share(title: str) -> Value:

@@ -122,7 +122,7 @@ def _check_folder(where: str, dataset: ImageFolder | WavFolder) -> None:
 
 
 def _check_csv(where: str, dataset: Csv) -> None:
-    if len(dataset.delimiter) != 1 or dataset.delimiter in '\r\n"':
+    if len(dataset.separator) != 1 or dataset.separator in '\r\n"':
         raise ConfigError(f"{where}.delimiter: expected one character, found {dataset.delimiter!r}", 'a tab is written "\\t"')
     for name, kind in dataset.types.items():
         expect_one_of(f"{where}.types", name, tuple(dataset.features))

@@ -209,7 +209,7 @@ class Csv:
             `first..last`. Without it only parity can be measured.
         classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out.
         header: Whether the first row names the columns. Without it they are called `0`, `1`, `2`, ...
-        delimiter: What separates columns.
+        delimiter: What separates columns: one character; a tab is written `"\\t"`.
         types: Model input -> type of its numbers, such as `uint8` for pixels; when left out, float32 or, for an input of
             integers, int64.
         split: A part of the samples by content hash, e.g. `0:80%`.
@@ -229,6 +229,11 @@ class Csv:
     split: str | None = None
     samples: int | None = None
     seed: int = 0
+
+    @property
+    def separator(self) -> str:
+        """What separates columns, as the file has it: a command line hands a tab on as two characters."""
+        return "\t" if self.delimiter == r"\t" else self.delimiter
 
     @property
     def inputs(self) -> tuple[str, ...]:

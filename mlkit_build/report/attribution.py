@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlkit_build.metrics import samples_text
 from mlkit_build.quantization.attribution import Attribution, OperatorError, Trial
 from mlkit_build.recipe import Recipe, Rule
 from mlkit_build.report.summary import number, size
@@ -64,7 +65,7 @@ def lines(name: str, found: Attribution) -> list[str]:
 
 def headline(found: Attribution) -> str:
     """Return how good the model is as a whole, in one line."""
-    samples = f"{found.samples} sample{'s' if found.samples != 1 else ''} of the {found.samples_from}"
+    samples = f"{samples_text(found.samples)} of the {found.samples_from}"
     agreeing = "" if found.top1_agreement is None else f", top-1 agreement {number('top1_agreement', found.top1_agreement)}"
     outputs = "outputs exact" if found.sqnr_db is None else f"outputs at {found.sqnr_db:.1f} dB"
     return f"{outputs}{agreeing} against float on {samples}; {size(found.size_bytes)}"

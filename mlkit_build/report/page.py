@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlkit_build.forms import Hops, hop_text
 from mlkit_build.gates import interval_text, tested_text
-from mlkit_build.metrics import Measurement, Table
+from mlkit_build.metrics import Measurement, Table, samples_text
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.report import summary
 from mlkit_build.report.drawing import drawn
@@ -83,6 +83,7 @@ def render(
         not_measured=summary.not_measured(metrics),
         size=summary.size(int(metrics["size_bytes"].value)),
         numbers=_numbers,
+        samples_text=samples_text,
         share=lambda value: f"{value:.2%}",
     )
 

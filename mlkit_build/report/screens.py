@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkit_build.engine.action import Action, Result
+from mlkit_build.metrics import samples_text
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Rich(Quiet):
         self._live.set(self._job, action.name, "" if self._job else escape(reason))
 
     def progressed(self, action: Action, done: int, total: int) -> None:
-        self._live.set(self._job, action.name, f"{done} of {total} samples")
+        self._live.set(self._job, action.name, f"{done} of {samples_text(total)}")
 
     def waiting(self, action: Action) -> None:
         if not self._job:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.forms import Hops, parting_text
 from mlkit_build.gates import Verdict, interval_text, tested_text
-from mlkit_build.metrics import OF_THE_FILE, VALUES, Measurement, value_of
+from mlkit_build.metrics import OF_THE_FILE, VALUES, Measurement, samples_text, value_of
 from mlkit_build.metrics.values import size as size
 from mlkit_build.plain import to_plain
 from mlkit_build.tflite import FLEX
@@ -46,11 +46,11 @@ def difference(name: str, value: float) -> str:
 
 def verdict_text(verdict: Verdict) -> str:
     """Return one judged limit: what it demands and whether it holds."""
-    shown = number if verdict.limit in ("min", "max") else difference
+    shown = value_of(verdict.metric).limit if verdict.limit in ("min", "max") else value_of(verdict.metric).difference
     relation = {"min": "at least", "max": "at most", "max_drop": "drop at most", "max_regression": "regression at most"}
     tested = "" if verdict.significance is None else f" or p at least {verdict.significance:g}"
-    said = f"{relation[verdict.limit]} {shown(verdict.metric, verdict.threshold)}{tested} {'ok' if verdict.passed else 'FAILED'}"
-    return f"{said}: {shown(verdict.metric, verdict.value)}" if verdict.limit == "max_regression" else said
+    said = f"{relation[verdict.limit]} {shown(verdict.threshold)}{tested} {'ok' if verdict.passed else 'FAILED'}"
+    return f"{said}: {shown(verdict.value)}" if verdict.limit == "max_regression" else said
 
 
 def comparison_text(name: str, found: Measurement) -> str:
@@ -96,7 +96,7 @@ def runtime_text(verdict: RuntimeVerdict) -> str:
         if found.reference is not None
     ]
     values += [f"{title(name)} {number(name, verdict.metrics[name].value)}" for name in _PARITY if name in verdict.metrics]
-    return f"computes the same on {verdict.samples:,} samples: {', '.join(values)}{note}"
+    return f"computes the same on {samples_text(verdict.samples)}: {', '.join(values)}{note}"
 
 
 def _newest_text(name: str, found: Measurement) -> str:
@@ -148,7 +148,7 @@ def hops_text(hops: Hops) -> str:
     compared = [hop for hop in hops.hops if not hop.skipped]
     first = hops.first
     if first is None or first.worst is None:
-        said = f"the same on {hops.samples} samples, from {compared[0].before} to the shipped file"
+        said = f"the same on {samples_text(hops.samples)}, from {compared[0].before} to the shipped file"
     else:
         same = f"the same up to {first.before}" if first is not compared[0] else f"not the same from {first.before} on"
         said = f"{same}; then {parting_text(first.worst, hops.samples)}"

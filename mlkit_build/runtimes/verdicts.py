@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mlkit_build.gates import Verdict, judge
-from mlkit_build.metrics import Measurement, significant, value_of
+from mlkit_build.metrics import Measurement, samples_text, significant, value_of
 from mlkit_build.recipe import Gate
 from mlkit_build.runtimes import FIELD, Requirement
 
@@ -129,7 +129,7 @@ def _told(verdict: Verdict, found: Measurement, samples: int) -> Verdict:
     if found.reference is None:
         return replace(verdict, evidence="", warning="")
     number = value_of(verdict.metric).number
-    evidence = f"{number(found.value)} on {samples:,} samples, {number(found.reference)} in the newest runtime"
+    evidence = f"{number(found.value)} on {samples_text(samples)}, {number(found.reference)} in the newest runtime"
     return replace(verdict, evidence=evidence, warning="")
 
 
@@ -142,8 +142,9 @@ def _disagreement(found: Findings, verdicts: tuple[Verdict, ...]) -> str:
         largest = measured["max_abs_error"].value
         problems.insert(
             0,
-            f"its outputs are not the newest runtime's on {found.samples:,} samples: {value_of('sqnr_db').number(sqnr.value)}, "
-            f"expected at least {LEAST_SQNR_DB:g} dB; the greatest error is {largest:g}{agreeing}",
+            f"its outputs are not the newest runtime's on {samples_text(found.samples)}: "
+            f"{value_of('sqnr_db').number(sqnr.value)}, expected at least {LEAST_SQNR_DB:g} dB; "
+            f"the greatest error is {largest:g}{agreeing}",
         )
     return f"computes something else: {'; '.join(problems)}" if problems else ""
 

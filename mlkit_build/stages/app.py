@@ -18,7 +18,7 @@ from mlkit_build.datasets.feeding import Feed
 from mlkit_build.datasets.first import FirstSamples
 from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import GateError, StageError
-from mlkit_build.metrics import significant
+from mlkit_build.metrics import samples_text, significant
 from mlkit_build.mlkit.app_model import AppModel
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.mlkit.labels import read_labels
@@ -157,7 +157,7 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     what = "names the right label" if tally.labelled else "names the label that validation found"
     message = (
         f"app: fed raw images, with nothing but its own metadata and labels, the packaged file {what} for "
-        f"{tally.right[0] / tally.samples:.2%} of {tally.samples} samples, where validation found "
+        f"{tally.right[0] / tally.samples:.2%} of {samples_text(tally.samples)}, where validation found "
         f"{tally.validated / tally.samples:.2%}"
     )
     best = int(np.argmax(tried.right))

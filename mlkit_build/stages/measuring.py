@@ -20,6 +20,8 @@ from mlkit_build.stages.inference import Outputs
 HELD_BYTES = 1 << 20
 """Samples and outputs that are held until their metrics are computed at once."""
 
+_OVERFLOW = "TensorFlow's model gives numbers there: the quantization may overflow"
+
 
 class Measuring:
     """A running measurement of many samples at a time: NumPy's calls would otherwise wait for the threads' turn.
@@ -121,13 +123,14 @@ def worst(results: Sequence[Mapping[str, Measurement]]) -> dict[str, Measurement
     return found
 
 
-def refuse_not_finite(who: str, spec: TensorSpec, found: NDArray[Any], first: int) -> None:
-    """Refuse NaN and infinity among `[n, ...]` values. Raises StageError, which names output and sample."""
+def refuse_not_finite(who: str, spec: TensorSpec, found: NDArray[Any], first: int, hint: str = _OVERFLOW) -> None:
+    """Refuse NaN and infinity among `[n, ...]` values. Raises StageError, which names output, sample and value."""
     if not np.isfinite(found).all():
-        row = int(np.nonzero(~np.isfinite(found.reshape(len(found), -1)).all(axis=1))[0][0])
+        flat = found.reshape(len(found), -1)
+        row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(flat)))
         raise StageError(
-            f"{who} output {spec.name!r} is not finite for sample {first + row}",
-            "the sample may be out of the model's range, or the quantization may overflow",
+            f"{who} output {spec.name!r} is not finite for sample {first + row}: expected numbers, found {flat[row, column]}",
+            hint,
         )
 
 

@@ -17,11 +17,11 @@ VERSIONS = {
     "freeze": 4,
     "contract": 2,
     "convert": 4,
-    "calibrate": 6,
+    "calibrate": 7,
     "quantize": 6,
     "quantize_graph": 3,
     "reference": 1,
-    "evaluate": 6,
+    "evaluate": 7,
     "origin": 1,
     "hops": 1,
     "runtime": 1,
@@ -29,7 +29,7 @@ VERSIONS = {
     "attribute": 2,
     "describe": 1,
     "app": 1,
-    "package": 4,
+    "package": 5,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 

@@ -50,7 +50,8 @@ class Samples:
         for name, (low, high) in sorted(self.ranges().items()):
             firsts: list[Any] = [seen[name].first for seen in self._seen.values()]
             if low == high:
-                found.append(f"calibration input {name!r} never varies: every value of all {count} samples is {low:g}")
+                all_of = "the one sample" if count == 1 else f"all {count} samples"
+                found.append(f"calibration input {name!r} never varies: every value of {all_of} is {low:g}")
             elif count > 1 and all(first is not None and np.array_equal(first, firsts[0]) for first in firsts):
                 found.append(f"calibration input {name!r} never varies: all {count} samples are the same")
         unlike = f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""

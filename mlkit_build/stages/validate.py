@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, Te
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import CODE_PREFIX, EvaluateParams, ReferenceParams
+from mlkit_build.stages.pixel_range import PixelRanges
 from mlkit_build.tflite.arena import arena_bytes
+
+_OF_THE_MODEL = (
+    "the model itself gives it, before anything is converted: the sample may be out of its range, mean and std may be those of "
+    "other data, or it divides by 0 or takes the logarithm of 0"
+)
 
 
 def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -37,7 +43,7 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     tables = Reference(outputs / "reference.bin", signature, len(dataset), "w+")
     for batch, results in predictions(dataset, signature, model.run):
         for spec, table, found in zip(signature.outputs, tables.arrays, results, strict=True):
-            refuse_not_finite("reference: TensorFlow's", spec, found, batch.first)
+            refuse_not_finite("reference: TensorFlow's", spec, found, batch.first, _OF_THE_MODEL)
             table[batch.first : batch.first + len(batch)] = found
     tables.flush()
 
@@ -50,8 +56,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value); the damaged
-    samples that were left out, as `skipped`; and as `warning` these, and how far the inputs are from what the model was
-    calibrated on, where they are not near.
+    samples that were left out, as `skipped`; and as `warning` these, images that are no pixels in 0..255, and how far the inputs
+    are from what the model was calibrated on, where they are not near.
 
     Raises:
         ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
@@ -78,7 +84,11 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
-        _measure(request, signature, dataset, model, measuring, overlap, ranges, flex=bool(flex))
+        pixels = PixelRanges(request.inputs)
+        watching = [pixels.look, *([overlap.look] if overlap is not None else [])]
+        _measure(request, signature, dataset, model, measuring, watching, ranges, flex=bool(flex))
+        if overlap is not None:
+            overlap.refuse()
         values, tables = measuring.result()
         np.save(outputs / "predictions.npy", measuring.predictions)
         measured |= values
@@ -86,7 +96,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             fed = ranges.found()
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
-        told, skipped = "; ".join(filter(None, (skipping(dataset, "dataset"), told))), dataset.skipped
+        told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), told)))
+        skipped = dataset.skipped
     told = "; ".join(filter(None, (refused, told)))
     (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
@@ -99,7 +110,7 @@ def _measure(
     dataset: Dataset,
     model: Path,
     measuring: Measuring,
-    overlap: _Overlap | None,
+    watching: Sequence[Callable[[Batch], None]],
     ranges: InputRanges | None,
     *,
     flex: bool,
@@ -114,11 +125,9 @@ def _measure(
         return results
 
     for batch, results in predictions(dataset, signature, run, shipped.batch):
-        if overlap is not None:
-            overlap.look(batch)
+        for look in watching:
+            look(batch)
         measuring.add(batch, results)
-    if overlap is not None:
-        overlap.refuse()
 
 
 def _arena(model: Path) -> tuple[int | None, str]:

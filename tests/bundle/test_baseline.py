@@ -11,7 +11,7 @@ import pytest
 from mlkit_build.bundle.baseline import Baseline
 from mlkit_build.bundle.manifest import portable_place
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, RandomInput
+from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput
 
 DATASETS: list[AnyDataset] = [
     Npz(path="/home/ada/a.npz", features={"x": "a"}),
@@ -21,6 +21,8 @@ DATASETS: list[AnyDataset] = [
     Random(features={"x": RandomInput()}, samples=3),
 ]
 
+GATES = {"top1": Gate(max_regression=0.01)}
+
 
 def baseline(dataset: Any) -> Baseline:
     return Baseline(Path("manifest.json"), {}, dataset)
@@ -29,16 +31,23 @@ def baseline(dataset: Any) -> Baseline:
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.kind)
 def test_the_same_samples_are_no_matter(dataset: AnyDataset) -> None:
     stated = to_plain(portable_place(dataset))
-    assert baseline(stated).warning(dataset) == ""
-    assert "was measured on other samples" in baseline(stated).warning(replace(dataset, seed=1))
-    assert "was measured on other samples" in baseline(stated).warning(None)
-    assert "was measured on other samples" in baseline(None).warning(dataset)
+    assert baseline(stated).warning(dataset, GATES) == ""
+    assert "was measured on other samples" in baseline(stated).warning(replace(dataset, seed=1), GATES)
+    assert "was measured on other samples" in baseline(stated).warning(None, GATES)
+    assert "was measured on other samples" in baseline(None).warning(dataset, GATES)
     other = next(another for another in DATASETS if another.kind != dataset.kind)
-    assert "was measured on other samples" in baseline(stated).warning(other)
+    assert "was measured on other samples" in baseline(stated).warning(other, GATES)
 
 
 def test_a_manifest_that_is_older_than_a_field_is_understood() -> None:
     stated = to_plain(portable_place(DATASETS[0]))
     del stated["split"]
-    assert baseline(stated).warning(DATASETS[0]) == ""
-    assert baseline(None).warning(None) == ""
+    assert baseline(stated).warning(DATASETS[0], GATES) == ""
+    assert baseline(None).warning(None, GATES) == ""
+
+
+def test_a_baseline_that_no_gate_compares_with_is_warned_of() -> None:
+    for gates in ({}, {"top1": Gate(min=0.5)}):
+        assert baseline(None).warning(None, gates) == (
+            "validation.baseline: nothing is compared with manifest.json: no gate states max_regression"
+        )

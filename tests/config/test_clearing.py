@@ -43,6 +43,14 @@ def test_one_gate_is_cleared_and_another_put_in_its_place_in_any_order(workspace
     assert set(workspace.compose("recipe=mnist", "validation.gates.top1=null").recipe.validation.gates) == {"size_bytes"}
 
 
+def test_a_field_is_cleared(workspace: Workspace) -> None:
+    recipe = workspace.compose("recipe=mnist", "~dataset.label", "validation.metrics=[]", "~validation.gates.top1").recipe
+    assert recipe.dataset is not None
+    assert recipe.dataset.label is None
+    gates = workspace.compose("recipe=mnist", "~validation.gates.top1.max_drop").recipe.validation.gates
+    assert gates["top1"] == Gate(min=0.989)
+
+
 def test_a_dataset_that_the_defaults_list_chose_is_dropped_too(workspace: Workspace) -> None:
     folder = workspace.copy("add_one", "mine")
     workspace.edit("mine", {"name": "mine", "dataset": None, "validation": None})
@@ -63,10 +71,14 @@ def test_a_dataset_that_the_defaults_list_chose_is_dropped_too(workspace: Worksp
         (["target=null"], "override 'target=null': expected the name of a choice, found null", "quoted"),
         (["name=null"], "override 'name=null': ", ""),
         (["validaton.gates={}"], "override 'validaton.gates={}': validaton: unknown field", "did you mean 'validation'"),
+        (["~dataset.label"], "override '~dataset.label': dataset.label: missing, and validation.metrics asks for top1", ""),
+        (["~dataset.path"], "override '~dataset.path': dataset.path: missing, and it has no default", "add dataset.path=..."),
+        (["~dataset.lable"], "override '~dataset.lable': dataset.lable: unknown field", "'label'"),
+        (["~jobs"], "override '~jobs': expected something that a recipe states, found the setting jobs", "jobs=VALUE"),
         (
-            ["+validation.gates.cosine.min=0.5"],
-            "there is no validation.gates.cosine",
-            "add it with +validation.gates={cosine:{min:0.5}}",
+            ["dataset=null", "dataset.samples=5"],
+            "override 'dataset.samples=5': dataset: expected one whose samples to set, found none",
+            "state all of it: 'dataset={kind: ..., ...}'",
         ),
     ],
 )

@@ -50,7 +50,7 @@ def test_every_kind_survives_the_way_through_omegaconf(group: str, kind: type) -
     ids=lambda item: item if isinstance(item, str) else kind_of(item),
 )
 def test_every_kind_is_a_choice_of_its_group(workspace: Workspace, group: str, kind: type) -> None:
-    features = ["dataset.features.x=x"] if group == "dataset" else [f"+{group}.features.x=x"] if group == "calibration" else []
+    features = [] if group == "source" else [f"++{group}.features.x=x"]
     recipe = workspace.compose("recipe=add_one", f"{group}={kind_of(kind)}", f"{group}.path=other", *features).recipe
     assert type(getattr(recipe, group)) is kind
     assert getattr(recipe, group).path == "other"
@@ -58,7 +58,7 @@ def test_every_kind_is_a_choice_of_its_group(workspace: Workspace, group: str, k
 
 def test_a_field_of_another_kind_is_refused_with_this_kinds_fields(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"source\.path: unknown field; known: kind, function, arguments, files, timeout_s"):
-        workspace.compose("recipe=add_one", "source=python", "source.function=model.py:build")
+        workspace.compose("recipe=add_one", "source=python", "source.function=model.py:build", "source.path=model.pb")
 
 
 def test_kinds_have_different_names_within_a_group() -> None:

@@ -41,6 +41,14 @@ def test_a_range_of_columns_takes_the_shape_of_the_input(tmp_path: Path) -> None
     assert labels(dataset) == [7] * 5
 
 
+def test_a_tab_may_come_as_the_two_characters_that_a_command_line_hands_on(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\tb\n1\t2\n")
+    for delimiter in ("\t", r"\t"):
+        assert whole(opened(Csv(features={"x": ("a", "b")}, delimiter=delimiter), tmp_path / "a.csv", x=(1, 2))).tolist() == [
+            [1, 2]
+        ]
+
+
 def test_a_byte_order_mark_quotes_and_line_ends_of_windows_do_not_matter(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b'\xef\xbb\xbf"a","b","kind"\r\n"1.5","2","x"\r\n\r\n3,0.4,y\r\n')
     found = whole(opened(SPEC, tmp_path / "b.csv", x=(1, 2)))
@@ -90,7 +98,11 @@ CASES = [
         "column 'a': expected a whole number of uint8, found '300'",
     ),
     ("a,b\n1.5,2\n", Csv(features={"x": ("a", "b")}, types={"x": "int64"}), "expected a whole number of int64, found '1.5'"),
-    ("a,b\n1,2\n", Csv(features={"x": ("b..a",)}), "the first column comes after the last one"),
+    ("a,b\n1,2\n", Csv(features={"x": ("b..a",)}), "in the range 'b..a' the first column comes after the last one"),
+    ("a,b\n1,2\n", Csv(features={"x": ("a..z",)}), "in the range 'a..z': no column 'z' in"),
+    ("a,b\n1,2\n", Csv(features={"x": ("0..1",)}), "columns are called 0, 1, ... where `header: false` is stated"),
+    ("a,b\n1,2\n", Csv(features={"x": ("a...b",)}), "expected a column, or a range of columns as `first..last`, found 'a...b'"),
+    ("a,b\n1,2\n", Csv(features={"x": ("..b",)}), "expected a column, or a range of columns as `first..last`, found '..b'"),
     ('a,b\n1,"2\n', SPEC, "not CSV"),
     (IRIS, Csv(features={"x": ("a", "b")}, label="kind"), "line 2, column 'kind': expected the index of a class, found 'setosa'"),
     (IRIS, Csv(features={"x": ("a", "b")}, label="kind", classes=("setosa", "virginia")), "no class 'virginica'"),

@@ -61,7 +61,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
         (b"PK\3\4", "expected an IDX file, .* found 50 4b 03 04"),
         (struct.pack(">2xBBI", 8, 2, 5), "truncated within its header"),
         (struct.pack(">2xBB", 8, 0), "found a scalar"),
-        (idx(np.ones((4, 3)), "u1")[:-2], "truncated: an array ends 2 bytes early"),
+        (idx(np.ones((4, 3)), "u1")[:-2], "truncated: it ends 2 bytes early, in sample 3"),
         (gzip.compress(idx(np.ones((4, 300)), "u1"))[:-12], "damaged|truncated|cannot be read"),
         (idx(np.ones((0, 3)), "u1"), "expected samples, found none"),
     ],
@@ -69,4 +69,24 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
 def test_what_is_no_idx_file_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(MlkitBuildError, match=message):
+        whole(opened(SPEC, tmp_path))
+
+
+@pytest.mark.parametrize("label", ["y", None])
+def test_of_several_files_the_damaged_one_is_named(tmp_path: Path, label: str | None) -> None:
+    images, labels = idx(np.zeros((3000, 20)), "u1"), idx(np.zeros(3000), "u1")
+    (tmp_path / "a").write_bytes(images)
+    (tmp_path / "x").write_bytes(images if label else gzip.compress(images, mtime=0)[:-9])
+    (tmp_path / "y").write_bytes(labels[:-5])
+    dataset = opened(Idx(features={"a": "a", "x": "x"}, label=label), tmp_path)
+    named = "y: truncated: it ends 5 bytes early, in sample 2995" if label else "x: damaged: "
+    with pytest.raises(MlkitBuildError, match=f"{tmp_path}/{named}"):
+        whole(dataset, size=512)
+
+
+def test_one_wrong_bit_of_a_compressed_file_is_noticed(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(idx(np.zeros((30, 20)), "u1"), 0))
+    data[200] ^= 1
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(MlkitBuildError, match="x: damaged: CRC check failed"):
         whole(opened(SPEC, tmp_path))

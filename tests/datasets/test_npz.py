@@ -190,8 +190,18 @@ def test_an_array_shorter_than_its_header_says_is_refused(tmp_path: Path) -> Non
     np.save(tmp_path / "a.npy", np.ones((50, 4)))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("a.npy", (tmp_path / "a.npy").read_bytes()[:-100])
-    with pytest.raises(SourceError, match="truncated: an array ends 100 bytes early"):
+    with pytest.raises(SourceError, match="the array 'a': truncated: it ends 100 bytes early, in sample 46"):
         whole(opened(tmp_path / "a.npz"))
+
+
+def test_an_archive_that_was_cut_off_is_not_called_something_else(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.npz", False, a=np.ones((50, 4)))
+    path.write_bytes(path.read_bytes()[:800])
+    with pytest.raises(SourceError, match=r"a\.npz: truncated: it begins as a NumPy archive \(\.npz\) and has no end\n"):
+        opened(path)
+    path.write_bytes(b"")
+    with pytest.raises(SourceError, match="found an empty file"):
+        opened(path)
 
 
 def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_shards_are_one_dataset_and_their_number_does_not_matter(tmp_path: Path)
     assert sorted(some.identities()) == sorted(chosen.identities())
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_damaged_shard_of_a_folder_is_named_with_its_record(tmp_path: Path, shards: int) -> None:
+    for shard in range(shards):
+        (tmp_path / f"part-{shard}").write_bytes(b"".join(framed(example(values=np.float32([n, 0]))) for n in range(4)))
+    last = tmp_path / f"part-{shards - 1}"
+    data = bytearray(last.read_bytes())
+    data[-20] ^= 1
+    last.write_bytes(data)
+    with pytest.raises(MlkitBuildError, match=f"part-{shards - 1}: record 3: damaged"):
+        opened(FLOATS, tmp_path, x=(1, 2))
+
+
 def test_reading_imports_no_tensorflow(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tfrecord", example(values=np.float32([1, 2])))
     code = (

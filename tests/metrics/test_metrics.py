@@ -238,7 +238,13 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
 
 REFUSED = {
     "a label outside": ("top1", (4, 3), [0, 1, 3, 0], {}, "sample 2: expected a label in 0..2, the model's classes, found 3"),
-    "fractions": ("top1", (4, 3), [0.5, 1, 2, 0], {}, "expected labels that are one class index per sample, or one-hot, found"),
+    "fractions": (
+        "top1",
+        (4, 3),
+        [0.5, 1, 2, 0],
+        {},
+        "expected labels that are class indices, as integers, found float64: sample 0 has 0.5",
+    ),
     "two hot": ("top1", (2, 3), [[1, 0, 0], [1, 1, 0]], {}, "sample 1: expected a one-hot label, found [1, 1, 0]"),
     "values for classes": ("per_class", (2, 3), np.ones((2, 5)), {}, "expected labels that are one class index"),
     "k of all": ("top_k", (2, 3), [0, 1], {"k": 3}, "top_k.k: expected less than the 3 classes of the output 'scores', found 3"),

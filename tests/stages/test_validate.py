@@ -246,8 +246,11 @@ def test_an_output_that_is_no_number_in_tensorflow_is_named_with_its_sample(tmp_
     values = np.ones((80, 2), np.float32)
     values[71, 1] = -1
     spec = Npz(path="", features={"x": "x"})
-    with pytest.raises(StageError, match=r"reference: TensorFlow's output 'y' is not finite for sample 71"):
+    with pytest.raises(
+        StageError, match=r"reference: TensorFlow's output 'y' is not finite for sample 71: .* found nan"
+    ) as refused:
         referred(files, archive(tmp_path, x=values), spec, {"x": PLAIN}, tmp_path)
+    assert refused.value.hint.startswith("the model itself gives it")
 
 
 def test_an_output_that_is_no_number_in_the_model_is_named_with_its_sample(tmp_path: Path) -> None:
@@ -262,8 +265,17 @@ def test_an_output_that_is_no_number_in_the_model_is_named_with_its_sample(tmp_p
         "reference.bin": tmp_path / "reference.bin",
     }
     params = EvaluateParams(Npz(path="", features={"x": "x"}), None, {"x": PLAIN}, (), None)
-    with pytest.raises(StageError, match=r"evaluate: the model's output 'y' is not finite for sample 71"):
+    with pytest.raises(StageError, match=r"evaluate: the model's output 'y' is not finite for sample 71") as refused:
         evaluate(to_plain(params), read, tmp_path)
+    assert "the quantization may overflow" in refused.value.hint
+
+
+def test_class_labels_of_floating_point_are_told_how_to_save_them(built: Built, tmp_path: Path) -> None:
+    npz = archive(tmp_path, images=pictures(70), labels=np.full(70, 2.0))
+    spec = Npz(path="", features={"picture": "images"}, label="labels")
+    with pytest.raises(ConfigError, match=r"class indices, as integers, found float64: sample 0 has 2") as refused:
+        evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
+    assert "labels.astype(np.int64)" in refused.value.hint
 
 
 @pytest.mark.parametrize("label", [4, -1])
