@@ -195,9 +195,26 @@ def first_runtime(name: str, version: int) -> str | None:
     return None if found == "-" else found
 
 
+FIRST_OF_TYPES = {
+    "uint32": "2.7.0",
+    "uint16": "2.9.0",
+    "int4": "2.11.0",
+    "bfloat16": "2.17.0",
+    "int2": "2.21.0",
+    "uint4": "2.21.0",
+}
+"""Type of a tensor -> the first runtime that has an operator for it: an older one knows no such type, or not its packed form."""
+
+
 def newest(runtimes: Collection[str | None]) -> str | None:
     """Return the newest of the runtimes (1.14.0, 2.3.0 and 2.21.0 are in order); None when one is unknown, or there is none."""
     known = [runtime for runtime in runtimes if runtime is not None]
     if not known or len(known) < len(runtimes):
         return None
-    return max(known, key=lambda runtime: tuple(map(int, runtime.split("."))))
+    return max(known, key=release)
+
+
+def release(runtime: str) -> tuple[int, ...]:
+    """Return a runtime's numbers, in the order of time, e.g. `(2, 14, 0)` of `2.14`."""
+    numbers = tuple(map(int, runtime.split(".")))
+    return (*numbers, *(0,) * (3 - len(numbers)))
