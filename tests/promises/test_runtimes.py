@@ -27,6 +27,7 @@ from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
 OLD = 'validation.runtimes=["tflite_runtime==2.14"]'
+ANY = "package.min_runtime=any"
 ACTION = "runtime-tflite_runtime-2.14"
 
 
@@ -92,12 +93,12 @@ def test_litert_by_its_present_name_is_a_runtime_too(old: Workspace, environment
 
 
 def test_what_it_refuses_is_not_published_and_the_operator_is_named(old: Workspace, command: Command) -> None:
-    code, _, err = command("recipe=mnist", "quantization=dynamic_range", OLD, "ui=plain")
+    code, _, err = command("recipe=mnist", "quantization=dynamic_range", ANY, OLD, "ui=plain")
     assert code == 3
     assert "tflite_runtime 2.14 refuses the model: Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'" in err
     assert "the versions of its operators are those of 2.17.0; older runtimes compute float32" in err
     assert not (old.folder / "dist/mnist/dynamic_range").exists()
-    code, _, err = command("recipe=mnist", "quantization=dynamic_range", "ui=plain")
+    code, _, err = command("recipe=mnist", "quantization=dynamic_range", ANY, "ui=plain")
     assert code == 0, err
 
 
@@ -135,7 +136,7 @@ def test_other_versions_in_the_environment_run_the_model_anew_and_other_gates_do
 
 
 def test_operator_versions_that_are_too_low_are_found_out(old: Workspace, environments: Path, tmp_path: Path) -> None:
-    assert old.build("recipe=mnist", "quantization=dynamic_range").exit_code == 0
+    assert old.build("recipe=mnist", "quantization=dynamic_range", ANY).exit_code == 0
     model = flatbuffer.read(old.folder / "dist/mnist/dynamic_range/mnist.tflite")
     for code in model.operatorCodes:
         if operator_name(code) in ("FULLY_CONNECTED", "CONV_2D"):

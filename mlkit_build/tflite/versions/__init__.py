@@ -26,10 +26,19 @@ from mlkit_build.tflite.versions.requirement import (
     forms,
     needed_version,
     required_runtime,
+    with_one_scale,
 )
 from mlkit_build.tflite.versions.rules import RULES
 
-__all__ = ["OperatorRequirement", "Requirement", "miscomputed", "oldest_runtime", "required_runtime", "set_versions"]
+__all__ = [
+    "OperatorRequirement",
+    "Requirement",
+    "miscomputed",
+    "oldest_runtime",
+    "required_runtime",
+    "set_versions",
+    "with_one_scale",
+]
 
 _METADATA = "min_runtime_version"
 _METADATA_BYTES = 16

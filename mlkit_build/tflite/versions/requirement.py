@@ -11,6 +11,9 @@ from mlkit_build.tflite.versions.operations import Placed, operations
 from mlkit_build.tflite.versions.rules import RULES
 from mlkit_build.tflite.versions.runtimes import FIRST_OF_TYPES, first_runtime, newest, release
 
+_SPREAD = {"DEPTHWISE_CONV_2D"}
+"""Operators that have a scale per channel in the file whatever the granularity, because their kernel reads that many."""
+
 
 @dataclass(frozen=True)
 class OperatorRequirement:
@@ -90,6 +93,19 @@ def required_runtime(model: Any) -> Requirement:
     return Requirement(newest({each.runtime for each in needs}), needs, tuple(custom))
 
 
+def with_one_scale(model: Any) -> str | None:
+    """Return the oldest runtime of the model, were the weights of each operator quantized with one scale; None as ever."""
+    runtimes = set()
+    for placed in operations(model):
+        if not placed.custom:
+            operation = placed.operation
+            if placed.name not in _SPREAD and len(operation.input(1).scales) > 1:
+                data, weights, *rest = operation.inputs
+                operation = replace(operation, inputs=(data, replace(weights, scales=weights.scales[:1]), *rest))
+            runtimes.add(_first(placed.name, {needed_version(placed.name, operation)}, operation))
+    return newest(runtimes)
+
+
 def needed_version(name: str, operation: Operation) -> int:
     """Return the version that an operator needs for its tensors and options; 1 where no rule is known."""
     version = next((version for version, condition in RULES.get(name, ()) if condition(operation)), 1)
@@ -104,17 +120,25 @@ def forms(name: str, operation: Operation) -> list[Form]:
 def _requirement(placed: Placed) -> OperatorRequirement:
     """Return what one operator needs, without its tensors' names."""
     name, operation = placed.name, placed.operation
-    measured = forms(name, operation)
     version, needed = int(placed.code.version), needed_version(name, operation)
     inputs, outputs = (tuple(tensor.type for tensor in tensors) for tensors in (operation.inputs, operation.outputs))
-    runtimes = {
-        first_runtime(name, version),
-        first_runtime(name, needed),
-        *(form.runtime for form in measured),
-        *(FIRST_OF_TYPES[type_] for type_ in (*inputs, *outputs) if type_ in FIRST_OF_TYPES),
-    }
-    silent = tuple(f"{name} has {form.what}, which {form.silent} compute wrongly" for form in measured if form.silent)
-    return OperatorRequirement(name, version, needed, _shown(inputs), _shown(outputs), newest(runtimes), silent)
+    silent = tuple(
+        f"{name} has {form.what}, which {form.silent} compute wrongly" for form in forms(name, operation) if form.silent
+    )
+    runtime = _first(name, {version, needed}, operation)
+    return OperatorRequirement(name, version, needed, _shown(inputs), _shown(outputs), runtime, silent)
+
+
+def _first(name: str, versions: set[int], operation: Operation) -> str | None:
+    """Return the first runtime that knows an operator in all of the versions, and computes it rightly."""
+    types = {tensor.type for tensor in (*operation.inputs, *operation.outputs)}
+    return newest(
+        {
+            *(first_runtime(name, version) for version in versions),
+            *(form.runtime for form in forms(name, operation)),
+            *(FIRST_OF_TYPES[type_] for type_ in types if type_ in FIRST_OF_TYPES),
+        }
+    )
 
 
 def _shown(types: tuple[str, ...]) -> tuple[str, ...]:
