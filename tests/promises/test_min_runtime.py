@@ -5,7 +5,6 @@ In that runtime itself, which pip installs where `MLKIT_BUILD_OLD_RUNTIME` says 
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import pytest
 
 from mlkit_build.job import JobReport
 from mlkit_build.quantization.offers import OFFERS
-from mlkit_build.runtimes import parse
-from mlkit_build.runtimes.environments import open_environments
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
 ANY = "package.min_runtime=any"
 OLD = 'validation.runtimes=["tflite_runtime==2.14"]'
-FEW = ("dataset.samples=200", "validation.hops=0", "validation.latency.runs=0", "validation.gates={}")
+FEW = ("dataset.samples=400", "validation.hops=0", "validation.latency.runs=0", "validation.gates={}")
 VARIANTS = [
     *((backend, mode, f"io={io}") for backend, modes in OFFERS.items() for mode, offer in modes.items() for io in offer.io),
     *((backend, "dynamic_range", "granularity=per_tensor") for backend in OFFERS),
@@ -34,17 +31,6 @@ REFUSED = {
     ("weight_only_int4", "granularity=per_tensor"): "DEQUANTIZE",
 }
 """Mode and option -> the operator that the runtime 2.14 lacks, whatever the backend."""
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the environment of the old runtime. To be read only."""
-    if "MLKIT_BUILD_OLD_RUNTIME" not in os.environ:
-        pytest.skip("no registry for old runtimes: set MLKIT_BUILD_OLD_RUNTIME where pip can install tflite-runtime==2.14")
-    folder = tmp_path_factory.mktemp("environments")
-    with open_environments(folder, print, lambda *_: None, makes=True) as made:
-        made.record(parse("tflite_runtime==2.14", "validation.runtimes"))
-    return folder / "v1" / "runtimes"
 
 
 def overrides(recipe: str, backend: str, mode: str, option: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -16,8 +15,6 @@ import pytest
 from mlkit_build.job import JobReport
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.recipe import Input, MetricChoice, Npz
-from mlkit_build.runtimes import parse
-from mlkit_build.runtimes.environments import open_environments
 from mlkit_build.runtimes.verdicts import Findings, RuntimeVerdict, judge_runtime
 from mlkit_build.stages.params import RuntimeParams
 from mlkit_build.stages.runtime import runtime
@@ -29,17 +26,6 @@ from tests.promises.conftest import Command
 OLD = 'validation.runtimes=["tflite_runtime==2.14"]'
 ANY = "package.min_runtime=any"
 ACTION = "runtime-tflite_runtime-2.14"
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the environment of the old runtime. To be read only."""
-    if "MLKIT_BUILD_OLD_RUNTIME" not in os.environ:
-        pytest.skip("no registry for old runtimes: set MLKIT_BUILD_OLD_RUNTIME where pip can install tflite-runtime==2.14")
-    folder = tmp_path_factory.mktemp("environments")
-    with open_environments(folder, print, lambda *_: None, makes=True) as made:
-        made.record(parse("tflite_runtime==2.14", "validation.runtimes"))
-    return folder / "v1" / "runtimes"
 
 
 @pytest.fixture
