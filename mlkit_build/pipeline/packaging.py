@@ -65,6 +65,7 @@ def _limit(recipe: Recipe) -> RuntimeLimit | None:
         mode=quantization.mode,
         granularity=quantization.granularity,
         backend=quantization.backend,
+        rules=bool(quantization.rules),
     )
 
 

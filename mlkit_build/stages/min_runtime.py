@@ -16,6 +16,8 @@ _INT8_WIDENED = 5, 2
 _INT8 = "2.3"
 """The first runtime that has the usual operators of image nets in int8."""
 
+_DENSE_WIDENED = "'quantization.rules=[{operator:FULLY_CONNECTED,mode:weight_only_int8}]'"
+
 
 def check_runtime(model: Any, limit: RuntimeLimit, task: str) -> None:
     """Refuse a model that the oldest runtime does not compute rightly, or of which nobody knows.
@@ -69,19 +71,31 @@ def _ways_out(model: Any, beyond: tuple[OperatorRequirement, ...], limit: Runtim
         one_scale = with_one_scale(model)
         if one_scale is not None and release(one_scale) <= release(limit.runtime):
             ways.append("quantization.granularity=per_tensor")
+    if _dense_alone(beyond, limit):
+        ways.append(_DENSE_WIDENED)
     ways += _weight_only(limit)
     if limit.mode == "int16x8" and release(_INT8) <= release(limit.runtime):
         ways.append("quantization=int8")
     return [f"use {' or '.join(ways or ['quantization=float32'])}"]
 
 
+def _dense_alone(beyond: tuple[OperatorRequirement, ...], limit: RuntimeLimit) -> bool:
+    """Return whether a rule for dense layers is enough, which leaves convolutions with a scale per channel."""
+    hybrid = limit.mode.startswith("dynamic_range") and limit.backend == "litert" and not limit.rules
+    return hybrid and {each.name for each in beyond} == {"FULLY_CONNECTED"} and _has(limit, "DEQUANTIZE", _INT8_WIDENED[0])
+
+
+def _has(limit: RuntimeLimit, operator: str, version: int) -> bool:
+    first = first_runtime(operator, version)
+    return first is not None and release(first) <= release(limit.runtime)
+
+
 def _weight_only(limit: RuntimeLimit) -> list[str]:
     """Return `weight_only_int8` as the runtime has it: whatever the operators, they compute in floating point then."""
     backend = " quantization.backend=litert" if limit.backend == "converter" else ""
     for version, granularity in zip(_INT8_WIDENED, ("per_channel", "per_tensor"), strict=True):
-        first = first_runtime("DEQUANTIZE", version)
         tried = limit.mode == "weight_only_int8" and limit.granularity == granularity
-        if first is not None and release(first) <= release(limit.runtime) and not tried:
+        if _has(limit, "DEQUANTIZE", version) and not tried:
             scales = f" quantization.granularity={granularity}" if granularity != "per_channel" else ""
             return [f"quantization=weight_only_int8{scales}{backend}"]
     return []

@@ -295,6 +295,7 @@ class RuntimeLimit:
         mode: Which quantization.
         granularity: What shares one scale in the weights.
         backend: Which quantizer.
+        rules: Whether the recipe has any.
     """
 
     runtime: str
@@ -302,6 +303,7 @@ class RuntimeLimit:
     mode: str
     granularity: str
     backend: str
+    rules: bool
 
 
 @dataclass(frozen=True)

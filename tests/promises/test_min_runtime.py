@@ -6,6 +6,7 @@ In that runtime itself, which pip installs where `MLKIT_BUILD_OLD_RUNTIME` says 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -77,28 +78,36 @@ def test_every_mode_of_the_image_recipe_too(workspace: Workspace, environments: 
     check(workspace, overrides("flags", "litert", "dynamic_range_int4", "granularity=blockwise_32"), "FULLY_CONNECTED")
 
 
+PER_TENSOR = "quantization.granularity=per_tensor"
+RULE = "quantization.rules=[{operator:FULLY_CONNECTED,mode:weight_only_int8}]"
+
+
 def ways(report: JobReport) -> list[list[str]]:
     """Return the overrides of every way out that the hint names."""
     assert report.error is not None
     first = report.error.hint.partition(";")[0]
     assert first.startswith("use ")
-    return [way.split() for way in first.removeprefix("use ").split(" or ")]
+    return [shlex.split(way) for way in first.removeprefix("use ").split(" or ")]
 
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (["quantization=dynamic_range"], ["quantization.granularity=per_tensor", "quantization=weight_only_int8"]),
+        (["quantization=dynamic_range"], [PER_TENSOR, RULE, "quantization=weight_only_int8"]),
+        (
+            ["quantization=dynamic_range", "package.min_runtime=2.6.0"],
+            [PER_TENSOR, f"quantization=weight_only_int8 {PER_TENSOR}"],
+        ),
         (
             ["quantization=dynamic_range", "quantization.backend=converter"],
-            ["quantization.granularity=per_tensor", "quantization=weight_only_int8 quantization.backend=litert"],
+            [PER_TENSOR, "quantization=weight_only_int8 quantization.backend=litert"],
         ),
         (["quantization=weight_only_int4"], ["quantization=weight_only_int8"]),
         (
             ["quantization=weight_only_int8", "package.min_runtime=2.6.0"],
-            ["quantization=weight_only_int8 quantization.granularity=per_tensor"],
+            [f"quantization=weight_only_int8 {PER_TENSOR}"],
         ),
-        (["quantization=dynamic_range_int4", "package.min_runtime=2.7.0"], ["quantization=weight_only_int8"]),
+        (["quantization=dynamic_range_int4", "package.min_runtime=2.7.0"], [RULE, "quantization=weight_only_int8"]),
         (["quantization=float16", "package.min_runtime=1.13.1"], ["quantization=float32"]),
     ],
 )
