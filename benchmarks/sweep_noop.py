@@ -24,7 +24,7 @@ from pairing import judge, machine, mlkit_build, timed
 
 JOBS = 100
 PROMISE_MS = 30.0
-SWEEP = ["recipe=mnist", "quantization=int8,dynamic_range", f"calibration.samples=range(50,{50 + JOBS // 2})"]
+SWEEP = ["recipe=mnist", "quantization=int8,weight_only_int8", f"calibration.samples=range(50,{50 + JOBS // 2})"]
 SMALL = ["dataset.samples=200", "validation.gates.top1.min=0.5"]
 """Quick to build once; with nothing to do it makes no difference."""
 

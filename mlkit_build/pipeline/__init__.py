@@ -37,9 +37,9 @@ def actions(recipe: Recipe, files: Files) -> list[Action]:
     row = [freeze(recipe, files), contract(recipe, files), *conversion(recipe, files)]
     described = describe(recipe, files)
     if recipe.dataset is None:
-        return [*row, evaluate(recipe, files), described]
+        return [*row, described, evaluate(recipe, files)]
     measured = [reference(recipe, recipe.dataset, files), *forms(recipe, recipe.dataset, files), evaluate(recipe, files)]
-    return [*row, *measured, described, *runtimes(recipe, files)]
+    return [*row, described, *measured, *runtimes(recipe, files)]  # what describe refuses need not be measured
 
 
 def attributing(

@@ -23,7 +23,7 @@ from mlkit_build.pipeline.kinds import (
 from mlkit_build.pipeline.measuring import compares_forms, has_tables, runtime_actions
 from mlkit_build.recipe import ML_KIT_TARGETS, Recipe
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
-from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams
+from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams, RuntimeLimit
 
 
 def packaging(
@@ -47,11 +47,26 @@ def describe(recipe: Recipe, files: Files) -> Action:
         io=recipe.quantization.io,
         inputs=normalization(recipe),
         output=recipe.validation.output,
+        limit=_limit(recipe),
     )
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
     if files.labels:
         inputs["labels"] = files.labels
     return action_of("describe", params, inputs, ("model.tflite",))
+
+
+def _limit(recipe: Recipe) -> RuntimeLimit | None:
+    if recipe.min_runtime is None:
+        return None
+    quantization = recipe.quantization
+    return RuntimeLimit(
+        runtime=recipe.min_runtime,
+        stated=recipe.package.min_runtime is not None,
+        mode=quantization.mode,
+        granularity=quantization.granularity,
+        backend=quantization.backend,
+        rules=bool(quantization.rules),
+    )
 
 
 def _app(recipe: Recipe, files: Files) -> Action:

@@ -16,6 +16,7 @@ from mlkit_build.recipe.datasets import (
     TfRecord,
     WavFolder,
 )
+from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
@@ -52,10 +53,12 @@ from mlkit_build.recipe.validation import Gate, Latency, MetricChoice, Validatio
 
 __all__ = [
     "ALGORITHMS",
+    "ANY_RUNTIME",
     "BACKENDS",
     "GRANULARITIES",
     "IO_TYPES",
     "MANDATORY",
+    "ML_KIT_RUNTIME",
     "ML_KIT_TARGETS",
     "MODES",
     "OBSERVERS",
@@ -81,6 +84,7 @@ __all__ = [
     "Npy",
     "Npz",
     "Output",
+    "Package",
     "Python",
     "PythonSamples",
     "Quantization",

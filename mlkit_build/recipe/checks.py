@@ -11,6 +11,7 @@ from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
+from mlkit_build.recipe.package import ANY_RUNTIME
 from mlkit_build.recipe.quantization import STATIC_MODES
 from mlkit_build.recipe.schema import (
     ML_KIT_TARGETS,
@@ -30,6 +31,7 @@ from mlkit_build.recipe.validation_checks import check_validation
 UNROLL = ("auto", "always", "never")
 BEST = "best"
 """The folder of the bundle that `select=` chooses, beside those of the variants."""
+_RUNTIME = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}(\.[0-9]{1,9})?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,6 +50,7 @@ def check(recipe: Recipe) -> None:
     _check_adapters(recipe.adapters)
     _check_freeze(recipe)
     _check_quantization(recipe)
+    _check_package(recipe)
     check_dataset("dataset", recipe.dataset, recipe.signature)
     check_dataset("calibration", recipe.calibration, recipe.signature)
     check_validation(recipe)
@@ -205,3 +208,12 @@ def _check_quantization(recipe: Recipe) -> None:
                     "use quantization.io=float32, or put `{normalize: {mean: ..., std: ...}}` into adapters and state mean [0] "
                     "and std [1]",
                 )
+
+
+def _check_package(recipe: Recipe) -> None:
+    stated = recipe.package.min_runtime
+    if stated is not None and stated != ANY_RUNTIME and not _RUNTIME.fullmatch(stated):
+        raise ConfigError(
+            f"package.min_runtime: expected a version of TensorFlow Lite or `{ANY_RUNTIME}`, found {stated!r}",
+            'e.g. `min_runtime: "2.14"`',
+        )

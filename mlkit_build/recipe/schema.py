@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.recipe.datasets import MANDATORY, AnyDataset
+from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import Quantization
 from mlkit_build.recipe.validation import Validation
 
@@ -227,6 +228,7 @@ class Recipe:
         quantization: How the model is quantized.
         target: What the package must satisfy.
         validation: Metrics and gates.
+        package: What the package must be, beyond its target.
         variant: The bundle's folder under the recipe's name; the quantization names it when left out.
     """
 
@@ -246,12 +248,20 @@ class Recipe:
     quantization: Quantization = field(default_factory=Quantization)
     target: Target = field(default_factory=Target)
     validation: Validation = field(default_factory=Validation)
+    package: Package = field(default_factory=Package)
     variant: str | None = None
 
     @property
     def variant_name(self) -> str:
         """The bundle's folder: `variant`, else what is unusual about the quantization: `int8_uint8`."""
         return self.variant or self.quantization.title
+
+    @property
+    def min_runtime(self) -> str | None:
+        """The oldest runtime that must compute the model; None where any will do."""
+        usual = ML_KIT_RUNTIME if self.target.task in ML_KIT_TARGETS else ANY_RUNTIME
+        found = self.package.min_runtime or usual
+        return None if found == ANY_RUNTIME else found
 
 
 @dataclass(frozen=True, kw_only=True)

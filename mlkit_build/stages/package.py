@@ -19,7 +19,9 @@ from mlkit_build.mlkit.metadata import ColorSpace, Metadata, Tensor, attach
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import ML_KIT_TARGETS, Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.min_runtime import check_runtime
 from mlkit_build.stages.params import ContractParams, DescribeParams, PackageParams
+from mlkit_build.tflite import model as flatbuffer
 
 
 def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -67,6 +69,7 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     """Write `model.tflite`: the model with its metadata, and the labels inside where the recipe has any.
 
     Raises:
+        GateError: It needs a newer runtime than it may.
         StageError: The model's inputs and outputs are not those of the signature.
     """
     request = from_plain(DescribeParams, params)
@@ -82,7 +85,10 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         inputs=tuple(_input(spec, request.inputs.get(spec.name, Input()), request) for spec in signature.inputs),
         outputs=tuple(Tensor(spec.name, labels=labels if spec.name == labelled else ()) for spec in signature.outputs),
     )
-    (outputs / "model.tflite").write_bytes(attach(inputs["model"].read_bytes(), metadata))
+    shipped = attach(inputs["model"].read_bytes(), metadata)
+    if request.limit:
+        check_runtime(flatbuffer.parsed(shipped), request.limit, request.task)
+    (outputs / "model.tflite").write_bytes(shipped)
 
 
 def _input(spec: TensorSpec, stated: Input, request: DescribeParams) -> Tensor:

@@ -18,16 +18,16 @@ VERSIONS = {
     "contract": 2,
     "convert": 4,
     "calibrate": 7,
-    "quantize": 6,
-    "quantize_graph": 3,
+    "quantize": 7,
+    "quantize_graph": 4,
     "reference": 1,
     "evaluate": 7,
     "origin": 1,
     "hops": 1,
-    "runtime": 1,
+    "runtime": 2,
     "latency": 1,
     "attribute": 2,
-    "describe": 1,
+    "describe": 2,
     "app": 1,
     "package": 5,
 }
@@ -286,6 +286,27 @@ class AttributeParams:
 
 
 @dataclass(frozen=True)
+class RuntimeLimit:
+    """The oldest runtime that the file must run in, and what a refusal has to say.
+
+    Attributes:
+        runtime: E.g. `2.14`.
+        stated: Whether the recipe states it; otherwise it is that of the target.
+        mode: Which quantization.
+        granularity: What shares one scale in the weights.
+        backend: Which quantizer.
+        rules: Whether the recipe has any.
+    """
+
+    runtime: str
+    stated: bool
+    mode: str
+    granularity: str
+    backend: str
+    rules: bool
+
+
+@dataclass(frozen=True)
 class DescribeParams:
     """What decides what the model says of itself, besides the signature and the labels.
 
@@ -295,6 +316,7 @@ class DescribeParams:
         io: The type of inputs and outputs.
         inputs: Name -> mean and std.
         output: The output that the labels name; the first one when None.
+        limit: The oldest runtime that it must run in; None where any will do.
     """
 
     name: str
@@ -306,6 +328,7 @@ class DescribeParams:
     io: str
     inputs: Mapping[str, Input]
     output: str | None
+    limit: RuntimeLimit | None = None
 
 
 @dataclass(frozen=True)

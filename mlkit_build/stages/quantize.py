@@ -18,10 +18,10 @@ from mlkit_build.quantization.rules import rules_known
 from mlkit_build.quantization.selection import Selection
 from mlkit_build.quantization.statistics import Calibrated, Hessians, Statistics
 from mlkit_build.quantization.unread import without_unread_parts
-from mlkit_build.quantization.versions import miscomputed, oldest_runtime, set_versions
 from mlkit_build.recipe import Quantization
 from mlkit_build.stages.params import QuantizeParams
 from mlkit_build.tflite import model as flatbuffer
+from mlkit_build.tflite.versions import miscomputed, oldest_runtime, set_versions
 
 
 def quantize(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:

@@ -21,6 +21,7 @@ from mlkit_build.stages.quantize import write_summary
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.signatures import sign
+from mlkit_build.tflite.versions import set_versions
 
 
 def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -53,6 +54,7 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
     if samples:
         feed_pixels(model, {name: feed.range for name, feed in samples.feeds.items() if feed.is_image})
     fit_to_kernels(model)
+    set_versions(model)
     flatbuffer.write(model, outputs / "model.tflite")
     summary = truth.check(
         flatbuffer.read(outputs / "model.tflite"),

@@ -17,7 +17,6 @@ from mlkit_build.errors import StageError
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.progress import tell
-from mlkit_build.quantization.versions import oldest_runtime
 from mlkit_build.runtimes import Requirement
 from mlkit_build.runtimes.environments import python_of
 from mlkit_build.runtimes.isolated import Isolated, RefusedError
@@ -28,6 +27,7 @@ from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import CODE_PREFIX, RuntimeParams
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.runner import Runner
+from mlkit_build.tflite.versions import oldest_runtime
 
 SAMPLES = 1000
 """At most so many samples: wrong kernels show in the first ones, and what they cost is told to a tenth of a point."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ import pytest
 
 from mlkit_build.cli import run
 from mlkit_build.engine.pool import Ended, Pool
+from mlkit_build.runtimes import parse
+from mlkit_build.runtimes.environments import open_environments
 from tests.conftest import Workspace
 
 Command = Callable[..., tuple[int, str, str]]
@@ -60,3 +63,14 @@ def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds the environment of the old runtime. To be read only."""
+    if "MLKIT_BUILD_OLD_RUNTIME" not in os.environ:
+        pytest.skip("no registry for old runtimes: set MLKIT_BUILD_OLD_RUNTIME where pip can install tflite-runtime==2.14")
+    folder = tmp_path_factory.mktemp("environments")
+    with open_environments(folder, print, lambda *_: None, makes=True) as made:
+        made.record(parse("tflite_runtime==2.14", "validation.runtimes"))
+    return folder / "v1" / "runtimes"

@@ -15,6 +15,8 @@ from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
 EVERY = [(backend, mode) for backend, modes in OFFERS.items() for mode in modes]
+ANY_RUNTIME = "package.min_runtime=any"
+"""Whether the modes run in the runtimes of phones is for `test_min_runtime` to say."""
 STORED = {
     "float16": "float16",
     "dynamic_range": "int8",
@@ -38,7 +40,7 @@ def test_every_mode_of_every_backend_builds_mnist_and_keeps_its_accuracy(
 ) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    report = warm_workspace.build("recipe=mnist", f"quantization={mode}", f"quantization.backend={backend}")
+    report = warm_workspace.build("recipe=mnist", f"quantization={mode}", f"quantization.backend={backend}", ANY_RUNTIME)
     assert report.status == "built", report.error
     assert report.metrics is not None
     assert report.metrics["top1"].drop is not None
@@ -63,9 +65,8 @@ def test_every_mode_of_every_backend_builds_the_image_recipe_or_fails_a_gate_and
     flags_workspace: Workspace, backend: str, mode: str
 ) -> None:
     # Two hundred of its samples: int16x8 computes in reference kernels, and takes 10 s for all.
-    report = flags_workspace.build(
-        "recipe=flags", f"quantization={mode}", f"quantization.backend={backend}", "dataset.samples=200", "validation.gates={}"
-    )
+    asked = (f"quantization={mode}", f"quantization.backend={backend}", "dataset.samples=200", "validation.gates={}")
+    report = flags_workspace.build("recipe=flags", *asked, ANY_RUNTIME)
     assert report.status == "built", report.error
     assert report.metrics is not None
     assert report.metrics["top1_agreement"].value >= (0.9 if "int4" in mode else 0.98)
@@ -79,7 +80,7 @@ def test_int8_of_the_image_recipe_passes_its_gates(flags_workspace: Workspace, b
 
 
 def test_a_mode_that_costs_too_much_accuracy_fails_its_gate(flags_workspace: Workspace) -> None:
-    report = flags_workspace.build("recipe=flags", "quantization=weight_only_int4")
+    report = flags_workspace.build("recipe=flags", "quantization=weight_only_int4", ANY_RUNTIME)
     assert report.status == "gate_failed"
     assert "top1" in str(report.error)
 

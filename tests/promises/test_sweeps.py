@@ -23,7 +23,7 @@ from tests.conftest import Workspace
 from tests.engine.conftest import alive, eventually
 from tests.promises.conftest import Borrowed, Command, snapshot
 
-MODES = "quantization=float32,float16,dynamic_range,int8"
+MODES = "quantization=float32,float16,weight_only_int8,int8"
 SHARED = {"freeze", "contract", "convert", "calibrate", "reference"}
 
 
@@ -96,7 +96,7 @@ def test_a_second_time_nothing_runs_and_the_summary_is_the_same(swept: tuple[Wor
 
 def test_without_a_cache_jobs_still_share(workspace: Workspace, command: Command) -> None:
     small(workspace)
-    assert command("-m", "recipe=mnist", "quantization=float16,dynamic_range", "cache.enabled=false", "ui=quiet")[0] == 0
+    assert command("-m", "recipe=mnist", "quantization=float16,weight_only_int8", "cache.enabled=false", "ui=quiet")[0] == 0
     assert ran(summary(workspace)) == {
         "quantize": 2,
         "evaluate": 2,
@@ -432,7 +432,7 @@ def test_the_page_needs_no_network_and_shows_the_plot(swept: tuple[Workspace, st
     assert "http" not in page
     assert page.count("<circle") == 4
     assert 'class="line"' in page
-    assert all(f'report.html">{mode}</a>' in page for mode in ("float32", "float16", "dynamic_range", "int8"))
+    assert all(f'report.html">{mode}</a>' in page for mode in ("float32", "float16", "weight_only_int8", "int8"))
 
 
 def test_a_sweeper_of_hydra_gives_rows_and_a_summary_too(workspace: Workspace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlkit_build.quantization.versions.conditions import (
+from mlkit_build.tflite.versions.conditions import (
     Condition,
     Operation,
     both,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlkit_build.quantization.versions import miscomputed, set_versions
 from mlkit_build.tflite import model as flatbuffer
+from mlkit_build.tflite.versions import miscomputed, set_versions
 from tests.sources.tf1 import request
 from tests.stages.built import converted, frozen, weights
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from mlkit_build.quantization.truth import read_truth
-from mlkit_build.quantization.versions import miscomputed, oldest_runtime, set_versions
-from mlkit_build.quantization.versions.measured import FORMS
-from mlkit_build.quantization.versions.rules import RULES
-from mlkit_build.quantization.versions.runtimes import FIRST_RUNTIMES, first_runtime, newest
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import schema
+from mlkit_build.tflite.versions import miscomputed, oldest_runtime, set_versions
+from mlkit_build.tflite.versions.measured import FORMS
+from mlkit_build.tflite.versions.rules import RULES
+from mlkit_build.tflite.versions.runtimes import FIRST_RUNTIMES, first_runtime, newest
 from tests.sources.tf1 import digits, request
 from tests.stages.built import converted, frozen, quantized, signature_of, weights
 from tests.stages.conftest import Built

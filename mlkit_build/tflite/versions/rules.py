@@ -9,7 +9,7 @@ int8 weights is in `measured`.
 
 from __future__ import annotations
 
-from mlkit_build.quantization.versions.conditions import (
+from mlkit_build.tflite.versions.conditions import (
     ABSENT,
     Rules,
     always,
