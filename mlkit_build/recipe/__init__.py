@@ -16,6 +16,7 @@ from mlkit_build.recipe.datasets import (
     TfRecord,
     WavFolder,
 )
+from mlkit_build.recipe.labels import Calibration, Labels, Metadata
 from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
@@ -66,6 +67,7 @@ __all__ = [
     "AnyDataset",
     "AnySource",
     "Cache",
+    "Calibration",
     "Convert",
     "Csv",
     "ExampleFeature",
@@ -76,7 +78,9 @@ __all__ = [
     "ImageFolder",
     "Input",
     "Keras",
+    "Labels",
     "Latency",
+    "Metadata",
     "MetricChoice",
     "Npy",
     "Npz",

@@ -193,7 +193,6 @@ def test_any_metadata_survive_the_round_trip(data: st.DataObject) -> None:
         *(data.draw(texts) for _ in range(5)),
         inputs=(data.draw(tensors("picture")),),
         outputs=(replace(data.draw(tensors("scores")), labels=data.draw(lines)),),
-        min_parser_version=data.draw(texts),
     )
     assert read(attach(small(), said)) == said
 
@@ -312,4 +311,4 @@ def test_metadata_by_others_keep_their_meaning(shared_model: Callable[[str], Pat
     data = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite").read_bytes()
     found = read(data)
     assert (found.inputs[0].color, found.inputs[0].mean, found.inputs[0].std) == (ColorSpace.RGB, (127.5,), (127.5,))
-    assert read(attach(data, found)) == found
+    assert read(attach(data, found)) == replace(found, min_parser_version="1.0.0")  # theirs states none
