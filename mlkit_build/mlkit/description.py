@@ -73,3 +73,28 @@ class Metadata:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     min_parser_version: str = "1.0.0"
+
+
+def image_tensor(name: str, shape: tuple[int, ...], dtype: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return what is said of an image: its color space, how it is normalized, and what becomes of the pixels 0 and 255.
+
+    Args:
+        shape: `[batch, height, width, channels]`.
+        dtype: Of the input as the file has it: a uint8 one takes the pixels themselves.
+        mean: One for all channels or one for each; empty where nothing is normalized.
+        std: Likewise.
+    """
+    colors = {1: ColorSpace.GRAYSCALE, 3: ColorSpace.RGB}
+    channels = max(len(mean), len(std))
+    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
+    ends = [[(pixel - center) / spread for pixel in (0, 255)] for center, spread in zip(mean, std, strict=True)]
+    if dtype == "uint8":
+        ends = [[0.0, 255.0]]
+    return Tensor(
+        name,
+        color=colors.get(shape[-1]) if len(shape) == 4 else None,
+        mean=mean,
+        std=std,
+        min=tuple(min(pair) for pair in ends),
+        max=tuple(max(pair) for pair in ends),
+    )

@@ -15,7 +15,7 @@ from mlkit_build.mlkit.associated_files import DamagedArchiveError, appended, cu
 from mlkit_build.mlkit.description import Metadata, ScoreCalibration, Tensor
 from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, encode
 from mlkit_build.mlkit.metadata_schema import ColorSpace, ScoreTransformation
-from mlkit_build.mlkit.model_entry import signature_names, stored, with_entry
+from mlkit_build.mlkit.model_entry import ends, stored, with_entry
 from mlkit_build.mlkit.tables import LABELS, read_files, tables_of, tensor_of
 
 __all__ = [
@@ -60,7 +60,7 @@ def attach(model: bytes, metadata: Metadata) -> bytes:
         SourceError: It is no `.tflite` file, or a damaged one.
     """
     try:
-        inputs, outputs = signature_names(model)
+        inputs, outputs = (tuple(end.name for end in side) for side in ends(model))
     except DamagedError as error:
         raise SourceError(f"the model is damaged: {error}") from error
     ordered = replace(

@@ -8,6 +8,7 @@ Tables and their fields: `schema.fbs` in tensorflow/tensorflow.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 from mlkit_build.errors import SourceError
 from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, elements, read_text
@@ -17,8 +18,12 @@ IDENTIFIER = b"TFL3"
 _VERSION, _BUFFERS, _METADATA, _FIELDS = 0, 4, 6, 8
 """Places in the table Model, and how many it has."""
 _GRAPHS, _SIGNATURES = 2, 7
-_INPUTS, _OUTPUTS = 1, 2
+_TENSORS, _INPUTS, _OUTPUTS = 0, 1, 2
 """Places in the table SubGraph, and in a signature one less."""
+_SHAPE, _TYPE, _TENSOR_NAME = 0, 1, 3
+"""Places in the table Tensor."""
+_TYPES = {0: "float32", 3: "uint8", 9: "int8"}
+"""Of TensorType, what ML Kit and its quantized kin take."""
 _DATA, _OFFSET, _SIZE = 0, 1, 2
 """Places in the table Buffer."""
 _ENTRY_NAME, _ENTRY_BUFFER = 0, 1
@@ -42,8 +47,25 @@ def stored(model: bytes) -> memoryview | None:
     return None if entry is None else _buffer(reader, model, root, _index(reader, entry))
 
 
-def signature_names(model: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what the first signature calls the inputs and the outputs of the model, in the model's order; empty names without.
+@dataclass(frozen=True)
+class End:
+    """An input or an output of the first subgraph.
+
+    Attributes:
+        name: What the model's signature calls it; empty where it has none.
+        tensor: What the tensor is called.
+        shape: Its shape, batch first.
+        dtype: NumPy's name of its type; `other` for what no image or score has.
+    """
+
+    name: str
+    tensor: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def ends(model: bytes) -> tuple[tuple[End, ...], tuple[End, ...]]:
+    """Return the inputs and the outputs of the model, in its order.
 
     Raises:
         SourceError: It is no `.tflite` file.
@@ -54,10 +76,14 @@ def signature_names(model: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not graphs:
         raise DamagedError("it has no subgraph")
     graph = reader.follow(graphs[0])
+    tensors = elements(reader, graph, _TENSORS)
     found = []
     for slot in (_INPUTS, _OUTPUTS):
         names = _named(reader, reader.follow(signatures[0]), slot - 1) if signatures else {}
-        found.append(tuple(names.get(index, "") for index in _integers(reader, graph, slot)))
+        indices = _integers(reader, graph, slot)
+        if any(not 0 <= index < len(tensors) for index in indices):
+            raise DamagedError(f"one of its ends is no tensor: it has {len(tensors)}, and names {indices[:8]}")
+        found.append(tuple(_end(reader, names.get(index, ""), reader.follow(tensors[index])) for index in indices))
     return found[0], found[1]
 
 
@@ -210,6 +236,16 @@ def _buffer(reader: Reader, model: bytes, root: int, index: int) -> memoryview:
         return reader.bytes_at(data)
     start, length = (0 if at is None else int(reader.number("<Q", at)) for at in (offset, size))
     return memoryview(model)[start : start + length]
+
+
+def _end(reader: Reader, name: str, tensor: int) -> End:
+    called, kind = reader.field(tensor, _TENSOR_NAME), reader.field(tensor, _TYPE)
+    return End(
+        name,
+        "" if called is None else read_text(reader, called),
+        tuple(_integers(reader, tensor, _SHAPE)),
+        _TYPES.get(0 if kind is None else int(reader.number("<b", kind)), "other"),
+    )
 
 
 def _integers(reader: Reader, table: int, slot: int) -> list[int]:

@@ -22,13 +22,18 @@ _LEAST = 1e-16
 """Below it a logarithm is continued by one that mirrors it."""
 
 
-def read_calibration(path: Path, classes: int) -> tuple[tuple[float, ...], ...]:
+def read_calibration(
+    path: Path, labels: tuple[str, ...], field: str = "metadata.score_calibration"
+) -> tuple[tuple[float, ...], ...]:
     """Return the parameters of each class from a CSV file of the user: a line per class, in the order of the labels.
 
+    Args:
+        field: What names the file.
+
     Raises:
-        SourceError: The file cannot be read, a line is none of them, or it has another number of lines.
+        SourceError: The file cannot be read, a line is none of them, or it has another number of lines than there are labels.
     """
-    where = f"metadata.score_calibration: {path}"
+    where = f"{field}: {path}"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -40,14 +45,23 @@ def read_calibration(path: Path, classes: int) -> tuple[tuple[float, ...], ...]:
         found = parsed(lines)
     except DamagedArchiveError as error:
         raise SourceError(f"{where}: {error}", "a line is `scale,slope,offset`, with `,min_score` behind it, or empty") from error
+    classes = len(labels)
     if len(found) != classes:
         raise SourceError(
             f"{where}: expected {classes} lines, one for each label, found {len(found)}; in the app ML Kit would say: Mismatch "
             f"between number of labels ({classes}) and score calibration parameters ({len(found)}).",
             "leave the line of a class empty that gets the default score",
         )
+    by_name: dict[str, tuple[float, ...]] = {}
+    for label, values in zip(labels, found, strict=True):
+        if by_name.setdefault(label, values) != values:
+            raise SourceError(
+                f"{where}: the label {label[:40]!r} is there more than once, with other parameters each time; the Task Library "
+                "looks them up by name, and the last ones would count for all",
+                "give such classes labels of their own, or the same parameters",
+            )
     if not any(found):
-        raise SourceError(f"{where}: expected parameters, found empty lines", "leave metadata.score_calibration out")
+        raise SourceError(f"{where}: expected parameters, found empty lines", f"leave {field} out")
     return found
 
 

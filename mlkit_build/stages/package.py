@@ -14,8 +14,9 @@ from mlkit_build.forms import Hops
 from mlkit_build.metrics import Measurement, Table
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
+from mlkit_build.mlkit.description import image_tensor
 from mlkit_build.mlkit.labels import LABELS, LabelSet, read_label_set
-from mlkit_build.mlkit.metadata import ColorSpace, Metadata, ScoreCalibration, ScoreTransformation, Tensor, attach
+from mlkit_build.mlkit.metadata import Metadata, ScoreCalibration, ScoreTransformation, Tensor, attach
 from mlkit_build.mlkit.score_calibration import read_calibration
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import ML_KIT_TARGETS, Input
@@ -80,7 +81,7 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         labels=labels.names,
         locales=labels.locales,
         score_threshold=request.score_threshold,
-        score_calibration=_calibration(request, inputs, len(labels.names)),
+        score_calibration=_calibration(request, inputs, labels.names),
     )
     metadata = Metadata(
         name=request.name,
@@ -94,30 +95,21 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     (outputs / "model.tflite").write_bytes(attach(inputs["model"].read_bytes(), metadata))
 
 
-def _calibration(request: DescribeParams, inputs: Mapping[str, Path], classes: int) -> ScoreCalibration | None:
+def _calibration(request: DescribeParams, inputs: Mapping[str, Path], labels: tuple[str, ...]) -> ScoreCalibration | None:
     """Return how the scores are calibrated. Raises SourceError where the parameters are not those of the labels."""
     stated = request.score_calibration
     if stated is None:
         return None
     transformation = ScoreTransformation[stated.transformation.upper()]
-    return ScoreCalibration(read_calibration(inputs["score_calibration"], classes), transformation, stated.default_score)
+    return ScoreCalibration(read_calibration(inputs["score_calibration"], labels), transformation, stated.default_score)
 
 
 def _input(spec: TensorSpec, stated: Input, request: DescribeParams) -> Tensor:
-    """Return what the file says of an input: of an image its color space, how it is normalized, and what comes of 0 and 255."""
+    """Return what the file says of an input."""
     if stated.mean is None and request.task not in ML_KIT_TARGETS:
         return Tensor(spec.name)
-    colors = {1: ColorSpace.GRAYSCALE, 3: ColorSpace.RGB}
-    color = colors.get(spec.shape[-1]) if len(spec.shape) == 4 else None
-    mean, std = stated.mean or (), stated.std or ()
-    channels = max(len(mean), len(std))
-    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
-    ends = [[(pixel - center) / spread for pixel in (0, 255)] for center, spread in zip(mean, std, strict=True)]
-    if (request.io if spec.dtype == "float32" else spec.dtype) == "uint8":
-        ends = [[0.0, 255.0]]
-    return Tensor(
-        spec.name, color=color, mean=mean, std=std, min=tuple(min(pair) for pair in ends), max=tuple(max(pair) for pair in ends)
-    )
+    dtype = request.io if spec.dtype == "float32" else spec.dtype
+    return image_tensor(spec.name, spec.shape, dtype, stated.mean or (), stated.std or ())
 
 
 def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
