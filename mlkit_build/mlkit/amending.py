@@ -119,7 +119,7 @@ def _merged(
     for file in own.associated_files:
         at_hand = {other.locale for other in label_files(there)}
         labels = file.type == schema.FileType.TENSOR_AXIS_LABELS
-        if (labels and file.locale in at_hand) or (not labels and said.score_calibration):
+        if (labels and at_hand and (not file.locale or file.locale in at_hand)) or (not labels and said.score_calibration):
             continue
         if labels and said.labels and len(asked.locales.get(file.locale, asked.labels)) != len(said.labels):
             raise SourceError(

@@ -86,7 +86,7 @@ def attach_tables(model: bytes, tables: schema.ModelMetadata, files: Mapping[str
 def read(model: bytes) -> Metadata:
     """Return what a `.tflite` by anyone says of itself.
 
-    Of several label files of an output, the one without a locale counts, else the first.
+    Of several label files of an output the first one counts, as in the Task Library.
 
     Raises:
         SourceError: It is no such file, has no metadata, or they are damaged.

@@ -24,8 +24,8 @@ def tables_of(metadata: Metadata) -> tuple[schema.ModelMetadata, dict[str, bytes
     files: dict[str, bytes] = {}
     named = sum(bool(tensor.labels) for tensor in metadata.outputs) > 1
     outputs = []
-    for tensor in metadata.outputs:
-        table, own = tensor_table(tensor, f"{tensor.name}_" if named else "")
+    for index, tensor in enumerate(metadata.outputs):
+        table, own = tensor_table(tensor, f"output{index}_" if named else "")  # its name may be that of a path
         outputs.append(table)
         files |= own
     graph = schema.SubGraphMetadata(
@@ -91,7 +91,7 @@ def tensor_of(table: schema.TensorMetadata, files: Mapping[str, bytes]) -> Tenso
     normalization = options(table, schema.NormalizationOptions) or schema.NormalizationOptions()
     threshold = options(table, schema.ScoreThresholdingOptions)
     stats = table.stats or schema.Stats()
-    labels, *others = label_files(table) or (None,)
+    listed = label_files(table)
     return Tensor(
         name=table.name,
         description=table.description,
@@ -100,8 +100,8 @@ def tensor_of(table: schema.TensorMetadata, files: Mapping[str, bytes]) -> Tenso
         std=normalization.std,
         min=stats.min,
         max=stats.max,
-        labels=_labels(labels.name, files) if labels else (),
-        locales={file.locale: _labels(file.name, files) for file in others if file and file.locale},
+        labels=_labels(listed[0].name, files) if listed else (),
+        locales={file.locale: _labels(file.name, files) for file in listed if file.locale},
         score_threshold=threshold.global_score_threshold if threshold else None,
         score_calibration=_calibration(table, files),
     )
@@ -118,9 +118,8 @@ def options(table: schema.TensorMetadata, kind: type[T]) -> T | None:
 
 
 def label_files(table: schema.TensorMetadata) -> list[schema.AssociatedFile]:
-    """Return the label files: the one without a locale before the others, else the first one."""
-    files = [file for file in table.associated_files if file.type == FileType.TENSOR_AXIS_LABELS]
-    return sorted(files, key=lambda file: bool(file.locale))
+    """Return the label files. The Task Library takes the first one, whatever its locale is, where an app asks for none."""
+    return [file for file in table.associated_files if file.type == FileType.TENSOR_AXIS_LABELS]
 
 
 def _calibration_files(table: schema.TensorMetadata) -> list[schema.AssociatedFile]:
@@ -153,6 +152,8 @@ def _labels(name: str, files: Mapping[str, bytes]) -> tuple[str, ...]:
 
 
 def _text(name: str, files: Mapping[str, bytes]) -> str:
+    if name not in files:
+        raise DamagedArchiveError(f"No associated file with name: {name}")
     try:
         return files[name].decode("utf-8")
     except UnicodeDecodeError as error:

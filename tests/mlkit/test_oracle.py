@@ -18,8 +18,9 @@ import pytest
 
 from mlkit_build.config.roots import builtin
 from mlkit_build.mlkit.labels import read_labels
-from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, read
+from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, attach_tables, read
 from mlkit_build.mlkit.score_calibration import calibrated
+from mlkit_build.mlkit.tables import tables_of
 from tests.conftest import Workspace
 
 CLIENT = """
@@ -216,3 +217,17 @@ def test_labels_are_shown_in_the_language_that_the_app_asks_for(
     found = ask(workspace.folder / "ours.tflite", IMAGES, "de")
     assert (found["refused"], found["labels"]) == ("", [f"class {index}" for index in best])
     assert found["display"] == [f"Klasse {index}" for index in best]
+
+
+def test_the_first_labels_count_whatever_their_language(shared_model: Callable[[str], Path], ask: Ask, tmp_path: Path) -> None:
+    data = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite").read_bytes()
+    found = read(data)
+    ours, theirs = (tuple(f"{name} {index}" for index in range(1001)) for name in ("class", "Klasse"))
+    tables, files = tables_of(replace(found, outputs=(replace(found.outputs[0], labels=ours, locales={"de": theirs}),)))
+    graph = tables.subgraph_metadata[0]
+    (scores,) = graph.output_tensor_metadata
+    turned = replace(scores, associated_files=scores.associated_files[::-1])
+    tables = replace(tables, subgraph_metadata=(replace(graph, output_tensor_metadata=(turned,)),))
+    (tmp_path / "model.tflite").write_bytes(attach_tables(data, tables, files))
+    assert all(label.startswith("Klasse ") for label in ask(tmp_path / "model.tflite", IMAGES)["labels"])
+    assert read((tmp_path / "model.tflite").read_bytes()).outputs[0].labels == theirs
