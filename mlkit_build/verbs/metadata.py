@@ -206,6 +206,8 @@ def _model(path: Path) -> bytes:
     """Return the file. Raises SourceError."""
     try:
         size = path.stat().st_size
+        if not path.is_file():  # a device may have no end
+            raise SourceError(f"{path}: expected a .tflite file, found {'a folder' if path.is_dir() else 'no regular file'}")
         if size > _MOST:
             raise SourceError(f"{path}: expected a .tflite of at most 2 GiB, found {size} bytes")
         return path.read_bytes()

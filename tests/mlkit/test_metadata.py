@@ -26,6 +26,7 @@ from mlkit_build.mlkit.flatbuffer import DamagedError, decode, encode
 from mlkit_build.mlkit.metadata import LABELS, ColorSpace, Metadata, Tensor, attach, read
 from mlkit_build.mlkit.tables import tables_of
 from mlkit_build.tflite import model as tflite
+from tests.mlkit.test_labels import ODD
 
 PICTURE = Tensor("picture", "What the camera sees.", ColorSpace.RGB, (0.5, 1.0, 2.0), (1.0, 2.0, 4.0), (-0.5,), (254.5,))
 SAID = Metadata(
@@ -180,6 +181,14 @@ def test_outputs_that_are_called_like_paths_name_no_paths_in_the_archive() -> No
     tables, files = tables_of(replace(SAID, outputs=outputs))
     assert sorted(files) == ["output0_labels.txt", "output1_labels.txt"]
     assert [tensor.associated_files[0].name for tensor in tables.subgraph_metadata[0].output_tensor_metadata] == sorted(files)
+
+
+def test_odd_labels_survive_in_a_file_that_is_called_as_ever() -> None:
+    said = replace(SAID, outputs=(Tensor("scores", labels=ODD[:3]),))
+    assert read(attach(small(), said)) == said
+    long = replace(SAID, outputs=(Tensor("scores", labels=("x" * 65536, *ODD[3:5])),))
+    assert read(attach(small(), long)) == long
+    assert set(extracted(attach(small(), said))) == {LABELS}
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

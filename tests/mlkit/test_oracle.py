@@ -22,6 +22,7 @@ from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, attach_tables
 from mlkit_build.mlkit.score_calibration import calibrated
 from mlkit_build.mlkit.tables import tables_of
 from tests.conftest import Workspace
+from tests.mlkit.test_labels import ODD
 
 CLIENT = """
 import json, sys
@@ -231,3 +232,12 @@ def test_the_first_labels_count_whatever_their_language(shared_model: Callable[[
     (tmp_path / "model.tflite").write_bytes(attach_tables(data, tables, files))
     assert all(label.startswith("Klasse ") for label in ask(tmp_path / "model.tflite", IMAGES)["labels"])
     assert read((tmp_path / "model.tflite").read_bytes()).outputs[0].labels == theirs
+
+
+def test_odd_labels_are_shown_as_they_are(workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path) -> None:
+    labels = [f"{index} {ODD[index % len(ODD)][:9000]}" for index in range(1001)]
+    (tmp_path / "labels.txt").write_text("\n".join(labels), encoding="utf-8")
+    said = ("--mean", "127.5", "--std", "127.5", "--labels", str(tmp_path / "labels.txt"))
+    assert workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said).returncode == 0
+    found = ask(workspace.folder / "ours.tflite", IMAGES)
+    assert found["labels"] == [labels[index] for index in scores_of(plain, IMAGES).argmax(axis=1)]
