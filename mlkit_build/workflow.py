@@ -198,7 +198,10 @@ class _Run:
         return self._report(status, error.exit_code, error=error, stage=stage)
 
     def _load(self) -> pipeline.Files:
-        return replace(pipeline.load(self._recipe, self._job.folder, self._locate), environments=self._prepare())
+        files = pipeline.load(self._recipe, self._job.folder, self._locate)
+        for warning in files.warnings:
+            self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
+        return replace(files, environments=self._prepare())
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
         if files.baseline is None:
@@ -298,9 +301,18 @@ class _Run:
 
 def _portable(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
-    cut = {field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))}
+    cut: dict[str, Any] = {
+        field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))
+    }
     if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
         cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
     if recipe.validation.baseline:
         cut["validation"] = replace(recipe.validation, baseline=portable_text(recipe.validation.baseline))
-    return replace(recipe, **cut, labels=portable_text(recipe.labels) if recipe.labels else None)
+    if recipe.labels:
+        locales = {locale: portable_text(stated) for locale, stated in recipe.labels.locales.items()}
+        path = portable_text(recipe.labels.path) if recipe.labels.path else None
+        cut["labels"] = replace(recipe.labels, path=path, locales=locales)
+    if calibration := recipe.metadata.score_calibration:
+        placed = replace(calibration, path=portable_text(calibration.path))
+        cut["metadata"] = replace(recipe.metadata, score_calibration=placed)
+    return replace(recipe, **cut)

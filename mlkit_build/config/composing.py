@@ -84,6 +84,8 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
             raise ConfigError("source: missing", f"add `source: {{kind: {GROUPS['source'][0].kind}, path: ...}}`")  # type: ignore[attr-defined]
         plain["adapters"] = _choices("adapters", plain["adapters"])
         plain["validation"]["metrics"] = _choices("validation.metrics", plain["validation"]["metrics"])
+        if isinstance(plain["labels"], str):
+            plain["labels"] = {"path": plain["labels"]}
         root = from_plain(Root, plain)
         recipe, settings = _part(Recipe, root), _part(Settings, root)
         schema.check(recipe)

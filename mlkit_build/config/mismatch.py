@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.schema import CHOSEN, Root, kind_of
 from mlkit_build.errors import did_you_mean
-from mlkit_build.recipe import Adapter, MetricChoice
+from mlkit_build.recipe import Adapter, Labels, MetricChoice
 
 _LONGEST = 100
 _SCALARS: dict[Any, tuple[str, Callable[..., ValueNode]]] = {
@@ -62,7 +62,11 @@ def nested(path: list[str], value: Any) -> Any:
 
 
 def _of(annotation: Any, value: Any, where: str, kind: str | None = None) -> Mismatch | None:
-    if annotation in (Any, Adapter, MetricChoice) or (isinstance(value, str) and (value == "???" or "${" in value)):
+    if (
+        annotation in (Any, Adapter, MetricChoice)
+        or (annotation is Labels and isinstance(value, str))
+        or (isinstance(value, str) and (value == "???" or "${" in value))
+    ):
         return None
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):

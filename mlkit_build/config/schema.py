@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mlkit_build.recipe import Adapter, AnyDataset, AnySource, MetricChoice, Recipe, Settings
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Labels, MetricChoice, Recipe, Settings
 
 _DATASETS = typing.get_args(AnyDataset)
 GROUPS: dict[str, tuple[type, ...]] = {"source": typing.get_args(AnySource), "dataset": _DATASETS, "calibration": _DATASETS}
@@ -105,7 +105,7 @@ def _translate(annotation: Any) -> Any:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         members = [argument for argument in arguments if argument is not type(None)]
-        if any(_has_kind(member) for member in members):
+        if any(_has_kind(member) or member is Labels for member in members):  # labels: a path, or a mapping
             return Any
         return typing.Optional[_translate(members[0])]  # noqa: UP045 - OmegaConf reads typing.Optional
     if annotation in (Adapter, MetricChoice):  # a name, or a mapping with one name

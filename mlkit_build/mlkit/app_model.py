@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.mlkit.metadata import Metadata, read
+from mlkit_build.mlkit.score_calibration import calibrated
 from mlkit_build.tflite.runner import Port
 
 
@@ -17,8 +18,8 @@ class AppModel:
     """A `.tflite` with metadata. Threads may share it: each has an interpreter of its own.
 
     As in the Task Library (`image_classifier.cc`, `image_tensor_specs.cc` in tensorflow/tflite-support), a float input gets
-    `(pixel - mean) / std`, a uint8 input the pixels themselves, and the class is that of the highest score. An int8 input, which
-    ML Kit does not take, gets what a LiteRT app would quantize the normalized pixels to.
+    `(pixel - mean) / std`, a uint8 input the pixels themselves, and the class is that of the highest score, calibrated where the
+    file says how. An int8 input, which ML Kit does not take, gets what a LiteRT app would quantize the normalized pixels to.
 
     Attributes:
         metadata: What the file says of itself.
@@ -55,26 +56,38 @@ class AppModel:
         return None if self._interpreter().input.dtype == np.uint8 else (stated.mean or (0.0,), stated.std or (1.0,))
 
     @property
+    def calibrated(self) -> bool:
+        """Whether the file says how scores are calibrated."""
+        return self._labelled is not None and self.metadata.outputs[self._labelled].score_calibration is not None
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of its input, batch first."""
         return self._interpreter().shape
 
     def classes(
-        self, pixels: NDArray[np.uint8], normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self,
+        pixels: NDArray[np.uint8],
+        normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+        *,
+        calibrates: bool = True,
     ) -> NDArray[np.int64]:
         """Return the class of each image: `[n]` from `[n, height, width, channels]` uint8 in 0..255.
 
         Args:
             normalization: Mean and std in place of those that the file states.
+            calibrates: Whether scores are calibrated where the file says how.
         """
         assert self._labelled is not None
         interpreter = self._interpreter()
         stated = normalization or self.normalization
         mean, std = (np.array(values, np.float32) for values in stated) if stated else (None, None)
+        calibration = self.metadata.outputs[self._labelled].score_calibration if calibrates else None
         found = np.empty(len(pixels), np.int64)
         for row, image in enumerate(pixels):
             fed: NDArray[Any] = image if mean is None else (image - mean) / std
-            found[row] = int(np.argmax(interpreter.scores(fed, self._labelled)))
+            scores = interpreter.scores(fed, self._labelled)
+            found[row] = int(np.argmax(scores if calibration is None else calibrated(scores, calibration)))
         return found
 
     @property
@@ -100,11 +113,11 @@ class _Interpreter:
         detail = self._interpreter.get_input_details()[0]
         self.input = Port(detail)
         self.shape = tuple(int(size) for size in detail["shape"])
-        self._outputs = [int(output["index"]) for output in self._interpreter.get_output_details()]
+        self._outputs = [Port(output) for output in self._interpreter.get_output_details()]
 
     def scores(self, values: NDArray[Any], output: int) -> NDArray[Any]:
-        """Return the scores of one image, as the model holds them: a quantized one's integers are in the same order."""
+        """Return the scores of one image."""
         self._interpreter.tensor(self.input.index)()[...] = self.input.encode(values)
         self._interpreter.invoke()
-        scores: NDArray[Any] = self._interpreter.get_tensor(self._outputs[output])
-        return scores
+        port = self._outputs[output]
+        return port.decode(self._interpreter.get_tensor(port.index))

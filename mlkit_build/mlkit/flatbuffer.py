@@ -69,9 +69,14 @@ def decode(cls: type[T], data: bytes | memoryview, identifier: bytes) -> T:
 
 
 class Reader:
-    """Reads one flatbuffer, and never more of it than a bounded number of bytes."""
+    """Reads one flatbuffer, and never more of it than a bounded number of bytes.
+
+    Attributes:
+        unknown: Names of tables in which something is stated that the layout lacks: a newer writer's.
+    """
 
     def __init__(self, data: bytes | memoryview) -> None:
+        self.unknown: list[str] = []
         self._data = memoryview(data)
         self._left = _SHARED * len(self._data) + _SPARE_BYTES
 
@@ -122,7 +127,16 @@ class Reader:
         for kind in cls.LAYOUT:
             values.append(kind.read(self, at, slot))
             slot += kind.slots
+        if any(self.field(at, later) is not None for later in range(slot, self.slots(at))):
+            self.unknown.append(cls.__name__)
         return cls(*values)
+
+    def slots(self, table: int) -> int:
+        """Return how many fields the file knows of the table at `table`."""
+        vtable = table - int(self.number("<i", table))
+        count = max(0, (int(self.number("<H", vtable)) - 4) // 2)
+        self._spend(count)
+        return count
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -177,15 +191,24 @@ class Text(_Offset):
         return "" if at is None else read_text(reader, at)
 
 
+@dataclass(frozen=True)
 class Numbers(_Offset):
-    """A vector of float32; an empty one is not written."""
+    """A vector of numbers of four bytes; an empty one is not written.
+
+    Attributes:
+        form: Their `struct` format.
+        writer: The builder's method for one.
+    """
+
+    form: str
+    writer: str
 
     def prepare(self, builder: Builder, value: tuple[float, ...]) -> Any:
         if not value:
             return None
         builder.StartVector(4, len(value), 4)
         for number in reversed(value):
-            builder.PrependFloat32(number)
+            getattr(builder, self.writer)(number)
         return builder.EndVector()
 
     def read(self, reader: Reader, table: int, slot: int) -> tuple[float, ...]:
@@ -193,7 +216,18 @@ class Numbers(_Offset):
         if at is None:
             return ()
         start, count = reader.vector(at, 4)
-        return tuple(reader.number("<f", start + 4 * index) for index in range(count))
+        return tuple(reader.number(self.form, start + 4 * index) for index in range(count))
+
+
+class Bytes(_Offset):
+    """A vector of bytes; an empty one is not written."""
+
+    def prepare(self, builder: Builder, value: bytes) -> Any:
+        return builder.CreateByteVector(value) if value else None
+
+    def read(self, reader: Reader, table: int, slot: int) -> bytes:
+        at = reader.field(table, slot)
+        return b"" if at is None else bytes(reader.bytes_at(at))
 
 
 class Texts(_Offset):
@@ -254,6 +288,8 @@ class Union:
     def read(self, reader: Reader, table: int, slot: int) -> Table | None:
         kind, at = reader.field(table, slot), reader.field(table, slot + 1)
         number = 0 if kind is None else int(reader.number("<B", kind))
+        if number > len(self.classes):
+            reader.unknown.append(" or ".join(cls.__name__ for cls in self.classes))
         if at is None or not 0 < number <= len(self.classes):
             return None
         return reader.table(self.classes[number - 1], reader.follow(at))
@@ -265,7 +301,9 @@ UINT = Scalar("<I", "PrependUint32Slot")
 FLOAT = Scalar("<f", "PrependFloat32Slot", 0.0)
 TEXT = Text()
 TEXTS = Texts()
-NUMBERS = Numbers()
+BYTES = Bytes()
+NUMBERS = Numbers("<f", "PrependFloat32")
+UINTS = Numbers("<I", "PrependUint32")
 
 
 def elements(reader: Reader, table: int, slot: int) -> list[int]:

@@ -1,16 +1,16 @@
-"""The tables of TensorFlow Lite Model Metadata, as far as classifiers need them.
+"""The tables of TensorFlow Lite Model Metadata, all of them: what others wrote is kept when something is added.
 
-Fields and their order are those of `tensorflow_lite_support/metadata/metadata_schema.fbs` in tensorflow/tflite-support, file
-identifier M001.
+Fields and their order are those of `tensorflow_lite_support/metadata/metadata_schema.fbs` in tensorflow/tflite-support, version
+1.5.0, file identifier M001.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, get_args
 
-from mlkit_build.mlkit.flatbuffer import BYTE, FLOAT, INT, NUMBERS, TEXT, TEXTS, UINT, Kind, Many, One, Union
+from mlkit_build.mlkit.flatbuffer import BYTE, BYTES, FLOAT, INT, NUMBERS, TEXT, TEXTS, UINT, UINTS, Kind, Many, One, Union
 
 IDENTIFIER = b"M001"
 NAME = "TFLITE_METADATA"
@@ -21,7 +21,20 @@ class FileType(IntEnum):
     """AssociatedFileType."""
 
     UNKNOWN = 0
+    DESCRIPTIONS = 1
     TENSOR_AXIS_LABELS = 2
+    TENSOR_VALUE_LABELS = 3
+    TENSOR_AXIS_SCORE_CALIBRATION = 4
+    VOCABULARY = 5
+    SCANN_INDEX_FILE = 6
+
+
+class ScoreTransformation(IntEnum):
+    """ScoreTransformationType: what becomes of a score before the sigmoid of its calibration."""
+
+    IDENTITY = 0
+    LOG = 1
+    INVERSE_LOGISTIC = 2
 
 
 class ColorSpace(IntEnum):
@@ -34,12 +47,13 @@ class ColorSpace(IntEnum):
 
 @dataclass(frozen=True)
 class AssociatedFile:
-    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, TEXT, BYTE, TEXT)
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, TEXT, BYTE, TEXT, TEXT)
 
     name: str = ""
     description: str = ""
     type: int = 0
     locale: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,23 @@ class ImageProperties:
 
 
 @dataclass(frozen=True)
+class BoundingBoxProperties:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (UINTS, BYTE, BYTE)
+
+    index: tuple[int, ...] = ()
+    type: int = 0
+    coordinate_type: int = 0
+
+
+@dataclass(frozen=True)
+class AudioProperties:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (UINT, UINT)
+
+    sample_rate: int = 0
+    channels: int = 0
+
+
+@dataclass(frozen=True)
 class ValueRange:
     LAYOUT: ClassVar[tuple[Kind, ...]] = (INT, INT)
 
@@ -73,9 +104,12 @@ class ValueRange:
 
 @dataclass(frozen=True)
 class Content:
-    LAYOUT: ClassVar[tuple[Kind, ...]] = (Union((FeatureProperties, ImageProperties)), One(ValueRange))
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (
+        Union((FeatureProperties, ImageProperties, BoundingBoxProperties, AudioProperties)),
+        One(ValueRange),
+    )
 
-    content_properties: FeatureProperties | ImageProperties | None = None
+    content_properties: FeatureProperties | ImageProperties | BoundingBoxProperties | AudioProperties | None = None
     range: ValueRange | None = None
 
 
@@ -103,10 +137,43 @@ class ScoreThresholdingOptions:
 
 
 @dataclass(frozen=True)
-class ProcessUnit:
-    LAYOUT: ClassVar[tuple[Kind, ...]] = (Union((NormalizationOptions, ScoreCalibrationOptions, ScoreThresholdingOptions)),)
+class BertTokenizerOptions:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (Many(AssociatedFile),)
 
-    options: NormalizationOptions | ScoreCalibrationOptions | ScoreThresholdingOptions | None = None
+    vocab_file: tuple[AssociatedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class SentencePieceTokenizerOptions:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (Many(AssociatedFile), Many(AssociatedFile))
+
+    sentence_piece_model: tuple[AssociatedFile, ...] = ()
+    vocab_file: tuple[AssociatedFile, ...] = ()
+
+
+@dataclass(frozen=True)
+class RegexTokenizerOptions:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, Many(AssociatedFile))
+
+    delim_regex_pattern: str = ""
+    vocab_file: tuple[AssociatedFile, ...] = ()
+
+
+Options = (
+    NormalizationOptions
+    | ScoreCalibrationOptions
+    | ScoreThresholdingOptions
+    | BertTokenizerOptions
+    | SentencePieceTokenizerOptions
+    | RegexTokenizerOptions
+)
+
+
+@dataclass(frozen=True)
+class ProcessUnit:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (Union(get_args(Options)),)
+
+    options: Options | None = None
 
 
 @dataclass(frozen=True)
@@ -131,14 +198,46 @@ class TensorMetadata:
 
 
 @dataclass(frozen=True)
+class TensorGroup:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, TEXTS)
+
+    name: str = ""
+    tensor_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CustomMetadata:
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, BYTES)
+
+    name: str = ""
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
 class SubGraphMetadata:
-    LAYOUT: ClassVar[tuple[Kind, ...]] = (TEXT, TEXT, Many(TensorMetadata), Many(TensorMetadata), Many(AssociatedFile))
+    LAYOUT: ClassVar[tuple[Kind, ...]] = (
+        TEXT,
+        TEXT,
+        Many(TensorMetadata),
+        Many(TensorMetadata),
+        Many(AssociatedFile),
+        Many(ProcessUnit),
+        Many(ProcessUnit),
+        Many(TensorGroup),
+        Many(TensorGroup),
+        Many(CustomMetadata),
+    )
 
     name: str = ""
     description: str = ""
     input_tensor_metadata: tuple[TensorMetadata, ...] = ()
     output_tensor_metadata: tuple[TensorMetadata, ...] = ()
     associated_files: tuple[AssociatedFile, ...] = ()
+    input_process_units: tuple[ProcessUnit, ...] = ()
+    output_process_units: tuple[ProcessUnit, ...] = ()
+    input_tensor_groups: tuple[TensorGroup, ...] = ()
+    output_tensor_groups: tuple[TensorGroup, ...] = ()
+    custom_metadata: tuple[CustomMetadata, ...] = ()
 
 
 @dataclass(frozen=True)

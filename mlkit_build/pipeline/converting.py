@@ -56,10 +56,9 @@ def contract(recipe: Recipe, files: Files) -> Action:
         normalized=tuple(name for name, spec in recipe.signature.inputs.items() if spec.mean is not None),
         fed=tuple(sorted({name for stated in (recipe.dataset, recipe.calibration) if stated for name in stated.inputs})),
         output=recipe.validation.output,
+        labels=files.labels.reading if files.labels else None,
     )
-    inputs: Inputs = {"signature.json": SIGNATURE}
-    if files.labels:
-        inputs["labels"] = files.labels
+    inputs: Inputs = {"signature.json": SIGNATURE, **(files.labels.files if files.labels else {})}
     return action_of("contract", params, inputs, ("contract.json",))
 
 

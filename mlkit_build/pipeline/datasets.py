@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mlkit_build.engine.action import Action
 from mlkit_build.errors import ConfigError
-from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.pipeline.labelling import FoundLabels
 from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, TfRecord
 
 _UNDECIDED: Mapping[str, Any] = {"path": "", "sha256": None, "timeout_s": 0.0}
 
 
-def content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool = False) -> AnyDataset:
+def content(dataset: AnyDataset, labels: FoundLabels | None = None, *, labelled: bool = False) -> AnyDataset:
     """Return what of a dataset's description decides a result: not where the files lie, whose bytes are an input.
 
     Args:
@@ -30,9 +29,9 @@ def content(dataset: AnyDataset, labels: Path | None = None, *, labelled: bool =
     if "classes" in fields and (not labelled or dataset.label is None):
         placed["classes"] = ()
     elif "classes" in fields and labels is not None and not getattr(dataset, "classes", ()):
-        placed["classes"] = read_labels(labels)
+        placed["classes"] = labels.names
     elif "classes" in fields and labels is not None:
-        _refuse_another_order(tuple(getattr(dataset, "classes", ())), read_labels(labels))
+        _refuse_another_order(tuple(getattr(dataset, "classes", ())), labels.names)
     return replace(dataset, **placed)
 
 

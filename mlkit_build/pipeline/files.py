@@ -10,6 +10,7 @@ from pathlib import Path
 from mlkit_build.errors import SourceError
 from mlkit_build.metrics import parse
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
+from mlkit_build.pipeline.labelling import FoundLabels, found_labels
 from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
 from mlkit_build.sources import source
 from mlkit_build.store import Tree
@@ -26,6 +27,7 @@ class Files:
         dataset: The validation samples.
         calibration: The calibration samples, for modes that need them.
         labels: The labels.
+        score_calibration: The parameters of `metadata.score_calibration`.
         metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
         baseline: The manifest to compare with.
         environments: The record of each other runtime's environment, in the recipe's order. They are no files of the user.
@@ -34,7 +36,8 @@ class Files:
     source: Mapping[str, Path]
     dataset: Path | Tree | None
     calibration: Path | Tree | None
-    labels: Path | None
+    labels: FoundLabels | None
+    score_calibration: Path | None = None
     metrics: Mapping[str, Path] = field(default_factory=dict)
     baseline: Path | None = None
     environments: tuple[Path, ...] = ()
@@ -42,12 +45,18 @@ class Files:
     def all(self) -> list[Path | Tree]:
         """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
         single: list[Path | Tree] = []
-        for found in (self.labels, self.dataset, self.calibration, self.baseline):
+        labels = list(self.labels.files.values()) if self.labels else []
+        for found in (*labels, self.score_calibration, self.dataset, self.calibration, self.baseline):
             if isinstance(found, Tree) and found.names is not None:
                 single += [found.root / name for name in found.names]
             elif found is not None:
                 single.append(found)
         return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about them, and no error."""
+        return self.labels.warnings if self.labels else ()
 
 
 def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
@@ -68,13 +77,20 @@ def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
 
 def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
     observes = recipe.quantization.needs_calibration
+
+    def existing(field: str, stated: str) -> Path:
+        return _existing(field, folder / stated, stated)
+
+    dataset = dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None
+    scores = recipe.metadata.score_calibration
     return Files(
         source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
-        dataset=dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None,
+        dataset=dataset,
         calibration=dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None,
-        labels=_existing("labels", folder / recipe.labels, recipe.labels) if recipe.labels else None,
+        labels=found_labels(recipe.labels, recipe.dataset, dataset, existing) if recipe.labels else None,
+        score_calibration=existing("metadata.score_calibration.path", scores.path) if scores else None,
         metrics=_metric_code(recipe, folder),
-        baseline=_existing("validation.baseline", folder / stated, stated) if (stated := recipe.validation.baseline) else None,
+        baseline=existing("validation.baseline", recipe.validation.baseline) if recipe.validation.baseline else None,
     )
 
 

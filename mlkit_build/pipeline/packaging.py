@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.gates import Verdict
 from mlkit_build.pipeline.datasets import content, reading
@@ -21,7 +23,7 @@ from mlkit_build.pipeline.kinds import (
     quantizing,
 )
 from mlkit_build.pipeline.measuring import compares_forms, has_tables, runtime_actions
-from mlkit_build.recipe import ML_KIT_TARGETS, Recipe
+from mlkit_build.recipe import ML_KIT_TARGETS, Calibration, Recipe
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams, RuntimeLimit
 
@@ -48,10 +50,13 @@ def describe(recipe: Recipe, files: Files) -> Action:
         inputs=normalization(recipe),
         output=recipe.validation.output,
         limit=_limit(recipe),
+        labels=files.labels.reading if files.labels else None,
+        score_threshold=recipe.metadata.score_threshold,
+        score_calibration=_placeless(recipe.metadata.score_calibration),
     )
-    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
-    if files.labels:
-        inputs["labels"] = files.labels
+    inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, **(files.labels.files if files.labels else {})}
+    if files.score_calibration:
+        inputs["score_calibration"] = files.score_calibration
     return action_of("describe", params, inputs, ("model.tflite",))
 
 
@@ -69,12 +74,17 @@ def _limit(recipe: Recipe) -> RuntimeLimit | None:
     )
 
 
+def _placeless(calibration: Calibration | None) -> Calibration | None:
+    """Return what of it decides the file: not where the parameters lie, whose bytes are an input."""
+    return replace(calibration, path="") if calibration else None
+
+
 def _app(recipe: Recipe, files: Files) -> Action:
     assert recipe.dataset is not None
     assert files.dataset is not None
     assert files.labels is not None
-    inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, "labels": files.labels}
-    params = AppParams(content(recipe.dataset, files.labels, labelled=True), normalization(recipe))
+    inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, **files.labels.files}
+    params = AppParams(content(recipe.dataset, files.labels, labelled=True), normalization(recipe), files.labels.reading)
     return reading(action_of("app", params, inputs, ("app.json",)), {"dataset": recipe.dataset})
 
 
@@ -109,6 +119,7 @@ def _package(
         verdicts=verdicts,
         runtimes=runtimes,
         not_viewed=not_viewed,
+        labels=files.labels.reading if files.labels else None,
     )
     inputs: Inputs = {"model": DESCRIBED, "signature.json": SIGNATURE, "metrics.json": METRICS}
     inputs["observations.json"] = OBSERVATIONS
@@ -123,6 +134,6 @@ def _package(
     if not recipe.quantization.is_float:
         inputs["quantization.json"] = OutputOf(quantizing(recipe), "quantization.json")
     if files.labels:
-        inputs["labels"] = files.labels
+        inputs |= files.labels.files
         outputs.append("labels.txt")
     return action_of("package", params, inputs, tuple(outputs), after=runtime_actions(recipe))

@@ -16,6 +16,7 @@ from mlkit_build.recipe.datasets import (
     TfRecord,
     WavFolder,
 )
+from mlkit_build.recipe.labels import Calibration, Labels, Metadata
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import (
     ALGORITHMS,
@@ -69,6 +70,7 @@ __all__ = [
     "AnyDataset",
     "AnySource",
     "Cache",
+    "Calibration",
     "Convert",
     "Csv",
     "ExampleFeature",
@@ -79,7 +81,9 @@ __all__ = [
     "ImageFolder",
     "Input",
     "Keras",
+    "Labels",
     "Latency",
+    "Metadata",
     "MetricChoice",
     "Npy",
     "Npz",

@@ -11,6 +11,7 @@ from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
+from mlkit_build.recipe.label_checks import check_labels, check_metadata
 from mlkit_build.recipe.package import ANY_RUNTIME
 from mlkit_build.recipe.quantization import STATIC_MODES
 from mlkit_build.recipe.schema import (
@@ -53,6 +54,8 @@ def check(recipe: Recipe) -> None:
     _check_package(recipe)
     check_dataset("dataset", recipe.dataset, recipe.signature)
     check_dataset("calibration", recipe.calibration, recipe.signature)
+    check_labels(recipe.labels, recipe.dataset)
+    check_metadata(recipe.metadata, recipe.labels)
     check_validation(recipe)
 
 

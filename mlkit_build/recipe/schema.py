@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.recipe.datasets import MANDATORY, AnyDataset
+from mlkit_build.recipe.labels import Labels, Metadata
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import Quantization
 from mlkit_build.recipe.validation import Validation
@@ -222,11 +223,12 @@ class Recipe:
         adapters: Graph edits made at freeze, in order.
         freeze: How the frozen graph is made.
         convert: How it becomes a `.tflite`.
-        labels: The labels file, one class per line, relative to the recipe's folder.
+        labels: What the classes are called: the path of a text file with one per line, or more in a mapping.
         dataset: What the model is measured on.
         calibration: What static quantization observes; shares no sample with `dataset`.
         quantization: How the model is quantized.
         target: What the package must satisfy.
+        metadata: What the file says to ML Kit beyond all this.
         validation: Metrics and gates.
         package: What the package must be, beyond its target.
         variant: The bundle's folder under the recipe's name; the quantization names it when left out.
@@ -242,11 +244,12 @@ class Recipe:
     adapters: tuple[Adapter, ...] = ()
     freeze: Freeze = field(default_factory=Freeze)
     convert: Convert = field(default_factory=Convert)
-    labels: str | None = None
+    labels: Labels | None = None
     dataset: AnyDataset | None = None
     calibration: AnyDataset | None = None
     quantization: Quantization = field(default_factory=Quantization)
     target: Target = field(default_factory=Target)
+    metadata: Metadata = field(default_factory=Metadata)
     validation: Validation = field(default_factory=Validation)
     package: Package = field(default_factory=Package)
     variant: str | None = None

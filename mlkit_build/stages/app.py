@@ -21,12 +21,12 @@ from mlkit_build.errors import GateError, StageError
 from mlkit_build.metrics import samples_text, significant
 from mlkit_build.mlkit.app_model import AppModel
 from mlkit_build.mlkit.app_view import AppView
-from mlkit_build.mlkit.labels import read_labels
+from mlkit_build.mlkit.labels import read_label_set
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.params import AppParams
-from mlkit_build.stages.suspects import AS_IS, Normalization, Suspect, suspects_of
+from mlkit_build.stages.suspects import AS_IS, Suspect, suspects_of
 
 SLACK = 0.005
 """How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
@@ -60,7 +60,7 @@ def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> 
     tensor = TensorSpec(model.metadata.inputs[0].name, "", model.shape, "uint8")
     whole = open_dataset(request.dataset, inputs["dataset"], "dataset", FrozenSignature((tensor,), ()))
     feed = Feed(whole, tensor, Input(mean=(0.0,), std=(1.0,)))
-    texts = _Texts(read_labels(inputs["labels"]), model.labels)
+    texts = _Texts(read_label_set(request.labels, inputs).names, model.labels)
     winners = np.load(inputs["predictions.npy"], mmap_mode="r")
     if len(winners) != len(whole):
         raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
@@ -125,10 +125,11 @@ def _run(
     def run(batch: Batch) -> list[NDArray[np.int64]]:
         raw = batch.features[name]
         pixels = feed.pixels(raw * 255 if in_unit else raw, batch.first)
-        known: dict[tuple[Normalization | None, bool], NDArray[np.int64]] = {}
+        known: dict[Any, NDArray[np.int64]] = {}
         for way in ways:
             if way.fed not in known:
-                known[way.fed] = model.classes(pixels[..., ::-1] if way.swapped else pixels, way.normalization)
+                fed = pixels[..., ::-1] if way.swapped else pixels
+                known[way.fed] = model.classes(fed, way.normalization, calibrates=way.calibrates)
         return [known[way.fed] for way in ways]
 
     size = int(np.prod(model.shape))

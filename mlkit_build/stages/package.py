@@ -14,8 +14,10 @@ from mlkit_build.forms import Hops
 from mlkit_build.metrics import Measurement, Table
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
-from mlkit_build.mlkit.labels import read_labels
-from mlkit_build.mlkit.metadata import ColorSpace, Metadata, Tensor, attach
+from mlkit_build.mlkit.description import image_tensor
+from mlkit_build.mlkit.labels import LABELS, LabelSet, read_label_set
+from mlkit_build.mlkit.metadata import Metadata, ScoreCalibration, ScoreTransformation, Tensor, attach
+from mlkit_build.mlkit.score_calibration import read_calibration
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import ML_KIT_TARGETS, Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -36,8 +38,9 @@ def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     _check_fed(request.fed, signature)
     _check_output(request.output, signature)
     rules = check_signature(request.task, Subject(signature, request.io, request.normalized))
-    if "labels" in inputs:
-        check_labels(read_labels(inputs["labels"]), str(inputs["labels"]), signature, request.output)
+    if request.labels:
+        names = read_label_set(request.labels, inputs).names
+        check_labels(names, str(inputs.get(LABELS, "dataset")), signature, request.output)
     (outputs / "contract.json").write_bytes(pretty({"task": request.task, "rules": rules}))
 
 
@@ -74,8 +77,15 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     """
     request = from_plain(DescribeParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
-    labels = read_labels(inputs["labels"]) if "labels" in inputs else ()
+    labels = read_label_set(request.labels, inputs) if request.labels else LabelSet(())
     labelled = request.output or signature.outputs[0].name
+    scores = Tensor(
+        labelled,
+        labels=labels.names,
+        locales=labels.locales,
+        score_threshold=request.score_threshold,
+        score_calibration=_calibration(request, inputs, labels.names),
+    )
     metadata = Metadata(
         name=request.name,
         description=request.description,
@@ -83,7 +93,7 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         author=request.author,
         license=request.license,
         inputs=tuple(_input(spec, request.inputs.get(spec.name, Input()), request) for spec in signature.inputs),
-        outputs=tuple(Tensor(spec.name, labels=labels if spec.name == labelled else ()) for spec in signature.outputs),
+        outputs=tuple(scores if spec.name == labelled else Tensor(spec.name) for spec in signature.outputs),
     )
     shipped = attach(inputs["model"].read_bytes(), metadata)
     if request.limit:
@@ -91,21 +101,21 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     (outputs / "model.tflite").write_bytes(shipped)
 
 
+def _calibration(request: DescribeParams, inputs: Mapping[str, Path], labels: tuple[str, ...]) -> ScoreCalibration | None:
+    """Return how the scores are calibrated. Raises SourceError where the parameters are not those of the labels."""
+    stated = request.score_calibration
+    if stated is None:
+        return None
+    transformation = ScoreTransformation[stated.transformation.upper()]
+    return ScoreCalibration(read_calibration(inputs["score_calibration"], labels), transformation, stated.default_score)
+
+
 def _input(spec: TensorSpec, stated: Input, request: DescribeParams) -> Tensor:
-    """Return what the file says of an input: of an image its color space, how it is normalized, and what comes of 0 and 255."""
+    """Return what the file says of an input."""
     if stated.mean is None and request.task not in ML_KIT_TARGETS:
         return Tensor(spec.name)
-    colors = {1: ColorSpace.GRAYSCALE, 3: ColorSpace.RGB}
-    color = colors.get(spec.shape[-1]) if len(spec.shape) == 4 else None
-    mean, std = stated.mean or (), stated.std or ()
-    channels = max(len(mean), len(std))
-    mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
-    ends = [[(pixel - center) / spread for pixel in (0, 255)] for center, spread in zip(mean, std, strict=True)]
-    if (request.io if spec.dtype == "float32" else spec.dtype) == "uint8":
-        ends = [[0.0, 255.0]]
-    return Tensor(
-        spec.name, color=color, mean=mean, std=std, min=tuple(min(pair) for pair in ends), max=tuple(max(pair) for pair in ends)
-    )
+    dtype = request.io if spec.dtype == "float32" else spec.dtype
+    return image_tensor(spec.name, spec.shape, dtype, stated.mean or (), stated.std or ())
 
 
 def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -115,8 +125,8 @@ def package(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     request = from_plain(PackageParams, params)
     labels: tuple[str, ...] = ()
     shutil.copyfile(inputs["model"], outputs / "model.tflite")
-    if "labels" in inputs:
-        labels = read_labels(inputs["labels"])
+    if request.labels:
+        labels = read_label_set(request.labels, inputs).names
         (outputs / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8", newline="")
     metrics = {name: from_plain(Measurement, value) for name, value in json.loads(inputs["metrics.json"].read_bytes()).items()}
     metrics["size_bytes"] = replace(metrics["size_bytes"], value=inputs["model"].stat().st_size)

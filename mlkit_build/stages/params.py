@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlkit_build.gates import Verdict
-from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Input, MetricChoice, Quantization, Rule
+from mlkit_build.mlkit.labels import Reading
+from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Calibration, Input, MetricChoice, Quantization, Rule
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 VERSIONS = {
     "freeze": 4,
-    "contract": 2,
+    "contract": 3,
     "convert": 4,
     "calibrate": 7,
     "quantize": 7,
@@ -27,9 +28,9 @@ VERSIONS = {
     "runtime": 2,
     "latency": 1,
     "attribute": 2,
-    "describe": 2,
-    "app": 1,
-    "package": 5,
+    "describe": 3,
+    "app": 2,
+    "package": 7,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 
@@ -85,6 +86,7 @@ class ContractParams:
         normalized: The inputs whose mean and std the recipe states.
         fed: The inputs that the datasets feed; empty without datasets.
         output: The output that the labels name; the first one when None.
+        labels: How the labels are read; None without.
     """
 
     task: str
@@ -92,6 +94,7 @@ class ContractParams:
     normalized: tuple[str, ...]
     fed: tuple[str, ...]
     output: str | None
+    labels: Reading | None = None
 
 
 @dataclass(frozen=True)
@@ -317,6 +320,9 @@ class DescribeParams:
         inputs: Name -> mean and std.
         output: The output that the labels name; the first one when None.
         limit: The oldest runtime that it must run in; None where any will do.
+        labels: How the labels are read; None without.
+        score_threshold: Below it the app should show nothing.
+        score_calibration: What becomes of the scores; without the place of its parameters.
     """
 
     name: str
@@ -329,6 +335,9 @@ class DescribeParams:
     inputs: Mapping[str, Input]
     output: str | None
     limit: RuntimeLimit | None = None
+    labels: Reading | None = None
+    score_threshold: float | None = None
+    score_calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -338,11 +347,13 @@ class AppParams:
     Attributes:
         dataset: What the model was measured on.
         inputs: Name -> mean and std as the recipe states them: a suspect, should the file be wrong.
+        labels: How the labels are read.
         samples: How many samples are fed, at most: the first ones.
     """
 
     dataset: AnyDataset
     inputs: Mapping[str, Input]
+    labels: Reading = field(default_factory=Reading)
     samples: int = 1000
 
 
@@ -352,6 +363,7 @@ class PackageParams:
 
     Attributes:
         not_viewed: Why the file was not looked at as an app does; empty when it was.
+        labels: How the labels are read; None without.
     """
 
     name: str
@@ -367,3 +379,4 @@ class PackageParams:
     verdicts: tuple[Verdict, ...]
     runtimes: tuple[RuntimeVerdict, ...] = ()
     not_viewed: str = ""
+    labels: Reading | None = None

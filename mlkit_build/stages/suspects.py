@@ -30,6 +30,7 @@ class Suspect:
         normalization: In place of the file's.
         swapped: Whether red and blue are exchanged.
         shift: How many lines further down the label is read.
+        calibrates: Whether scores are calibrated where the file says how.
     """
 
     instead: str
@@ -37,11 +38,12 @@ class Suspect:
     normalization: Normalization | None = None
     swapped: bool = False
     shift: int = 0
+    calibrates: bool = True
 
     @property
-    def fed(self) -> tuple[Normalization | None, bool]:
+    def fed(self) -> tuple[Normalization | None, bool, bool]:
         """What of it decides the file's scores."""
-        return self.normalization, self.swapped
+        return self.normalization, self.swapped, self.calibrates
 
 
 AS_IS = Suspect("", "")
@@ -65,6 +67,9 @@ def suspects_of(stated: Mapping[str, Input], model: AppModel, *, in_unit: bool) 
     if model.shape[-1] == 3:
         wrong = "ML Kit feeds RGB: give the model the adapter that it lacks, `adapters: [bgr_to_rgb]`"
         suspects.append(Suspect("red and blue exchanged, as BGR,", wrong, swapped=True))
+    if model.calibrated:
+        hint = "metadata.score_calibration changes which class is best: fit it to this model's own scores, in the labels' order"
+        suspects.append(Suspect("the scores as the model gives them, not calibrated,", hint, calibrates=False))
     for shift, fault in ((1, "begin with a class too many"), (-1, "lack the first class")):
         way = "down" if shift > 0 else "up"
         hint = f"the file's labels are shifted by one: they {fault}; one line per class, in the order of the outputs"

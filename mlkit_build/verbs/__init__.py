@@ -28,6 +28,11 @@ VERBS = {
         "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
     ),
     "inspect": Verb("mlkit_build.verbs.inspect", "inspect PATH [--json]", "show what a model file holds, with a recipe for it"),
+    "metadata": Verb(
+        "mlkit_build.verbs.metadata",
+        "metadata FILE --output OUT [...]",
+        "attach to any .tflite what ML Kit wants to know of it: mean and std, labels, name",
+    ),
     "quantization-report": Verb(
         "mlkit_build.verbs.quantization_report",
         "quantization-report recipe=NAME [...]",

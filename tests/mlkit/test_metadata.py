@@ -24,7 +24,9 @@ from mlkit_build.mlkit import metadata_schema as schema
 from mlkit_build.mlkit.associated_files import DamagedArchiveError, appended, extracted
 from mlkit_build.mlkit.flatbuffer import DamagedError, decode, encode
 from mlkit_build.mlkit.metadata import LABELS, ColorSpace, Metadata, Tensor, attach, read
+from mlkit_build.mlkit.tables import tables_of
 from mlkit_build.tflite import model as tflite
+from tests.mlkit.test_labels import ODD
 
 PICTURE = Tensor("picture", "What the camera sees.", ColorSpace.RGB, (0.5, 1.0, 2.0), (1.0, 2.0, 4.0), (-0.5,), (254.5,))
 SAID = Metadata(
@@ -168,9 +170,25 @@ def test_labels_of_two_outputs_are_two_files() -> None:
     assert [tensor.labels for tensor in found.outputs] == [("x", "y"), ("z", "")]  # a second newline is one label more
 
 
-def test_the_labels_without_a_locale_count() -> None:
-    tables = labelled(file("de.txt", "de"), file("any.txt"))
-    assert read(stored(tables, {"de.txt": b"Hund", "any.txt": b"dog"})).outputs[0].labels == ("dog",)
+def test_the_first_labels_count_as_in_the_task_library() -> None:
+    tables, files = labelled(file("de.txt", "de"), file("any.txt"), file("fr.txt", "fr")), {"de.txt": b"Hund", "any.txt": b"dog"}
+    (found,) = read(stored(tables, {**files, "fr.txt": b"chien"})).outputs
+    assert (found.labels, found.locales) == (("Hund",), {"de": ("Hund",), "fr": ("chien",)})
+
+
+def test_outputs_that_are_called_like_paths_name_no_paths_in_the_archive() -> None:
+    outputs = tuple(Tensor(name, labels=("a", "b")) for name in ("../x", "a/b.txt"))
+    tables, files = tables_of(replace(SAID, outputs=outputs))
+    assert sorted(files) == ["output0_labels.txt", "output1_labels.txt"]
+    assert [tensor.associated_files[0].name for tensor in tables.subgraph_metadata[0].output_tensor_metadata] == sorted(files)
+
+
+def test_odd_labels_survive_in_a_file_that_is_called_as_ever() -> None:
+    said = replace(SAID, outputs=(Tensor("scores", labels=ODD[:3]),))
+    assert read(attach(small(), said)) == said
+    long = replace(SAID, outputs=(Tensor("scores", labels=("x" * 65536, *ODD[3:5])),))
+    assert read(attach(small(), long)) == long
+    assert set(extracted(attach(small(), said))) == {LABELS}
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -193,7 +211,6 @@ def test_any_metadata_survive_the_round_trip(data: st.DataObject) -> None:
         *(data.draw(texts) for _ in range(5)),
         inputs=(data.draw(tensors("picture")),),
         outputs=(replace(data.draw(tensors("scores")), labels=data.draw(lines)),),
-        min_parser_version=data.draw(texts),
     )
     assert read(attach(small(), said)) == said
 
@@ -312,4 +329,4 @@ def test_metadata_by_others_keep_their_meaning(shared_model: Callable[[str], Pat
     data = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite").read_bytes()
     found = read(data)
     assert (found.inputs[0].color, found.inputs[0].mean, found.inputs[0].std) == (ColorSpace.RGB, (127.5,), (127.5,))
-    assert read(attach(data, found)) == found
+    assert read(attach(data, found)) == replace(found, min_parser_version="1.0.0")  # theirs states none

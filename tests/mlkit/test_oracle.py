@@ -18,31 +18,37 @@ import pytest
 
 from mlkit_build.config.roots import builtin
 from mlkit_build.mlkit.labels import read_labels
-from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, read
+from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, attach_tables, read
+from mlkit_build.mlkit.score_calibration import calibrated
+from mlkit_build.mlkit.tables import tables_of
 from tests.conftest import Workspace
+from tests.mlkit.test_labels import ODD
 
 CLIENT = """
 import json, sys
 import numpy as np
 from tflite_support import metadata
-from tflite_support.task import vision
+from tflite_support.task import core, vision
 
-model, images, answer = sys.argv[1:]
-found = {"refused": "", "labels": [], "scores": []}
+model, images, answer, locale = sys.argv[1:]
+found = {"refused": "", "labels": [], "display": [], "scores": []}
 try:
-    classifier = vision.ImageClassifier.create_from_file(model)
+    options = vision.ImageClassifierOptions(core.BaseOptions(file_name=model))
+    options.classification_options.display_names_locale = locale or None
+    classifier = vision.ImageClassifier.create_from_options(options)
 except (RuntimeError, ValueError) as error:
     found["refused"] = str(error)
 else:
     found["metadata"] = json.loads(metadata.MetadataDisplayer.with_model_file(model).get_metadata_json())
     for image in np.load(images):
-        best = classifier.classify(vision.TensorImage.create_from_array(image)).classifications[0].categories[0]
-        found["labels"].append(best.category_name)
-        found["scores"].append(best.score)
+        shown = classifier.classify(vision.TensorImage.create_from_array(image)).classifications[0].categories[:1]
+        found["labels"].append(shown[0].category_name if shown else "")
+        found["display"].append(shown[0].display_name if shown else "")
+        found["scores"].append(shown[0].score if shown else 0)
 json.dump(found, open(answer, "w"))
 """
 
-Ask = Callable[[Path, Any], dict[str, Any]]
+Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -52,9 +58,9 @@ def ask(tmp_path: Path) -> Ask:
     if not python:
         pytest.skip("no Task Library: set MLKIT_BUILD_ORACLE to the python of an environment with tflite-support==0.4.4 numpy<2")
 
-    def run(model: Path, images: Any) -> dict[str, Any]:
+    def run(model: Path, images: Any, locale: str = "") -> dict[str, Any]:
         np.save(tmp_path / "images.npy", np.ascontiguousarray(images))
-        command = [python, "-c", CLIENT, str(model), str(tmp_path / "images.npy"), str(tmp_path / "answer.json")]
+        command = [python, "-c", CLIENT, str(model), str(tmp_path / "images.npy"), str(tmp_path / "answer.json"), locale]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         found: dict[str, Any] = json.loads((tmp_path / "answer.json").read_bytes())
         return found
@@ -116,3 +122,122 @@ def test_the_task_library_reads_each_field_where_it_is_written(
     said = replace(found, outputs=changed) if "labels" in change else replace(found, inputs=changed)
     (tmp_path / "model.tflite").write_bytes(attach(data, said))
     assert words in ask(tmp_path / "model.tflite", np.zeros((0, 224, 224, 3), np.uint8))["refused"]
+
+
+@pytest.fixture
+def plain(shared_model: Callable[[str], Path], tmp_path: Path) -> Path:
+    """The MobileNet without metadata, and beside it `labels.txt`: a name for each of its classes."""
+    (tmp_path / "labels.txt").write_text("".join(f"class {index}\n" for index in range(1001)))
+    return shared_model("tflite/mobilenet_v1_0.25_224_1_default_1.tflite")
+
+
+def scores_of(model: Path, images: Any) -> Any:
+    """Return what an interpreter gives: `[n, 1001]` float32."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model))
+    interpreter.allocate_tensors()
+    found = []
+    for image in images:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (image[np.newaxis] - np.float32(127.5)) / 127.5)
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
+    return np.array(found)
+
+
+IMAGES = np.random.default_rng(3).integers(0, 256, (3, 224, 224, 3), dtype=np.uint8)
+
+
+def test_the_verb_makes_the_task_library_accept_the_plain_file(
+    workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path
+) -> None:
+    assert "it requires specifying NormalizationOptions metadata" in ask(plain, IMAGES)["refused"]
+    said = (
+        "--mean",
+        "127.5",
+        "--std",
+        "127.5",
+        "--labels",
+        str(tmp_path / "labels.txt"),
+        "--name",
+        "MobileNet",
+        "--author",
+        "me",
+    )
+    told = workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said)
+    assert (told.returncode, told.stderr) == (0, "")
+    found = ask(workspace.folder / "ours.tflite", IMAGES)
+    assert found["refused"] == ""
+    assert found["labels"] == [f"class {index}" for index in scores_of(plain, IMAGES).argmax(axis=1)]
+    assert (found["metadata"]["name"], found["metadata"]["author"]) == ("MobileNet", "me")
+
+
+@pytest.mark.parametrize("transformation", ["identity", "log", "inverse_logistic"])
+def test_scores_are_calibrated_as_the_task_library_does(
+    workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path, transformation: str
+) -> None:
+    chance = np.random.default_rng(5)
+    rows = ["" if index % 7 == 0 else ",".join(f"{value:.6f}" for value in chance.uniform(0.1, 1, 3)) for index in range(1001)]
+    (tmp_path / "c.csv").write_text("\n".join(row + (",0.001" if row and index % 2 else "") for index, row in enumerate(rows)))
+    said = ("--mean", "127.5", "--std", "127.5", "--labels", str(tmp_path / "labels.txt"), "--default-score", "0.25")
+    calibration = ("--score-calibration", str(tmp_path / "c.csv"), "--score-transformation", transformation)
+    assert workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said, *calibration).returncode == 0
+    stated = read((workspace.folder / "ours.tflite").read_bytes()).outputs[0].score_calibration
+    assert stated is not None
+    expected, found = calibrated(scores_of(plain, IMAGES), stated), ask(workspace.folder / "ours.tflite", IMAGES)
+    assert found["refused"] == ""
+    assert found["scores"] == pytest.approx(expected.max(axis=1).tolist(), rel=1e-3)
+    assert found["labels"] == [f"class {index}" for index in expected.argmax(axis=1)]
+
+
+def test_nothing_is_shown_below_the_threshold(workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path) -> None:
+    scores = np.sort(scores_of(plain, IMAGES).max(axis=1))
+    threshold = float(scores[0] + scores[1]) / 2
+    said = ("--mean", "127.5", "--std", "127.5", "--labels", str(tmp_path / "labels.txt"), "--score-threshold", str(threshold))
+    assert workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said).returncode == 0
+    found = ask(workspace.folder / "ours.tflite", IMAGES)
+    assert sorted(bool(label) for label in found["labels"]) == [False, True, True]
+
+
+def test_labels_are_shown_in_the_language_that_the_app_asks_for(
+    workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "de.txt").write_text("".join(f"Klasse {index}\n" for index in range(1001)))
+    said = (
+        "--mean",
+        "127.5",
+        "--std",
+        "127.5",
+        "--labels",
+        str(tmp_path / "labels.txt"),
+        "--locale",
+        f"de={tmp_path / 'de.txt'}",
+    )
+    assert workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said).returncode == 0
+    best = scores_of(plain, IMAGES).argmax(axis=1)
+    found = ask(workspace.folder / "ours.tflite", IMAGES, "de")
+    assert (found["refused"], found["labels"]) == ("", [f"class {index}" for index in best])
+    assert found["display"] == [f"Klasse {index}" for index in best]
+
+
+def test_the_first_labels_count_whatever_their_language(shared_model: Callable[[str], Path], ask: Ask, tmp_path: Path) -> None:
+    data = shared_model("tflite/mobilenet_v1_0.25_224_1_metadata_1.tflite").read_bytes()
+    found = read(data)
+    ours, theirs = (tuple(f"{name} {index}" for index in range(1001)) for name in ("class", "Klasse"))
+    tables, files = tables_of(replace(found, outputs=(replace(found.outputs[0], labels=ours, locales={"de": theirs}),)))
+    graph = tables.subgraph_metadata[0]
+    (scores,) = graph.output_tensor_metadata
+    turned = replace(scores, associated_files=scores.associated_files[::-1])
+    tables = replace(tables, subgraph_metadata=(replace(graph, output_tensor_metadata=(turned,)),))
+    (tmp_path / "model.tflite").write_bytes(attach_tables(data, tables, files))
+    assert all(label.startswith("Klasse ") for label in ask(tmp_path / "model.tflite", IMAGES)["labels"])
+    assert read((tmp_path / "model.tflite").read_bytes()).outputs[0].labels == theirs
+
+
+def test_odd_labels_are_shown_as_they_are(workspace: Workspace, ask: Ask, plain: Path, tmp_path: Path) -> None:
+    labels = [f"{index} {ODD[index % len(ODD)][:9000]}" for index in range(1001)]
+    (tmp_path / "labels.txt").write_text("\n".join(labels), encoding="utf-8")
+    said = ("--mean", "127.5", "--std", "127.5", "--labels", str(tmp_path / "labels.txt"))
+    assert workspace.cli("metadata", str(plain), "--output", "ours.tflite", *said).returncode == 0
+    found = ask(workspace.folder / "ours.tflite", IMAGES)
+    assert found["labels"] == [labels[index] for index in scores_of(plain, IMAGES).argmax(axis=1)]

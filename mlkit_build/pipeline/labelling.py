@@ -1,0 +1,79 @@
+"""The labels of a recipe: which files hold them, and how the actions that need them read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlkit_build.errors import SourceError
+from mlkit_build.mlkit.labels import LABELS, Reading, read_label_set, repeated
+from mlkit_build.recipe import AnyDataset, Labels
+from mlkit_build.store import Tree
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """The labels of a recipe, found and read.
+
+    Attributes:
+        reading: How the actions read them.
+        files: Their files, as inputs of those actions.
+        names: The labels.
+    """
+
+    reading: Reading
+    files: Mapping[str, Path]
+    names: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about them, and no error: lists of ImageNet's classes have two cranes."""
+        told = repeated(self.names)
+        return (f"labels: {told}",) if told else ()
+
+
+def found_labels(
+    labels: Labels, dataset: AnyDataset | None, samples: Path | Tree | None, existing: Callable[[str, str], Path]
+) -> FoundLabels:
+    """Return the labels.
+
+    Args:
+        samples: The dataset's files.
+        existing: (field, path) -> the file that the recipe states there.
+
+    Raises:
+        SourceError: A file is missing, or is no file of labels.
+        ConfigError: A CSV file has no such column.
+    """
+    stated = {} if labels.path is None else {LABELS: ("labels", labels.path)}
+    if labels.column is None:
+        stated |= {f"{LABELS}.{name}": (f"labels.locales.{name}", path) for name, path in labels.locales.items()}
+    files = {role: existing(*place) for role, place in stated.items()}
+    reading = _reading_of(labels, dataset, samples)
+    return FoundLabels(reading, files, read_label_set(reading, files).names)
+
+
+def _reading_of(labels: Labels, dataset: AnyDataset | None, samples: Path | Tree | None) -> Reading:
+    """Return how the labels are read. Raises SourceError where a folder of the dataset cannot be looked at."""
+    columns = labels.column is not None
+    return Reading(
+        column=labels.column,
+        delimiter=labels.delimiter if columns else ",",
+        names=_classes(dataset, samples) if labels.from_dataset else (),
+        locales={locale: stated if columns else "" for locale, stated in labels.locales.items()},
+    )
+
+
+def _classes(dataset: AnyDataset | None, samples: Path | Tree | None) -> tuple[str, ...]:
+    """Return the dataset's classes: those that it states, or its folders, as `mlkit_build.datasets.folders` counts them."""
+    if classes := getattr(dataset, "classes", ()):
+        return tuple(classes)
+    assert isinstance(samples, Tree), "the schema refuses others"
+    try:
+        names = tuple(name.rstrip("/") for name in samples.listed() if name.endswith("/") and name.count("/") == 1)
+    except OSError as error:
+        raise SourceError(f"dataset.path: {error.filename}: cannot be read: {error.strerror}") from error
+    if not names:
+        raise SourceError(f"labels.from_dataset: {samples.root}: expected a folder for each class, found none")
+    return names
