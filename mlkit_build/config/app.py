@@ -28,7 +28,7 @@ from mlkit_build.report.documents import Documents
 from mlkit_build.report.screens import screen
 from mlkit_build.sweep.asked import Asked
 from mlkit_build.sweep.outcome import worst
-from mlkit_build.sweep.run import conclude, stated_ui
+from mlkit_build.sweep.run import conclude, not_composed, stated_ui
 from mlkit_build.sweep.selection import selection_of
 from mlkit_build.workflow import build
 
@@ -110,7 +110,7 @@ class _Task:
                 refuse_select(job.settings.select)
             report = build(job, process_servers(), shown, [sys.argv[0], *self.arguments])
         except MlkitBuildError as error:  # the other jobs of a sweep go on
-            report = refused(error, overrides, job)
+            report = not_composed(error, overrides, job) if self.sweeps else refused(error, overrides, job)
             shown.job_finished(report)
         leave((overrides, report, job), self.spool, str(number))
         return int(report.exit_code)

@@ -20,12 +20,14 @@ class Value:
         form: How it reads: `share` (as a percentage), `bytes`, `decibel`, `cosine`, `milliseconds`, or `number`.
         lower_is_better: Whether a smaller value is a better one.
         at_most_one: Whether it cannot exceed 1, so that a limit of 95 must mean 0.95.
+        least: What it cannot be below.
     """
 
     title: str
     form: str = "number"
     lower_is_better: bool = False
     at_most_one: bool = False
+    least: float | None = None
 
     def number(self, value: float) -> str:
         """Return a measured value with its unit; in words where the number only stands for there being no noise."""
@@ -72,17 +74,17 @@ def samples_text(count: int) -> str:
 
 
 def _share(title: str) -> Value:
-    return Value(title, "share", at_most_one=True)
+    return Value(title, "share", at_most_one=True, least=0.0)
 
 
 def _error(title: str) -> Value:
-    return Value(title, lower_is_better=True)
+    return Value(title, lower_is_better=True, least=0.0)
 
 
 VALUES = {
-    "size_bytes": Value("model size", "bytes", lower_is_better=True),
-    "arena_bytes": Value("arena", "bytes", lower_is_better=True),
-    "latency_ms": Value("latency", "milliseconds", lower_is_better=True),
+    "size_bytes": Value("model size", "bytes", lower_is_better=True, least=0.0),
+    "arena_bytes": Value("arena", "bytes", lower_is_better=True, least=0.0),
+    "latency_ms": Value("latency", "milliseconds", lower_is_better=True, least=0.0),
     "top1": _share("top-1 accuracy"),
     "macro_precision": _share("macro precision"),
     "macro_recall": _share("macro recall"),
@@ -90,23 +92,23 @@ VALUES = {
     "weighted_precision": _share("weighted precision"),
     "weighted_recall": _share("weighted recall"),
     "weighted_f1": _share("weighted F1"),
-    "roc_auc": Value("ROC-AUC", at_most_one=True),
-    "pr_auc": Value("PR-AUC", at_most_one=True),
+    "roc_auc": Value("ROC-AUC", at_most_one=True, least=0.0),
+    "pr_auc": Value("PR-AUC", at_most_one=True, least=0.0),
     "log_loss": _error("log loss"),
-    "calibration_error": Value("calibration error", "share", lower_is_better=True, at_most_one=True),
+    "calibration_error": Value("calibration error", "share", lower_is_better=True, at_most_one=True, least=0.0),
     "mae": _error("mean absolute error"),
     "rmse": _error("root mean square error"),
     "r2": Value("R2", at_most_one=True),
     "psnr_db": Value("PSNR", "decibel"),
-    "embedding_cosine": Value("embedding cosine", "cosine", at_most_one=True),
-    "worst_embedding_cosine": Value("worst embedding", "cosine", at_most_one=True),
+    "embedding_cosine": Value("embedding cosine", "cosine", at_most_one=True, least=-1.0),
+    "worst_embedding_cosine": Value("worst embedding", "cosine", at_most_one=True, least=-1.0),
     "retrieval_agreement": _share("retrieval agreement"),
     "mean_iou": _share("mean IoU"),
     "pixel_accuracy": _share("pixel accuracy"),
     "max_abs_error": _error("max absolute error"),
     "rms_error": _error("RMS error"),
     "sqnr_db": Value("SQNR", "decibel"),
-    "cosine": Value("cosine similarity", "cosine", at_most_one=True),
+    "cosine": Value("cosine similarity", "cosine", at_most_one=True, least=-1.0),
     "top1_agreement": _share("top-1 agreement"),
 }
 

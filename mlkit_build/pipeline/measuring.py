@@ -45,7 +45,10 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
     if not compares_forms(recipe):
         return []
     assert files.dataset is not None
-    stated, samples = content(dataset), recipe.validation.hops
+    stated = content(dataset)
+    # More than the dataset has are all of it, and no other result. How many that is only a stated number tells before the files
+    # are opened, which is the actions' to do: without one, a number of hops beyond the dataset runs these two actions again.
+    samples = min(recipe.validation.hops, dataset.samples or recipe.validation.hops)
     common: Inputs = {"signature.json": SIGNATURE, "dataset": files.dataset}
     frozen = freeze(recipe, files)
     original: Inputs = {f"{SOURCE_PREFIX}{role}": path for role, path in frozen.inputs.items()}

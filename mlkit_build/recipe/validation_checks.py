@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
 from mlkit_build.recipe.schema import Recipe
 from mlkit_build.recipe.validation import DELEGATES, MOST_THREADS, Gate, Validation
 from mlkit_build.timing import METRIC as LATENCY
+
+if TYPE_CHECKING:
+    from mlkit_build.metrics import Value
 
 
 def check_validation(recipe: Recipe) -> None:
@@ -75,12 +79,7 @@ def _check_gates(validation: Validation) -> None:
             )
         if gate == Gate():
             raise ConfigError(f"{where}: expected min, max, max_drop or max_regression, found none")
-        for limit, threshold in (("min", gate.min), ("max_drop", gate.max_drop), ("max_regression", gate.max_regression)):
-            if value_of(name).at_most_one and threshold is not None and threshold > 1:
-                raise ConfigError(
-                    f"{where}.{limit}: expected at most 1, found {threshold:g}",
-                    f"it is a share, not a percentage: {threshold / 100:g}",
-                )
+        _check_limits(where, gate, value_of(name))
         if gate.max_drop is not None and name in measured and not (name in owner and METRICS[owner[name]].has_reference):
             raise ConfigError(f"{where}.max_drop: this value has no TensorFlow counterpart to drop from")
         if gate.max_regression is not None and validation.baseline is None:
@@ -89,6 +88,20 @@ def _check_gates(validation: Validation) -> None:
                 "add `validation.baseline: path/to/manifest.json`",
             )
         _check_significance(where, gate, tested=name in owner and METRICS[owner[name]].is_paired)
+
+
+def _check_limits(where: str, gate: Gate, value: Value) -> None:
+    """Refuse limits that no value could break, or none could keep. A drop below 0 asks for a gain."""
+    stated = {name: limit for name in ("min", "max", "max_drop", "max_regression") if (limit := getattr(gate, name)) is not None}
+    for name, limit in stated.items():
+        if value.at_most_one and limit > 1:
+            hint = f"it is a share, not a percentage: {limit / 100:g}"
+            raise ConfigError(f"{where}.{name}: expected at most 1, found {limit:g}", hint)
+        if value.least is not None and limit < value.least and name in ("min", "max"):
+            hint = f"no {value.title} is below {value.least:g}"
+            raise ConfigError(f"{where}.{name}: expected at least {value.least:g}, found {limit:g}", hint)
+    if gate.min is not None and gate.max is not None and gate.min > gate.max:
+        raise ConfigError(f"{where}: expected min not above max, found min {gate.min:g} and max {gate.max:g}")
 
 
 def _check_runtimes(recipe: Recipe) -> None:

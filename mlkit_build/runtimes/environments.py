@@ -7,6 +7,7 @@ so that it can be made elsewhere and moved.
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -42,6 +43,7 @@ if sys.platform == "linux":
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 _OPTIONS = ("--only-binary", ":all:", "--no-warn-conflicts", "--no-input", "--no-color", "--disable-pip-version-check", "--quiet")
+_FULL_DISK = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT})\]")
 _CLOSING = "'\") "
 _BROKEN_CONNECTION = re.compile(r"after connection broken by '(.*)': ")
 
@@ -179,6 +181,7 @@ def _install(folder: Path, requirement: Requirement) -> dict[str, str]:
 
     Raises:
         SourceError: It cannot be installed, or does not run on this machine.
+        OSError: The disk is full.
     """
     import venv
 
@@ -191,6 +194,8 @@ def _install(folder: Path, requirement: Requirement) -> dict[str, str]:
     command = [sys.executable, "-P"] if has_pip else [str(python), "-I"]
     said = _run([*command, "-c", _PIP, "install", "--target", str(site), *_OPTIONS, *requirement.to_install])
     if said is not None:
+        if full := _FULL_DISK.search(said):  # of the cache, or of the temporary folder that pip unpacks in
+            raise OSError(int(full[1]), os.strerror(int(full[1])))
         raise _refused(requirement, f"pip says: {_reason(said)}", _what_to_do(requirement, said))
     module = PACKAGES[requirement.package].interpreter.partition(":")[0]
     said = _run([str(python), "-IB", "-c", f"import importlib; importlib.import_module({module!r})"])

@@ -53,6 +53,18 @@ def telling(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(item for item in overrides if not _NEUTRAL.fullmatch(_key(item)))
 
 
+def shown_variant(overrides: Sequence[str], variant: str) -> str:
+    """Return what to call a job that did not compose: by its overrides, since nothing else is known of it.
+
+    Args:
+        variant: What its choices say, where they are all that it was asked for with.
+    """
+    others = [item for item in telling(overrides) if _key(item) not in ("recipe", "quantization", "variant", "select")]
+    if not others or any(_key(item) == "variant" for item in overrides):
+        return variant
+    return " ".join(item for item in telling(overrides) if _key(item) not in ("recipe", "select"))
+
+
 def refuse_unchanging(jobs: Iterable[Sequence[str]]) -> None:
     """Refuse to sweep over what says where and how: each job would be the same build, under another name or over the other.
 

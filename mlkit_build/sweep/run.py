@@ -17,7 +17,7 @@ from mlkit_build.recipe import MODES, TARGETS, UI_MODES
 from mlkit_build.report.screens import screen
 from mlkit_build.screen import Screen
 from mlkit_build.sweep import summary
-from mlkit_build.sweep.asked import Asked, named, place_of, refuse_unchanging, sweep_id, telling
+from mlkit_build.sweep.asked import Asked, named, place_of, refuse_unchanging, shown_variant, sweep_id, telling
 from mlkit_build.sweep.outcome import Outcome, compared
 from mlkit_build.sweep.parallel import Finished, build_all
 from mlkit_build.sweep.selection import select, selection_of
@@ -70,6 +70,12 @@ def asked_for(overrides: Sequence[str], roots: Roots, warn: Callable[[str], obje
     return named(found)
 
 
+def not_composed(error: MlkitBuildError, overrides: Sequence[str], job: Job | None) -> JobReport:
+    """Return the row of a job that is not built, under a name that tells it from the others."""
+    report = refused(error, overrides, job)
+    return report if job is not None else replace(report, variant=shown_variant(overrides, report.variant))
+
+
 def _nothing(overrides: Sequence[str], roots: Roots) -> ConfigError:
     """Return the answer to a sweep without a job: a pattern that fits none of what there is."""
     empty = [override for override in overrides if "glob(" in override]
@@ -111,7 +117,7 @@ class _Rows:
         self._next = 0
         for number, item in enumerate(asked):
             if item.error is not None:
-                self._found[number] = refused(item.error, item.overrides, item.job)
+                self._found[number] = not_composed(item.error, item.overrides, item.job)
         self._show()
 
     def add(self, numbers: Sequence[int], report: JobReport) -> None:

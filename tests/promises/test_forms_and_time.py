@@ -70,6 +70,16 @@ def test_what_is_switched_off_does_not_run(workspace: Workspace) -> None:
     assert "byproducts" not in bundle(workspace, "provenance.json")["predicate"]["runDetails"]
 
 
+def test_more_samples_than_there_are_change_nothing(workspace: Workspace) -> None:
+    workspace.copy("multiply")
+    assert workspace.build("recipe=multiply", "dataset.samples=4", "validation.hops=4").exit_code == 0
+    report = workspace.build("recipe=multiply", "dataset.samples=4", "validation.hops=400")
+    assert report.exit_code == 0, report.error
+    assert not {"origin", "hops"} & workspace.ran(report)
+    report = workspace.build("recipe=multiply", "dataset.samples=4", "validation.hops=3")
+    assert {"origin", "hops"} <= workspace.ran(report)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -10,14 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlkit_build.errors import SourceError
+from mlkit_build.errors import SourceError, StoreError
 from mlkit_build.runtimes import Requirement, parse
 from mlkit_build.runtimes.environments import Environments, open_environments, python_of
 from mlkit_build.store import DiskStore
@@ -195,6 +197,26 @@ def test_a_registry_that_cannot_be_reached_is_told_so(wheels: Path, tmp_path: Pa
     error = refusal(WANTED, tmp_path / "cache")
     assert error.message.endswith("pip says: no connection to the registry: [Errno 111] Connection refused")
     assert "pip.conf" in error.hint
+
+
+@pytest.mark.parametrize(("number", "words"), [(28, "No space left on device"), (122, "Disk quota exceeded")])
+def test_a_disk_that_is_full_while_pip_writes_is_told_as_what_it_is(
+    wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    run, said = subprocess.run, list[str]()
+
+    def full(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        text = f"ERROR: Could not install packages due to an OSError: [Errno {number}] {words}\n"  # as pip says it
+        return subprocess.CompletedProcess(command, 1, "", text) if "install" in command else run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", full)
+    with opened(tmp_path / "cache", said) as environments, pytest.raises(StoreError) as refused:
+        environments.record(WANTED)
+    assert len(said) == 1
+    assert said[0].startswith(f"cache {tmp_path / 'cache'}: {words}; tflite_runtime 2.14 is installed for this build")
+    assert refused.value.message == f"temporary folder {tempfile.gettempdir()}: {words}"
+    assert "free some space" in refused.value.hint
+    assert not list((tmp_path / "cache" / "v1" / "tmp").iterdir())
 
 
 def test_one_that_does_not_run_here_is_told_and_not_kept(wheels: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mlkit_build.config import Roots
 from mlkit_build.errors import ConfigError
 from mlkit_build.sweep.asked import LONGEST, Asked, named, sweep_id
-from mlkit_build.sweep.run import asked_for
+from mlkit_build.sweep.run import asked_for, not_composed
 from tests.conftest import Workspace
 
 
@@ -105,3 +105,18 @@ def test_the_id_is_of_what_was_asked_and_not_of_how(workspace: Workspace) -> Non
     assert sweep_id(jobs) == sweep_id([[*job, "ui=json", "jobs=3", "cache.dir=/x", "output_dir=y"] for job in jobs])
     different = [jobs, jobs[::-1], jobs[:1], [[*job, "select=smallest"] for job in jobs]]
     assert all(sweep_id(one) != sweep_id(other) for one, other in itertools.combinations(different, 2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["recipe=mnist", "calibration.samples=abc"], "calibration.samples=abc"),
+        (["recipe=mnist", "quantization=int8", "calibration.samples=abc", "jobs=1"], "quantization=int8 calibration.samples=abc"),
+        (["recipe=mnist", "~nothing"], "~nothing"),
+        (["recipe=mnist", "quantization=int9", "ui=json", "select=smallest"], "int9"),
+        (["recipe=mnist", "variant=mine", "a=1"], "mine"),
+        (["recipe=mnist", "jobs=0"], "default"),
+    ],
+)
+def test_a_job_that_does_not_compose_is_named_by_its_overrides(overrides: list[str], name: str) -> None:
+    assert not_composed(ConfigError("no"), overrides, None).variant == name
