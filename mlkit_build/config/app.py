@@ -13,12 +13,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config.composing import CONFIG_NAME, VERSION_BASE, from_cfg, searching
-from mlkit_build.config.explain import explained
+from mlkit_build.config.explain import REFUSALS, explained
 from mlkit_build.config.launcher import close_servers, leave, process_servers
 from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import Roots
@@ -50,7 +48,7 @@ def run_app(arguments: list[str], roots: Roots) -> ExitCode:
         try:
             with searching(roots, understood.cleared):
                 hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(task)()
-        except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
+        except REFUSALS as error:
             raise explained(error, understood.stated, roots) from error
         except SystemExit as error:
             if error.code not in (None, 0):

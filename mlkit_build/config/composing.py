@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build import recipe as schema
 from mlkit_build.config import plugins
 from mlkit_build.config.clearing import Cleared
-from mlkit_build.config.explain import explained
+from mlkit_build.config.explain import REFUSALS, explained
 from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS, Root, register
@@ -45,7 +44,7 @@ def compose(overrides: Sequence[str], roots: Roots) -> Job:
     try:
         with searching(roots, asked.cleared), initialize_config_module(plugins.CONF, version_base=VERSION_BASE):
             cfg = hydra_compose(CONFIG_NAME, overrides=[*asked.kept, *UNUSED])
-    except (HydraException, OmegaConfBaseException, UserWarning, ValueError) as error:
+    except REFUSALS as error:
         raise explained(error, asked.stated, roots) from error
     return from_cfg(cfg, roots, overrides)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +20,9 @@ from mlkit_build.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from mlkit_build.config.roots import Roots
+
+REFUSALS = (HydraException, OmegaConfBaseException, UserWarning, ValueError, TypeError)
+"""What composing raises for what a user wrote; a TypeError for the choice `[1]` of a group."""
 
 _CHOICES = ("recipe", *CHOSEN)
 _IN_FILE = re.compile(r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<problem>.*)", re.DOTALL)

@@ -25,19 +25,16 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from mlkit_build.config import plugins
 from mlkit_build.config.clearing import Cleared
 from mlkit_build.config.composing import CONFIG_NAME, UNUSED, VERSION_BASE, from_cfg, searching
-from mlkit_build.config.explain import explained
+from mlkit_build.config.explain import REFUSALS, explained
 from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.plugins import CONF
 from mlkit_build.config.roots import RecipeFolder, Roots
 from mlkit_build.errors import ConfigError
 from mlkit_build.job import Job
-
-_REFUSALS = (HydraException, OmegaConfBaseException, UserWarning, ValueError)
 
 
 def refuse_several(caller: str, overrides: Sequence[str]) -> None:
@@ -113,7 +110,7 @@ class Composer:
             chosen = [line for line, item in zip(asked.kept, parsed, strict=True) if special or self._chooses(item)]
             cfg = copy.deepcopy(self._base(tuple(chosen), asked.cleared))
             ConfigLoaderImpl._apply_overrides_to_config([self._parsed[line] for line in asked.kept if line not in chosen], cfg)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise explained(error, asked.stated, self._roots) from error
         return from_cfg(cfg, self._roots, overrides)
 
