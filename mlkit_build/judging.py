@@ -98,6 +98,7 @@ def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgeme
         hops.warning() if hops else "",
         delegate_needed(metrics),
         baseline.warning(recipe.dataset, recipe.validation.gates) if baseline else "",
+        *json.loads(output("describe", "lint.json").read_bytes()),
         *(verdict.warning for verdict in verdicts),
     )
     return Judgement(

@@ -57,7 +57,7 @@ def describe(recipe: Recipe, files: Files) -> Action:
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE, **(files.labels.files if files.labels else {})}
     if files.score_calibration:
         inputs["score_calibration"] = files.score_calibration
-    return action_of("describe", params, inputs, ("model.tflite",))
+    return action_of("describe", params, inputs, ("model.tflite", "lint.json"))
 
 
 def _limit(recipe: Recipe) -> RuntimeLimit | None:

@@ -13,7 +13,7 @@ from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.forms import Hops
 from mlkit_build.metrics import Measurement, Table
 from mlkit_build.mlkit.app_view import AppView
-from mlkit_build.mlkit.contract import Subject, check_labels, check_signature
+from mlkit_build.mlkit.contract import check_file, check_labels, check_signature, signed
 from mlkit_build.mlkit.description import image_tensor
 from mlkit_build.mlkit.labels import LABELS, LabelSet, read_label_set
 from mlkit_build.mlkit.metadata import Metadata, ScoreCalibration, ScoreTransformation, Tensor, attach
@@ -37,7 +37,7 @@ def contract(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     signature = FrozenSignature.read(inputs["signature.json"])
     _check_fed(request.fed, signature)
     _check_output(request.output, signature)
-    rules = check_signature(request.task, Subject(signature, request.io, request.normalized))
+    rules = check_signature(request.task, signed(signature, request.io, request.normalized))
     if request.labels:
         names = read_label_set(request.labels, inputs).names
         check_labels(names, str(inputs.get(LABELS, "dataset")), signature, request.output)
@@ -71,7 +71,10 @@ def _check_output(output: str | None, signature: FrozenSignature) -> None:
 def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `model.tflite`: the model with its metadata, and the labels inside where the recipe has any.
 
+    And `lint.json`: the warnings about that file, as lint tells them, a line each.
+
     Raises:
+        ConfigError: The file breaks a rule of its target; quotes what ML Kit would say.
         GateError: It needs a newer runtime than it may.
         StageError: The model's inputs and outputs are not those of the signature.
     """
@@ -98,6 +101,7 @@ def describe(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     shipped = attach(inputs["model"].read_bytes(), metadata)
     if request.limit:
         check_runtime(flatbuffer.parsed(shipped), request.limit, request.task)
+    (outputs / "lint.json").write_bytes(pretty(check_file(shipped, request.task)))
     (outputs / "model.tflite").write_bytes(shipped)
 
 

@@ -28,7 +28,7 @@ VERSIONS = {
     "runtime": 2,
     "latency": 1,
     "attribute": 2,
-    "describe": 3,
+    "describe": 4,
     "app": 2,
     "package": 7,
 }

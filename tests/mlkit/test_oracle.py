@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mlkit_build.config.roots import builtin
+from mlkit_build.mlkit.contract import ERROR, lint
 from mlkit_build.mlkit.labels import read_labels
 from mlkit_build.mlkit.metadata import ColorSpace, Tensor, attach, attach_tables, read
 from mlkit_build.mlkit.score_calibration import calibrated
 from mlkit_build.mlkit.tables import tables_of
 from tests.conftest import Workspace
+from tests.mlkit.contract.cases import CASES, CRASHES, LOADS, REFUSES
 from tests.mlkit.test_labels import ODD
 
 CLIENT = """
@@ -52,11 +55,17 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Ask:
-    """Return what the Task Library makes of a model and images `[n, height, width, 3]` uint8."""
-    python = os.environ.get("MLKIT_BUILD_ORACLE")
-    if not python:
+def python() -> str:
+    """Return the Python that has the Task Library, or skip the test."""
+    found = os.environ.get("MLKIT_BUILD_ORACLE")
+    if not found:
         pytest.skip("no Task Library: set MLKIT_BUILD_ORACLE to the python of an environment with tflite-support==0.4.4 numpy<2")
+    return found
+
+
+@pytest.fixture
+def ask(tmp_path: Path, python: str) -> Ask:
+    """Return what the Task Library makes of a model and images `[n, height, width, 3]` uint8."""
 
     def run(model: Path, images: Any, locale: str = "") -> dict[str, Any]:
         np.save(tmp_path / "images.npy", np.ascontiguousarray(images))
@@ -66,6 +75,61 @@ def ask(tmp_path: Path) -> Ask:
         return found
 
     return run
+
+
+LOADING = """
+import json, sys
+from tflite_support.task import vision
+
+for model in sys.argv[1:]:
+    try:
+        classifier = vision.ImageClassifier.create_from_file(model)
+        classifier.classify(vision.TensorImage.create_from_file(model.rpartition("/")[0] + "/image.png"))
+        said = ""
+    except (RuntimeError, ValueError) as error:
+        said = str(error)
+    print(json.dumps({"model": model, "said": said}), flush=True)
+"""
+"""A line for each model: what the Task Library says of it; nothing of one that it loads and runs."""
+
+
+@pytest.fixture
+def loading(tmp_path: Path, python: str) -> Callable[..., tuple[dict[str, str], str]]:
+    """Return model -> what the Task Library says of it, as far as it came, and what else it logged."""
+    Image.new("RGB", (2, 2), (200, 100, 0)).save(tmp_path / "image.png")
+
+    def run(*models: Path) -> tuple[dict[str, str], str]:
+        ran = subprocess.run([python, "-c", LOADING, *map(str, models)], capture_output=True, text=True, timeout=120)
+        lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+        return {Path(line["model"]).stem: line["said"] for line in lines}, ran.stderr
+
+    return run
+
+
+def test_lint_and_the_task_library_agree_on_every_rule(
+    tmp_path: Path, loading: Callable[..., tuple[dict[str, str], str]]
+) -> None:
+    """Each rule is broken by files of its own. Only where it logs a sentence in passing, or crashes, is it asked of one alone."""
+    paths = {name: tmp_path / f"{index}.tflite" for index, name in enumerate(CASES)}
+    for name, path in paths.items():
+        path.write_bytes(CASES[name].make())
+    together, _ = loading(*(paths[name] for name, case in CASES.items() if case.oracle in (LOADS, REFUSES)))
+    for name, case in CASES.items():
+        found = lint(paths[name].read_bytes(), "image_labeling")
+        errors = [each for each in found if each.rule.severity == ERROR]
+        if case.oracle == LOADS:
+            assert together[paths[name].stem] == "", name
+            assert all(each.rule.stricter for each in errors), name
+        elif case.oracle == REFUSES:
+            said = together[paths[name].stem]
+            assert said, name
+            (says,) = {each.says for each in errors}
+            if says and says not in said:
+                said += loading(paths[name])[1]
+            assert says in said, name
+        elif case.oracle == CRASHES:
+            assert errors, name
+            assert loading(paths[name])[0] == {}, name
 
 
 OPTIONS = [("float32", "float32"), ("float16", "float32"), ("int8", "float32"), ("int8", "uint8")]
