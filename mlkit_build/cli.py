@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, did_you_mean
-from mlkit_build.verbs import VERBS
 
 if TYPE_CHECKING:
     from mlkit_build.config import Roots
@@ -69,13 +68,10 @@ def _dispatch(arguments: list[str]) -> ExitCode:
 
         print(f"mlkit-build {__version__}")
         return ExitCode.OK
-    first = arguments[0] if arguments else "--help"
-    if first in VERBS and VERBS[first].of_files:
-        code: ExitCode = import_module(VERBS[first].module).run(arguments[1:])
-        return code
     from mlkit_build.config.roots import Roots
 
     roots = Roots.find(extra)
+    first = arguments[0] if arguments else "--help"
     if first == "help" or ("=" in first and {"--help", "-h"} & set(arguments)) or first in ("--help", "-h"):
         from mlkit_build.help import page
 
@@ -93,6 +89,8 @@ def _dispatch(arguments: list[str]) -> ExitCode:
 
 
 def _verb(name: str, arguments: list[str], roots: Roots) -> ExitCode:
+    from mlkit_build.verbs import VERBS
+
     if name not in VERBS:
         recipe = roots.recipe(name)
         hint = f"to build the recipe, run `mlkit-build recipe={name}`" if recipe else did_you_mean(name, list(VERBS))

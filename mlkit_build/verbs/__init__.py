@@ -15,13 +15,11 @@ class Verb:
         module: Has `run(arguments, roots) -> ExitCode`.
         usage: Its command line after the program's name.
         summary: What it does, in one line.
-        of_files: Whether it knows nothing of recipes: it has `run(arguments)`, and Hydra is not even imported.
     """
 
     module: str
     usage: str
     summary: str
-    of_files: bool = False
 
 
 VERBS = {
@@ -33,7 +31,6 @@ VERBS = {
         "mlkit_build.verbs.lint",
         "lint FILE.tflite ... [--target TASK]",
         "check finished models against ML Kit's rules, with its own error messages",
-        of_files=True,
     ),
     "inspect": Verb("mlkit_build.verbs.inspect", "inspect PATH [--json]", "show what a model file holds, with a recipe for it"),
     "metadata": Verb(

@@ -7,13 +7,14 @@ import re
 import sys
 from pathlib import Path
 
+from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ExitCode, SourceError
-from mlkit_build.mlkit.contract import ERROR, ML_KIT_RUNTIME, Finding, lint
-from mlkit_build.recipe import TARGETS
+from mlkit_build.mlkit.contract import ERROR, Finding, lint
+from mlkit_build.recipe import ML_KIT_RUNTIME, TARGETS
 from mlkit_build.report.lint import as_json, sarif, text
 
 
-def run(arguments: list[str]) -> ExitCode:
+def run(arguments: list[str], roots: Roots) -> ExitCode:
     """Print what is wrong with each file; a file that cannot be read hides none of the others."""
     parser = argparse.ArgumentParser(
         prog="mlkit-build lint",

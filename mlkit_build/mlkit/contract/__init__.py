@@ -12,17 +12,13 @@ from mlkit_build.mlkit.contract.rule import ERROR, WARNING, Finding, Rule, findi
 from mlkit_build.mlkit.contract.subject import Subject, shipped, signed
 from mlkit_build.mlkit.contract.table import BY_ID, RULES
 from mlkit_build.mlkit.flatbuffer import DamagedError
-from mlkit_build.recipe import ML_KIT_TARGETS
+from mlkit_build.recipe import ML_KIT_RUNTIME, ML_KIT_TARGETS
 from mlkit_build.signature import FrozenSignature
 
 __all__ = [
-    "ERROR", "ML_KIT_RUNTIME", "RULES", "WARNING", "Finding", "Rule", "Subject", "check_file", "check_labels", "check_signature",
+    "ERROR", "RULES", "WARNING", "Finding", "Rule", "Subject", "check_file", "check_labels", "check_signature",
     "lint", "signed",
 ]  # fmt: skip
-
-
-ML_KIT_RUNTIME = "2.14"
-"""What ML Kit is taken to have, which it does not publish: the runtime inside tflite-support 0.4.4, the last Task Library."""
 
 
 def check_signature(task: str, subject: Subject) -> tuple[str, ...]:

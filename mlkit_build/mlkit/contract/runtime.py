@@ -48,9 +48,9 @@ def requirement(file: ModelFile) -> Requirement:
 
 def _newer(each: OperatorRequirement, runtime: str) -> Newer:
     first = f"which {each.runtime} has first" if each.runtime else "which no known runtime has"
-    told = f"{each.name} version {each.version} ({each.types}), {first}"
+    told = f"{each.name} version {each.version} ({each.types}), {'; '.join([first, *each.silent])}"
     begins = first_runtime(each.name, 1)
-    return Newer(each.name, each.version, told, bool(runtime and begins) and release(str(begins)) > release(runtime))
+    return Newer(each.name, each.version, told, bool(runtime) and (begins is None or release(begins) > release(runtime)))
 
 
 def _as_objects(file: ModelFile) -> SimpleNamespace:

@@ -116,7 +116,7 @@ BROKEN: Mapping[str, Case] = {
     "a later version": Case("operator-version", replace(GOOD, last="RSQRT", version=3).build, REFUSES, ("score-range",)),
     "a version that nobody has": Case("operator-version", replace(GOOD, version=9).build, REFUSES),
     "version 0": Case("operator-version", replace(GOOD, version=0).build, REFUSES),
-    "a later operator": Case("operator-version", replace(GOOD, last="STABLEHLO_CBRT").build, REFUSES, ("score-range",)),
+    "a later operator": Case("operator-version", replace(GOOD, last="DILATE").build, REFUSES, ("score-range",)),
     "custom": Case("custom-operator", replace(GOOD, last="MyOp").build, REFUSES, ("score-range",)),
     "flex": Case("select-operator", replace(GOOD, last="FlexErf").build, REFUSES, ("score-range",)),
     "M002": Case("metadata-identifier", replace(PIXELS, identifier=b"M002").build, REFUSES, ("labels",)),
