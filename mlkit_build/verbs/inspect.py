@@ -1,4 +1,4 @@
-"""`mlkit-build inspect PATH`: what a model file holds, and the lines of a recipe for it."""
+"""`mlkit-build inspect PATH`: what a model file holds, and the lines of a recipe for it; of a `.tflite`, all there is to say."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     """Open the source in a child and print what it found."""
     parser = argparse.ArgumentParser(
         prog="mlkit-build inspect",
-        description="Show what a model holds - signatures, candidates, variables, operators - and a recipe for it.",
+        description="Show what a model holds - signatures, candidates, variables, operators - and a recipe for it; of a finished "
+        ".tflite its tensors, quantization, metadata, and the oldest runtime that has its operators.",
     )
     parser.add_argument("path", help="a model file or folder, a checkpoint's prefix, or FILE.py:FUNCTION")
     parser.add_argument(
@@ -41,6 +42,10 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     parser.add_argument("--graph", help="the graph of a checkpoint that has no .meta file")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parsed = parser.parse_intermixed_args(arguments)
+    if parsed.kind is None and _is_converted(Path(parsed.path)):
+        from mlkit_build.verbs import inspect_tflite
+
+        return inspect_tflite.run(Path(parsed.path), as_json=parsed.json)
     stated = described(parsed.path, parsed.kind, parsed.graph)
     if parsed.tags or parsed.signature:
         stated = replace(stated, **_of_saved_model(parser, stated, parsed))
@@ -53,6 +58,14 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     else:
         print("\n".join(_page(parsed.path, stated, found)))
     return ExitCode.OK
+
+
+def _is_converted(path: Path) -> bool:
+    """Return whether it is a file for LiteRT, by its first bytes or its name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3" or path.suffix == ".tflite"
 
 
 def _of_saved_model(parser: argparse.ArgumentParser, stated: AnySource, parsed: argparse.Namespace) -> dict[str, Any]:

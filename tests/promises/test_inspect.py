@@ -263,7 +263,8 @@ def test_shapes_that_a_signature_leaves_out_are_those_that_the_graph_records(
         (("nowhere",), "error: nowhere: no such file or folder"),
         (("empty.pb",), "the file is empty"),
         (("text.pb",), "text.pb is not a GraphDef"),
-        (("model.tflite",), "it is a .tflite model, which is converted already"),
+        (("model.tflite",), "error: model.tflite: The model is not a valid Flatbuffer: an offset points to byte 28"),
+        (("model.tflite", "--kind", "frozen_graph"), "model.tflite"),
         (("text.pb",), "it is a text that begins with 'hello'"),
         (("text.h5",), "text.h5 is not a Keras file"),
         (("recipe.yaml",), "a recipe is built with `mlkit-build recipe=work`"),
@@ -301,3 +302,24 @@ def test_help_tells_what_may_be_inspected(command: Command) -> None:
     assert code == 0
     for word in ("FILE.py:FUNCTION", "--json", "--kind", "--graph", "--signature", "--tags"):
         assert word in out
+
+
+def test_a_finished_model_is_told_without_tensorflow(workspace: Workspace, inspected: Inspected) -> None:
+    from tests.mlkit.contract.cases import GOOD
+
+    (workspace.folder / "small.tflite").write_bytes(GOOD.build())
+    page = inspected("small.tflite")
+    assert page.startswith("small.tflite: tflite, ")
+    assert "minimum runtime: 1.5.0" in page
+    found = json.loads(inspected("small.tflite", "--json"))
+    assert (found["kind"], found["tensor_count"], found["metadata"]["name"]) == ("tflite", 4, "small")
+    assert not (workspace.cache / "v1").exists()  # no action was run
+
+
+def test_a_bundles_model_says_what_its_manifest_says(warm_workspace: Workspace, command: Command) -> None:
+    bundle = warm_workspace.build("recipe=mnist").bundle
+    assert bundle is not None
+    _, out, _ = command("inspect", str(bundle / "mnist.tflite"), "--json")
+    found, manifest = json.loads(out), json.loads((bundle / "manifest.json").read_bytes())
+    assert found["runtime"] == manifest["quantization"]["oldest_runtime"]
+    assert found["signatures"][0]["inputs"]["image"]["shape"] == manifest["signature"]["inputs"][0]["shape"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,6 +86,14 @@ def _tensor(tensor: Tensor) -> SimpleNamespace:
     )
 
 
+@cache
+def _kinds() -> dict[int, Any]:
+    """Return the class of each kind of options."""
+    from mlkit_build.tflite.model import schema
+
+    return {number: getattr(schema(), kind, None) for kind, number in vars(schema().BuiltinOptions).items() if kind[0] != "_"}
+
+
 class _Options:
     """The numbers among an operator's options by their names in the object form, each read when it is asked for."""
 
@@ -93,10 +102,7 @@ class _Options:
         self._type, self._place = operator.options_type, operator.options
 
     def __getattr__(self, name: str) -> Any:
-        from mlkit_build.tflite.model import schema
-
-        kinds = {number: kind for kind, number in vars(schema().BuiltinOptions).items() if not kind.startswith("_")}
-        kind = getattr(schema(), kinds.get(self._type, ""), None)
+        kind = _kinds().get(self._type)
         read = getattr(kind, name[:1].upper() + name[1:], None)
         if kind is None or read is None or name.startswith("_"):
             raise AttributeError(name)

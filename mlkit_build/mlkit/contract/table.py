@@ -59,7 +59,7 @@ RULES = (
             "Op builtin_code out of range: %d. Are you using old TFLite binary with newer model?",
         ),
         "The app's runtime is older than the converter, and has no kernel for what the file asks for.",
-        "use another quantization mode, or quantization.granularity=tensor; or ship an app with a newer runtime",
+        "use another quantization mode, or quantization.granularity=per_tensor; or ship an app with a newer runtime",
         _TENSORFLOW.format("core/api/op_resolver.h"), graph.versions, everywhere=True,
     ),
     Rule(
