@@ -27,6 +27,7 @@ from mlkit_build.datasets import DATASETS
 from mlkit_build.forms import SAME_DB, WRONG_DB
 from mlkit_build.metrics import ALWAYS, METRICS, MetricKind, value_of
 from mlkit_build.metrics.labels import FORMS
+from mlkit_build.mlkit.contract import RULES as CONTRACT
 from mlkit_build.quantization.kernels import NO_INT16
 from mlkit_build.quantization.offers import OFFERS, Offer
 from mlkit_build.quantization.rules import RULES
@@ -52,8 +53,29 @@ def pages() -> dict[str, str]:
     environment.globals.update(runtimes=runtimes, runtime_samples=SAMPLES, least_sqnr_db=LEAST_SQNR_DB)
     environment.globals.update(same_db=SAME_DB, wrong_db=WRONG_DB)
     environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
+    environment.globals.update(contract=contract)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
     return {name: _NOTE.format(name=name) + environment.get_template(f"{name}.jinja").render() for name in names}
+
+
+def contract(which: str) -> str:
+    """Return the table of the rules of a severity, or of those that are `stricter` than the Task Library."""
+    if which == "stricter":
+        return _table(["rule", "why it is refused"], [[f"`{rule.id}`", rule.stricter] for rule in CONTRACT if rule.stricter])
+    head = ["rule", "expects", "what ML Kit says", "why", "what mends it", "source"]
+    rows = [
+        [
+            f"`{rule.id}`{' *' if rule.everywhere else ''}",
+            rule.expected,
+            "<br>".join(f"`{sentence}`" for sentence in rule.says),
+            rule.why,
+            rule.fix,
+            rule.source,
+        ]
+        for rule in CONTRACT
+        if rule.severity == which
+    ]
+    return _table(head, rows)
 
 
 def kinds(group: str) -> str:

@@ -16,7 +16,7 @@ from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 VERSIONS = {
     "freeze": 4,
-    "contract": 3,
+    "contract": 4,
     "convert": 4,
     "calibrate": 7,
     "quantize": 7,
