@@ -55,7 +55,7 @@ def sarif(findings: Findings, version: str) -> str:
             "ruleId": each.rule.id,
             "ruleIndex": places[each.rule.id],
             "level": each.rule.severity,
-            "message": {"text": f"{each.told}. Fix: {each.fix}."},
+            "message": {"text": f"{each.told.rstrip('.')}. Fix: {each.fix}."},
             "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(path)}}}],
         }
         for path, found in findings.items()

@@ -111,3 +111,11 @@ def test_a_bundle_of_the_project_keeps_every_rule(warm_workspace: Workspace, com
     bundle = warm_workspace.build("recipe=mnist").bundle
     assert bundle is not None
     assert command("lint", str(bundle))[1].endswith("mnist.tflite: keeps every rule\n")
+
+
+def test_a_build_tells_what_lint_warns_of(warm_workspace: Workspace, command: Command) -> None:
+    code, _, err = command("recipe=mnist", "adapters=[rgb_to_grayscale]", "validation.gates={}", "ui=plain")
+    assert code == 0
+    (line,) = (line for line in err.splitlines() if "[score-range]" in line)
+    assert line.startswith("warning: mnist/int8: expected scores that an operator keeps within 0..1, found ")
+    assert "add `adapters: [softmax]`" in line

@@ -92,7 +92,7 @@ def check_file(data: bytes, task: str, runtime: str = "") -> tuple[str, ...]:
     if errors:
         told = "; ".join(f"{_told(each)} [{each.rule.id}]" for each in errors)
         raise ConfigError(f"target.task: {task} {told}", "; ".join(dict.fromkeys(each.fix for each in errors)))
-    return tuple(f"{each.told} ({each.rule.id}); {each.fix}" for each in found)
+    return tuple(f"{each.told} [{each.rule.id}]: {each.fix}" for each in found)
 
 
 def _told(found: Finding) -> str:

@@ -78,8 +78,8 @@ class Finding:
     @property
     def told(self) -> str:
         """The finding in one line."""
-        logged = f"in the app ML Kit would say: {self.says}" if self.says else self.rule.why
-        return f"expected {self.rule.expected}, found {self.found}; {logged}"
+        logged = f"; in the app ML Kit would say: {self.says}" if self.says else f". {self.rule.why.rstrip('.')}"
+        return f"expected {self.rule.expected}, found {self.found}{logged}"
 
 
 def finding(rule: Rule, subject: Subject) -> Finding | None:
