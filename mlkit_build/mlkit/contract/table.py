@@ -16,7 +16,7 @@ _CLASSIFIER = "cc/task/vision/image_classifier.cc"
 _HEAD = "cc/task/vision/core/classification_head.cc"
 _LABELS = "cc/task/vision/core/label_map_item.cc"
 _TENSORFLOW = "tensorflow/lite/{} in tensorflow/tensorflow"
-_AGAIN = "build the model again: mlkit-build writes the metadata from the recipe"
+_AGAIN = "build the model again, or `mlkit-build metadata FILE -o OUT --existing replace` with what is to be said"
 _SCORES = "name the tensor of the scores in signature.outputs; ML Kit runs classifiers only, detectors (SSD, YOLO) fail"
 
 _NORMALIZATION = (
@@ -181,7 +181,8 @@ RULES = (
         "normalization", ERROR, "mean and std for a floating-point image",
         (_NORMALIZATION,),
         "The app has pixels in 0..255 and must know what the model was trained on.",
-        "state the training's values: `mean: [127.5], std: [127.5]` for -1..1, `mean: [0], std: [255]` for 0..1",
+        "state the training's values: `mean: [127.5], std: [127.5]` for -1..1, `mean: [0], std: [255]` for 0..1; of a finished "
+        "file with `mlkit-build metadata FILE -o OUT --mean 127.5 --std 127.5`",
         _INPUT, inputs.normalization, early=True,
     ),
     Rule(
@@ -276,7 +277,7 @@ RULES = (
         "labels", WARNING, "labels for the classes",
         (),
         "The app gets classes without a name: `ImageLabel{text=, index=4}`.",
-        "state `labels`",
+        "state `labels`; of a finished file with `mlkit-build metadata FILE -o OUT --labels labels.txt`",
         _HEAD, files.labelled,
     ),
     Rule(
