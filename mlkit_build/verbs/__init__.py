@@ -43,6 +43,11 @@ VERBS = {
         "quantization-report recipe=NAME [...]",
         "show where a quantized model's accuracy went, and what leaving operators float recovers",
     ),
+    "check": Verb(
+        "mlkit_build.verbs.check",
+        "check recipe=NAME [key=value ...]",
+        "build twice without the cache, under other conditions, and compare every byte",
+    ),
     "verify": Verb(
         "mlkit_build.verbs.verify", "verify BUNDLE... [--json]", "check that bundles are what they say they are, byte for byte"
     ),

@@ -1,0 +1,103 @@
+"""The conditions that a build is repeated under: what differs between two machines, and may not show in the bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+OTHERWISE = Path(__file__).with_name("otherwise")
+VARIED = (
+    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "number of threads", "order of files",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a build is run.
+
+    Attributes:
+        name: A folder of that name keeps what it made.
+        folder: Where it is kept, and everything else that the build writes.
+        environment: Variables that are set besides those that are.
+        umask: Of the build; None leaves it.
+        cores: How many of this process's cores it may use; None leaves it.
+        overrides: What the command line says besides.
+    """
+
+    name: str
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    umask: int | None = None
+    cores: int | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def cache(self) -> Path:
+        """The build cache, which begins empty."""
+        return self.folder / "cache"
+
+    @property
+    def output(self) -> Path:
+        """The folder for bundles."""
+        return self.folder / "dist"
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The overrides that bring a build here."""
+        places = (f"cache.dir='{self.cache}'", "cache.enabled=true", f"output_dir='{self.output}'")
+        return (*places, "junit=null", "github_summary=null", *self.overrides)
+
+    def run(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run mlkit-build with the arguments; return how it ended, with what it said."""
+        working = self.folder / "working folder"
+        for folder in (working, *(Path(self.environment[name]) for name in ("HOME", "TMPDIR") if name in self.environment)):
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def prepare() -> None:
+            if self.umask is not None:
+                os.umask(self.umask)
+            if self.cores is not None and hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: self.cores])
+
+        package_parent = str(Path(__file__).resolve().parents[2])
+        code = f"import sys; sys.path.append({package_parent!r}); from mlkit_build.cli import main; main()"
+        return subprocess.run(
+            [sys.executable, "-P", "-c", code, *arguments, *self.stated],
+            cwd=working,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            preexec_fn=prepare,
+        )
+
+
+def as_is(folder: Path) -> Conditions:
+    """Return the conditions that this process has."""
+    return Conditions("as-is", folder / "as-is")
+
+
+def otherwise(folder: Path) -> Conditions:
+    """Return conditions in which everything of `VARIED` is another."""
+    place = folder / "otherwise"
+    python_path = os.pathsep.join(filter(None, (str(OTHERWISE), os.environ.get("PYTHONPATH", ""))))
+    variables = {
+        "HOME": str(place / "home"),
+        "TMPDIR": str(place / "ä temporary folder"),
+        "TZ": "Pacific/Kiritimati",
+        "LC_ALL": "C",
+        "LANG": "C",
+        "PYTHONUTF8": "1",
+        "PYTHONHASHSEED": "20181",
+        "USER": "somebody",
+        "LOGNAME": "somebody",
+        "OMP_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "COLUMNS": "40",
+        "PYTHONPATH": python_path,
+    }
+    return Conditions("otherwise", place, variables, umask=0o077, cores=1, overrides=("jobs=1",))
