@@ -796,7 +796,7 @@ def test_labels_that_are_no_integers_are_named(warm_workspace: Workspace, refuse
     images, labels = mnist_part(20)
     np.savez(file, images=images, labels=labels.astype(np.float32))
     refusal = refused("recipe=mnist", "quantization=float32")
-    expected = "expected labels that are one class index per sample, or one-hot, found [] of float32 per sample"
+    expected = f"expected labels that are class indices, as integers, found float32: sample 0 has {labels[0]}"
     assert refusal.message == f"dataset.path: {file}: {expected}"
     assert "dataset.label" in refusal.hint
 
