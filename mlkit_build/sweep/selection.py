@@ -114,6 +114,7 @@ def _copy(bundle: Path, place: Path) -> None:
 
     def write(folder: Path) -> None:
         for name, digest in digests.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle / name, folder / name)
             if Digest.of_file(folder / name) != digest:
                 raise StageError(f"{bundle / name}: its bytes are not those of {CHECKSUMS}", "run the sweep again")

@@ -798,7 +798,7 @@ def test_labels_that_are_no_integers_are_named(warm_workspace: Workspace, refuse
     refusal = refused("recipe=mnist", "quantization=float32")
     expected = f"expected labels that are class indices, as integers, found float32: sample 0 has {labels[0]}"
     assert refusal.message == f"dataset.path: {file}: {expected}"
-    assert "dataset.label" in refusal.hint
+    assert "astype(np.int64)" in refusal.hint
 
 
 def test_pixels_outside_0_to_255_are_named(warm_workspace: Workspace, refused: Refused) -> None:
