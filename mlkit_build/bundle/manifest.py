@@ -78,7 +78,7 @@ class Manifest:
         recipe: The resolved recipe.
         signature: Inputs and outputs of the shipped model.
         inputs: Every file the recipe named.
-        outputs: Every file of the bundle but the manifest, the provenance and the checksums.
+        outputs: Every file of the bundle but the manifest, the provenance, the checksums, and archives: the manifest is in them.
         actions: In order.
         metrics: Measured value -> what it came to; what no number can say is in `tables.json`, which is among the outputs.
         gates: Every limit, judged.

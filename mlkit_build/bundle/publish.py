@@ -11,15 +11,15 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mlkit_build.bundle.archives import CHECKSUMS, Archive, checksums
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
-CHECKSUMS = "SHA256SUMS"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _ABANDONED_SECONDS = 3600
@@ -39,18 +39,22 @@ def check_place(place: Path) -> None:
             raise ConfigError(f"output_dir: {above}: expected a folder, found {found}", "set output_dir= to a folder")
 
 
-def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest]) -> bool:
+def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest], archives: Sequence[Archive] = ()) -> bool:
     """Return whether the folder `place` holds exactly this bundle, byte for byte.
 
     Args:
         manifest: The bytes of its manifest.
-        files: Name -> digest of every other file, but for provenance and checksums, which vary.
+        files: Place in the bundle -> digest of every other file, but for provenance and checksums, which vary.
+        archives: What holds all of them in one file, besides.
     """
-    expected = {*files, MANIFEST, PROVENANCE, CHECKSUMS}
+    expected = {*files, MANIFEST, PROVENANCE, CHECKSUMS, *(archive.name for archive in archives)}
     try:
-        if {path.name for path in place.iterdir()} != expected or (place / MANIFEST).read_bytes() != manifest:
+        if set(_contents(place)) != expected or (place / MANIFEST).read_bytes() != manifest:
             return False
         if any(Digest.of_file(place / name) != digest for name, digest in files.items()):
+            return False
+        held = [*files, MANIFEST]
+        if any(Digest.of_file(place / archive.name) != archive.digest(place, held) for archive in archives):
             return False
         return (place / CHECKSUMS).read_bytes() == _checksums(place, sorted(expected - {CHECKSUMS}))
     except OSError:
@@ -73,9 +77,8 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
         raise _refused(place, error) from error
     try:
         write(staged)
-        names = sorted(path.name for path in staged.iterdir())
-        (staged / CHECKSUMS).write_bytes(_checksums(staged, names))
-        for path in staged.iterdir():
+        (staged / CHECKSUMS).write_bytes(_checksums(staged, list(_contents(staged))))
+        for path in staged.rglob("*"):
             _sync(path)
         _sync(staged)
         _put(staged, place)
@@ -143,7 +146,16 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _checksums(folder: Path, names: list[str]) -> bytes:
-    return "".join(f"{Digest.of_file(folder / name).sha256}  {name}\n" for name in names).encode()
+    return checksums({name: Digest.of_file(folder / name) for name in names})
+
+
+def _contents(folder: Path, above: str = "") -> Iterator[str]:
+    """Yield the place of every file in the folder and its folders, and of folders that hold nothing, with a slash behind."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from [*_contents(Path(entry.path), f"{above}{entry.name}/")] or [f"{above}{entry.name}/"]
+        else:
+            yield f"{above}{entry.name}"
 
 
 def _sync(path: Path) -> None:

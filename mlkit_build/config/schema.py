@@ -10,7 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Labels, MetricChoice, Recipe, Settings
@@ -84,7 +84,7 @@ def structured(cls: type) -> type:
         elif field.default_factory is not dataclasses.MISSING:
             default = dataclasses.field(default_factory=field.default_factory)
         elif isinstance(field.default, tuple):
-            default = dataclasses.field(default_factory=list)
+            default = dataclasses.field(default_factory=partial(list, field.default))
         else:
             default = dataclasses.field(default=None if field.default is dataclasses.MISSING else field.default)
         fields.append((field.name, annotation, default))

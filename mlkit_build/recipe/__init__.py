@@ -18,6 +18,7 @@ from mlkit_build.recipe.datasets import (
 )
 from mlkit_build.recipe.labels import Calibration, Labels, Metadata
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
+from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Android, Ios
 from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
@@ -56,6 +57,8 @@ __all__ = [
     "ALGORITHMS",
     "ANY_RUNTIME",
     "BACKENDS",
+    "DELIVERIES",
+    "FORMATS",
     "GRANULARITIES",
     "IO_TYPES",
     "MANDATORY",
@@ -67,6 +70,7 @@ __all__ = [
     "TARGETS",
     "UI_MODES",
     "Adapter",
+    "Android",
     "AnyDataset",
     "AnySource",
     "Cache",
@@ -80,6 +84,7 @@ __all__ = [
     "Idx",
     "ImageFolder",
     "Input",
+    "Ios",
     "Keras",
     "Labels",
     "Latency",

@@ -13,6 +13,7 @@ from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
 from mlkit_build.recipe.label_checks import check_labels, check_metadata
 from mlkit_build.recipe.package import ANY_RUNTIME
+from mlkit_build.recipe.packaging_checks import check_package
 from mlkit_build.recipe.quantization import STATIC_MODES
 from mlkit_build.recipe.schema import (
     ML_KIT_TARGETS,
@@ -57,6 +58,7 @@ def check(recipe: Recipe) -> None:
     check_labels(recipe.labels, recipe.dataset)
     check_metadata(recipe.metadata, recipe.labels)
     check_validation(recipe)
+    check_package(recipe)
 
 
 def check_settings(settings: Settings) -> None:

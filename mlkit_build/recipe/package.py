@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mlkit_build.recipe.packaging import Android, Ios
 
 ML_KIT_RUNTIME = "2.14"
 """What models for ML Kit must run in where a recipe does not say it.
@@ -16,11 +18,17 @@ ANY_RUNTIME = "any"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What the package must be, beyond its target.
+    """What the package must be beyond its target, and in which forms an app can take it.
 
     Attributes:
         min_runtime: The oldest runtime that must compute the model, by TensorFlow's versions, e.g. `"2.14"`, in quotes; `any`
             demands nothing. Left out, it is 2.14 for ML Kit's targets, and `any` for `custom`.
+        formats: What is made besides the bundle's folder, which is always there: `aar`, `aipack`, `ios`, `zip`, `tar`.
+        android: How an Android app names the model.
+        ios: How an iOS app names the model.
     """
 
     min_runtime: str | None = None
+    formats: tuple[str, ...] = ("bundle",)
+    android: Android = field(default_factory=Android)
+    ios: Ios = field(default_factory=Ios)

@@ -230,7 +230,7 @@ class Recipe:
         target: What the package must satisfy.
         metadata: What the file says to ML Kit beyond all this.
         validation: Metrics and gates.
-        package: What the package must be, beyond its target.
+        package: What the package must be beyond its target, and in which forms an app can take it.
         variant: The bundle's folder under the recipe's name; the quantization names it when left out.
     """
 

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
+from mlkit_build.bundle.archives import CHECKSUMS
+from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, did_you_mean
 from mlkit_build.job import Job
 from mlkit_build.pipeline import is_timed
@@ -114,6 +115,7 @@ def _copy(bundle: Path, place: Path) -> None:
 
     def write(folder: Path) -> None:
         for name, digest in digests.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle / name, folder / name)
             if Digest.of_file(folder / name) != digest:
                 raise StageError(f"{bundle / name}: its bytes are not those of {CHECKSUMS}", "run the sweep again")
