@@ -7,11 +7,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build import pipeline
+from mlkit_build.bundle.archives import Archive
 from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import (
     SCHEMA,
@@ -29,6 +30,7 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
 from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
+from mlkit_build.formats import ARCHIVES
 from mlkit_build.gates import Verdict
 from mlkit_build.job import Job, JobReport
 from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
@@ -186,9 +188,10 @@ class _Run:
         refuse_slow(self._timed)
         manifest, contents = self._manifest(files, packaging, judgement)
         data = manifest.to_bytes()
-        unchanged = is_published(place, data, {name: digest for name, (digest, _) in contents.items()})
+        archives = [Archive(kind, f"{self._recipe.name}-{self._recipe.variant_name}") for kind in self._archived()]
+        unchanged = is_published(place, data, {name: output.digest for name, output in contents.items()}, archives)
         if not unchanged:
-            self._publish(place, manifest, data, contents, command, started)
+            self._publish(place, manifest, data, contents, archives, command, started)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
@@ -219,12 +222,15 @@ class _Run:
 
     def _manifest(
         self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement
-    ) -> tuple[Manifest, dict[str, tuple[Digest, str]]]:
-        """Return the manifest, and file name -> (digest, output of the package action) of the bundle's contents."""
+    ) -> tuple[Manifest, dict[str, _Content]]:
+        """Return the manifest, and place in the bundle -> what is there."""
         recipe, folder = self._recipe, self._job.folder
-        model_name = f"{recipe.name}.tflite"
-        packaged = self._results["package"].outputs
-        contents = {(model_name if output == "model.tflite" else output): (digest, output) for output, digest in packaged.items()}
+        contents = {
+            (f"{recipe.name}.tflite" if output == "model.tflite" else output): _Content(action.name, output, digest)
+            for action in packaging
+            if action.name != "app"
+            for output, digest in self._results[action.name].outputs.items()
+        }
         order = [action.name for action in [*pipeline.actions(recipe, files), *packaging]]
         manifest = Manifest(
             schema=SCHEMA,
@@ -234,14 +240,14 @@ class _Run:
             recipe=_portable(recipe),
             signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
             inputs=entries([(portable(path, folder), self._engine.file_digest(path)) for path in files.all()]),
-            outputs=entries(sorted((name, digest) for name, (digest, _) in contents.items())),
+            outputs=entries(sorted((name, output.digest) for name, output in contents.items())),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(judgement.metrics),
             gates=judgement.verdicts,
             hops=judgement.hops,
             runtimes=judgement.runtimes,
             skipped=judgement.skipped,
-            app=self._view(packaging[-1]),
+            app=self._view(next(action for action in packaging if action.name == "package")),
             quantization=judgement.quantization,
             toolchain=whole_toolchain(),
         )
@@ -252,28 +258,37 @@ class _Run:
         place: Path,
         manifest: Manifest,
         data: bytes,
-        contents: Mapping[str, tuple[Digest, str]],
+        contents: Mapping[str, _Content],
+        archives: Sequence[Archive],
         command: Sequence[str],
         started: float,
     ) -> None:
         from mlkit_build.bundle.provenance import statement
 
-        blobs = {name: self._engine.output("package", output) for name, (_, output) in contents.items()}
-        subjects = [*manifest.outputs, *entries([(MANIFEST, Digest.of_bytes(data))])]
+        blobs = {name: self._engine.output(content.action, content.output) for name, content in contents.items()}
         results = list(self._results.values())
-        provenance = statement(manifest, results, subjects, self._job.folder, command, started, self._time)
 
         def write(folder: Path) -> None:
             import shutil
 
             for name, blob in blobs.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(blob, folder / name)
-                if Digest.of_file(folder / name) != contents[name][0]:
+                if Digest.of_file(folder / name) != contents[name].digest:
                     raise StageError(f"package: {name} was damaged while it was copied", "check the disk, then build again")
             (folder / MANIFEST).write_bytes(data)
+            for archive in archives:
+                with (folder / archive.name).open("wb") as file:
+                    archive.write(folder, [*contents, MANIFEST], file)
+            wholes = [(name, Digest.of_file(folder / name)) for name in (MANIFEST, *(archive.name for archive in archives))]
+            subjects = [*manifest.outputs, *entries(wholes)]
+            provenance = statement(manifest, results, subjects, self._job.folder, command, started, self._time)
             (folder / PROVENANCE).write_bytes(provenance)
 
         publish(place, write)
+
+    def _archived(self) -> list[str]:
+        return [kind for kind in ARCHIVES if kind in self._recipe.package.formats]
 
     def _view(self, package: Action) -> AppView:
         """Return how right the packaged file was found to be in an app, or why nobody looked."""
@@ -297,6 +312,15 @@ class _Run:
             actions=tuple(self._results.values()),
             **rest,
         )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A file of the bundle: which action's output it is."""
+
+    action: str
+    output: str
+    digest: Digest
 
 
 def _portable(recipe: Recipe) -> Recipe:

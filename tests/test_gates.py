@@ -101,7 +101,7 @@ def test_a_gate_that_is_loosened_packages_what_was_measured_already(workspace: W
     workspace.edit("add_one", {"validation.gates.size_bytes": {"max": 10000}})
     report = workspace.build("recipe=add_one")
     assert report.exit_code == 0
-    assert workspace.ran(report) == {"package", "latency"}
+    assert workspace.ran(report) == {"package", "readme", "latency"}
 
 
 def test_a_failed_gate_in_json_has_its_metrics_and_verdicts(
@@ -216,7 +216,7 @@ def test_a_recipes_own_metric_is_gated_and_a_change_of_its_code_is_noticed(warm_
     assert report.exit_code == 0, report.error
     assert report.metrics is not None
     assert report.metrics["wrong"].value == pytest.approx(1 - report.metrics["top1"].value)
-    assert warm_workspace.ran(report) == {"evaluate", "package"}
+    assert warm_workspace.ran(report) == {"evaluate", "package", "readme"}
     assert warm_workspace.ran(warm_workspace.build("recipe=mnist")) == set()
     (folder / "metric.py").write_text(METRIC.replace("/ self.count", "/ self.count + 1"))
     report = warm_workspace.build("recipe=mnist")

@@ -90,8 +90,8 @@ def run(built: Built, **feeds: Any) -> dict[str, Any]:
 def digests(built: Built) -> dict[str, str]:
     """Return what must be equal for equal builds: everything but the provenance and the checksums, which cover it."""
     skipped = ("provenance.json", "SHA256SUMS")
-    files = sorted(path for path in built.bundle.iterdir() if path.name not in skipped)
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = sorted(path for path in built.bundle.rglob("*") if path.is_file() and path.name not in skipped)
+    return {path.relative_to(built.bundle).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 # Each form of a model

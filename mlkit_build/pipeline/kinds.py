@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.formats import FORMATS
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Recipe
 from mlkit_build.stages.params import VERSIONS
@@ -40,6 +41,8 @@ _KINDS = {
     "describe": _Kind("package", "litert", "mlkit_build.stages.package:describe"),
     "app": _Kind("package", "litert", "mlkit_build.stages.app:app"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
+    "readme": _Kind("package", "litert", "mlkit_build.formats.readme:write"),
+    **{name: _Kind("package", entry.runtime, f"{entry.module}:write") for name, entry in FORMATS.items() if entry.module},
 }
 
 Inputs = dict[str, Path | Tree | OutputOf]
@@ -54,6 +57,8 @@ OBSERVATIONS = OutputOf("evaluate", "observations.json")
 TABLES = OutputOf("evaluate", "tables.json")
 PREDICTIONS = OutputOf("evaluate", "predictions.npy")
 DESCRIBED = OutputOf("describe", "model.tflite")
+APP = OutputOf("app", "app.json")
+LABELS = OutputOf("package", "labels.txt")
 
 
 def action_of(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.formats import planned, readme
 from mlkit_build.gates import Verdict
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import (
+    APP,
     DESCRIBED,
     HOPS,
+    LABELS,
     METRICS,
     OBSERVATIONS,
     PREDICTIONS,
@@ -31,10 +34,14 @@ from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams, 
 def packaging(
     recipe: Recipe, files: Files, verdicts: tuple[Verdict, ...], runtimes: tuple[RuntimeVerdict, ...] = ()
 ) -> list[Action]:
-    """Return the actions that make the bundle's contents, once the gates hold; the last one has them as its outputs."""
+    """Return the actions that make the bundle's contents, once the gates hold: the outputs of those from `package` on.
+
+    A format is an action of its own, so that another Maven group makes another archive and nothing else, and another gate none.
+    """
     not_viewed = _not_viewed(recipe)
     viewing = [] if not_viewed else [_app(recipe, files)]
-    return [*viewing, _package(recipe, files, verdicts, runtimes, not_viewed)]
+    package = _package(recipe, files, verdicts, runtimes, not_viewed)
+    return [*viewing, package, _readme(recipe, runtimes, not_viewed), *_formats(recipe)]
 
 
 def describe(recipe: Recipe, files: Files) -> Action:
@@ -127,7 +134,7 @@ def _package(
     if compares_forms(recipe):
         inputs["hops.json"] = HOPS
     if not not_viewed:
-        inputs["app.json"] = OutputOf("app", "app.json")
+        inputs["app.json"] = APP
     if has_tables(recipe):
         inputs["tables.json"] = TABLES
         outputs.append("tables.json")
@@ -137,3 +144,28 @@ def _package(
         inputs |= files.labels.files
         outputs.append("labels.txt")
     return action_of("package", params, inputs, tuple(outputs), after=runtime_actions(recipe))
+
+
+def _readme(recipe: Recipe, runtimes: tuple[RuntimeVerdict, ...], not_viewed: str) -> Action:
+    inputs = {**_shipped(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    if recipe.dataset is not None:
+        inputs["predictions.npy"] = PREDICTIONS
+    if not not_viewed:
+        inputs["app.json"] = APP
+    plan = readme.plan(recipe, [verdict.runtime for verdict in runtimes if verdict.passed])
+    return replace(action_of("readme", plan.params, inputs, plan.outputs), packages=("jinja2",))
+
+
+def _formats(recipe: Recipe) -> list[Action]:
+    row = []
+    for name, plan in planned(recipe).items():
+        inputs = _shipped(recipe)
+        if plan.reads_signature:
+            inputs["signature.json"] = SIGNATURE
+        row.append(action_of(name, plan.params, inputs, plan.outputs))
+    return row
+
+
+def _shipped(recipe: Recipe) -> Inputs:
+    """Return what an app ships: the model, and the labels as they are in the bundle."""
+    return {"model.tflite": DESCRIBED, **({"labels.txt": LABELS} if recipe.labels else {})}

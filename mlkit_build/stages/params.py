@@ -31,6 +31,10 @@ VERSIONS = {
     "describe": 4,
     "app": 2,
     "package": 7,
+    "readme": 1,
+    "aar": 1,
+    "aipack": 1,
+    "ios": 1,
 }
 """Raised whenever an action's result changes for equal params and inputs: the cache then forgets what it made before."""
 

@@ -13,7 +13,7 @@ from mlkit_build.workflow import JobReport
 from tests.conftest import Workspace
 
 MODES = ["float32", "float16", "dynamic_range"]
-PACKAGING = {"describe", "app", "package"}
+PACKAGING = {"describe", "app", "package", "readme"}
 
 
 def only_model(report: JobReport) -> Path:
@@ -143,7 +143,7 @@ def test_changed_test_images_rerun_what_is_measured_on_them(mnist: Workspace) ->
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", images=lambda images: np.subtract(255, images, out=images))
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert mnist.ran(report) == {"reference", "origin", "hops", "evaluate", "app", "package"}
+    assert mnist.ran(report) == {"reference", "origin", "hops", "evaluate", "app", "package", "readme"}
     assert reasons(report)["reference"].startswith("inputs.dataset: ")
 
 
@@ -154,7 +154,8 @@ def test_changed_test_labels_rerun_only_the_measuring(mnist: Workspace) -> None:
     rewrite(mnist.folder / "recipes/mnist/data/mnist_test.npz", labels=shift)
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
-    assert {"evaluate", "app", "package"} <= mnist.ran(report) <= {"reference", "origin", "hops", "evaluate", "app", "package"}
+    measuring = {"evaluate", "app", "package", "readme"}
+    assert measuring <= mnist.ran(report) <= {"reference", "origin", "hops", *measuring}
     assert report.metrics is not None
     assert report.metrics["top1"].value < 0.1
 
@@ -212,5 +213,6 @@ def test_changed_weights_rerun_everything_that_depends_on_the_graph(workspace: W
         "evaluate",
         "describe",
         "package",
+        "readme",
         "latency",
     }

@@ -62,7 +62,7 @@ def swept(workspace: Workspace, command: Command) -> tuple[Workspace, str, str]:
 def test_what_variants_share_runs_once(swept: tuple[Workspace, str, str]) -> None:
     counted = ran(summary(swept[0]))
     assert {name: counted[name] for name in SHARED} == dict.fromkeys(SHARED, 1)
-    assert (counted["evaluate"], counted["package"]) == (4, 4)
+    assert (counted["evaluate"], counted["package"], counted["readme"]) == (4, 4, 4)
     assert counted.total() == records(swept[0])
 
 
@@ -103,6 +103,7 @@ def test_without_a_cache_jobs_still_share(workspace: Workspace, command: Command
         "describe": 2,
         "app": 2,
         "package": 2,
+        "readme": 2,
         "hops": 2,
         "latency": 2,
         "origin": 1,

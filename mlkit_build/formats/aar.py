@@ -1,0 +1,93 @@
+"""`aar`: a Maven repository in a folder, with an Android archive that adds the model to the assets of an app.
+
+The archive: https://developer.android.com/studio/projects/android-library#aar-contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from mlkit_build.formats import Plan
+from mlkit_build.formats.maven import Coordinates, Described, publication_files, write_publication
+from mlkit_build.formats.naming import AndroidNames, android_names
+from mlkit_build.formats.zipping import Content, write_zip, zipped
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Recipe
+
+FOLDER = "aar"
+MIN_SDK = 21
+"""What ML Kit asks of an app at least; assets alone would ask nothing."""
+_METADATA = "META-INF/com/android/build/gradle/aar-metadata.properties"
+
+
+@dataclass(frozen=True)
+class AarParams:
+    """What decides the archive, besides the model and its labels.
+
+    Attributes:
+        name: The recipe's name; the model is `<name>.tflite`.
+        described: What the POM says of it.
+        android: What Android's tools call it.
+    """
+
+    name: str
+    described: Described
+    android: AndroidNames
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Return what the archive is made of, and the files of the repository."""
+    names = android_names(recipe)
+    described = Described(f"{recipe.name} {recipe.variant_name}", recipe.description, recipe.license, recipe.author)
+    coordinates = Coordinates(names.group, names.artifact, names.version)
+    return Plan(
+        AarParams(recipe.name, described, names), tuple(f"{FOLDER}/{file}" for file in publication_files(coordinates, "aar"))
+    )
+
+
+def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write the repository to the folder `aar`."""
+    request = from_plain(AarParams, params)
+    names = request.android
+    coordinates = Coordinates(names.group, names.artifact, names.version)
+    archive = outputs / FOLDER / coordinates.file("aar")
+    archive.parent.mkdir(parents=True)
+    write_zip(archive, _entries(request, inputs))
+    write_publication(outputs / FOLDER, coordinates, request.described, "aar")
+
+
+def _entries(request: AarParams, inputs: Mapping[str, Path]) -> list[tuple[str, Content]]:
+    assets = f"assets/{request.android.assets}"
+    entries: list[tuple[str, Content]] = [
+        ("AndroidManifest.xml", _manifest(request.android.namespace)),
+        ("classes.jar", zipped([("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\r\n\r\n")])),
+        ("R.txt", b""),
+        (_METADATA, _metadata()),
+        (f"{assets}/{request.name}.tflite", inputs["model.tflite"]),
+    ]
+    return [*entries, (f"{assets}/labels.txt", inputs["labels.txt"])] if "labels.txt" in inputs else entries
+
+
+def _manifest(namespace: str) -> bytes:
+    lines = (
+        '<?xml version="1.0" encoding="utf-8"?>',
+        f'<manifest xmlns:android="http://schemas.android.com/apk/res/android" package={quoteattr(namespace)}>',
+        f'    <uses-sdk android:minSdkVersion="{MIN_SDK}" />',
+        "</manifest>",
+    )
+    return "".join(f"{line}\n" for line in lines).encode("utf-8")
+
+
+def _metadata() -> bytes:
+    """Return what the archive asks of the app's build: nothing. The keys are those of Android's Gradle plugin."""
+    asks = {
+        "aarFormatVersion": "1.0",
+        "aarMetadataVersion": "1.0",
+        "minCompileSdk": "1",
+        "minAndroidGradlePluginVersion": "1.0.0",
+    }
+    return "".join(f"{key}={value}\n" for key, value in asks.items()).encode("ascii")

@@ -1,0 +1,76 @@
+"""`aipack`: an AI pack, the Gradle module that Google Play delivers a model from (Play for On-device AI).
+
+Layout: https://developer.android.com/google/play/on-device-ai. The exporter in ai-edge-litert is for models that were
+compiled for certain chips, each in a folder `model#group_<chip>`, and writes no build file: a model for all phones has no groups.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.formats import Plan
+from mlkit_build.formats.naming import android_names
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Recipe
+
+FOLDER = "aipack"
+
+
+@dataclass(frozen=True)
+class AiPackParams:
+    """What decides the pack, besides the model and its labels.
+
+    Attributes:
+        name: The recipe's name; the model is `<name>.tflite`.
+        pack: The pack's name, and the Gradle module's.
+        assets: The folder in the app's assets.
+        delivery: When Google Play brings it.
+    """
+
+    name: str
+    pack: str
+    assets: str
+    delivery: str
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Return what the pack is made of, and its files."""
+    names = android_names(recipe)
+    params = AiPackParams(recipe.name, names.pack, names.assets, recipe.package.android.delivery)
+    assets = [f"{recipe.name}.tflite", *(["labels.txt"] if recipe.labels else [])]
+    return Plan(params, (_build_file(params), *(f"{_assets(params)}/{name}" for name in assets)))
+
+
+def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Write the Gradle module to a folder of its name in the folder `aipack`."""
+    request = from_plain(AiPackParams, params)
+    assets = outputs / _assets(request)
+    assets.mkdir(parents=True)
+    shutil.copyfile(inputs["model.tflite"], assets / f"{request.name}.tflite")
+    if "labels.txt" in inputs:
+        shutil.copyfile(inputs["labels.txt"], assets / "labels.txt")
+    lines = (
+        "plugins {",
+        '    id("com.android.ai-pack")',
+        "}",
+        "",
+        "aiPack {",
+        f'    packName = "{request.pack}"',
+        "    dynamicDelivery {",
+        f'        deliveryType = "{request.delivery}"',
+        "    }",
+        "}",
+    )
+    (outputs / _build_file(request)).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+
+
+def _build_file(params: AiPackParams) -> str:
+    return f"{FOLDER}/{params.pack}/build.gradle.kts"
+
+
+def _assets(params: AiPackParams) -> str:
+    return f"{FOLDER}/{params.pack}/src/main/assets/{params.assets}"
