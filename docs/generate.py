@@ -24,6 +24,7 @@ from mlkit_build import recipe
 from mlkit_build.adapters import ADAPTERS
 from mlkit_build.config.schema import GROUPS, kind_of
 from mlkit_build.datasets import DATASETS
+from mlkit_build.formats import FORMATS
 from mlkit_build.forms import SAME_DB, WRONG_DB
 from mlkit_build.metrics import ALWAYS, METRICS, MetricKind, value_of
 from mlkit_build.metrics.labels import FORMS
@@ -51,7 +52,7 @@ def pages() -> dict[str, str]:
     environment.globals.update(kinds=kinds, fields=fields, adapters=adapters, adapter=adapter, adapters_in_order=list(ADAPTERS))
     environment.globals.update(metrics=metrics, metric=metric, label_forms=label_forms, metrics_in_order=list(METRICS))
     environment.globals.update(runtimes=runtimes, runtime_samples=SAMPLES, least_sqnr_db=LEAST_SQNR_DB)
-    environment.globals.update(same_db=SAME_DB, wrong_db=WRONG_DB)
+    environment.globals.update(formats=formats, same_db=SAME_DB, wrong_db=WRONG_DB)
     environment.globals.update(offers=offers, attributes=attributes, followers=followers, no_int16=no_int16)
     environment.globals.update(contract=contract)
     names = sorted(path.stem for path in (FOLDER / "templates").glob("*.md.jinja"))
@@ -157,6 +158,11 @@ def runtimes() -> str:
     return _table(["package", "wheels for Python", "what it is"], rows)
 
 
+def formats() -> str:
+    """Return the table of the forms in which an app can take a bundle."""
+    return _table(["format", "what it is"], [[f"`{name}`", entry.summary] for name, entry in FORMATS.items()])
+
+
 def label_forms() -> str:
     """Return the table of the forms that labels may have."""
     named = {form: [name for name, kind in METRICS.items() if kind.labels == form] for form in FORMS}
@@ -234,6 +240,8 @@ def _words(annotation: Any) -> str:
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_literal, value))}]"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -20,7 +20,7 @@ from mlkit_build.recipe import Recipe
 
 FOLDER = "aar"
 MIN_SDK = 21
-"""What ML Kit asks of an app at least; assets alone would ask nothing."""
+"""Android 5.0. An archive that states none is taken for one of API 1, for which the manifest merger adds old permissions."""
 _METADATA = "META-INF/com/android/build/gradle/aar-metadata.properties"
 
 

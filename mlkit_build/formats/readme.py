@@ -31,14 +31,16 @@ _MADE_FOR = {
 _ANDROID = {
     "image_labeling": ("com.google.mlkit:image-labeling-custom:17.0.3",),
     "object_detection": ("com.google.mlkit:object-detection-custom:17.0.2",),
-    "custom": ("com.google.ai.edge.litert:litert:1.4.0",),
+    "custom": ("com.google.ai.edge.litert:litert:1.4.2",),
 }
 _PODS = {
     "image_labeling": ("GoogleMLKit/ImageLabelingCustom",),
     "object_detection": ("GoogleMLKit/ObjectDetectionCustom",),
     "custom": ("TensorFlowLiteSwift",),
 }
-_FLEX_ANDROID, _FLEX_POD = "org.tensorflow:tensorflow-lite-select-tf-ops:2.16.1", "TensorFlowLiteSelectTfOps"
+_FLEX_ANDROID = ("org.tensorflow:tensorflow-lite:2.16.1", "org.tensorflow:tensorflow-lite-select-tf-ops:2.16.1")
+"""In place of LiteRT's own, whose classes these have too."""
+_FLEX_PODS = ("TensorFlowLiteSwift", "TensorFlowLiteSelectTfOps")
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
         "asset": f"{request.android.assets}/{request.name}.tflite",
         "pack": request.android.pack,
         "coordinates": f"{request.android.group}:{request.android.artifact}:{request.android.version}",
-        "android_libraries": [*_ANDROID[request.task], *([_FLEX_ANDROID] if request.flex else [])],
-        "pods": [*_PODS[request.task], *([_FLEX_POD] if request.flex else [])],
+        "android_libraries": _FLEX_ANDROID if request.flex else _ANDROID[request.task],
+        "pods": _FLEX_PODS if request.flex else _PODS[request.task],
         "module": Verbatim(request.module),
         "signature": SIGNATURE_KEY,
         "top": max(1, min(_TOP, len(labels) or _TOP)),
