@@ -7,8 +7,6 @@ where, stays outside.
 
 from __future__ import annotations
 
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -52,6 +50,8 @@ class Archive:
 
     def digest(self, folder: Path, names: Sequence[str]) -> Digest:
         """Return the digest of what `write` writes."""
+        import tempfile
+
         with tempfile.NamedTemporaryFile() as file:
             self.write(folder, names, file.file)
             file.flush()
@@ -64,6 +64,8 @@ def checksums(digests: Mapping[str, Digest]) -> bytes:
 
 
 def _write_tar(file: IO[bytes], entries: Entries) -> None:
+    import tarfile  # not at the top: few bundles have such an archive, and every build reads this module
+
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in entries:
             entry = tarfile.TarInfo(name)

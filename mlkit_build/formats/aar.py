@@ -29,12 +29,10 @@ class AarParams:
     """What decides the archive, besides the model and its labels.
 
     Attributes:
-        name: The recipe's name; the model is `<name>.tflite`.
         described: What the POM says of it.
         android: What Android's tools call it.
     """
 
-    name: str
     described: Described
     android: AndroidNames
 
@@ -44,9 +42,7 @@ def plan(recipe: Recipe) -> Plan:
     names = android_names(recipe)
     described = Described(f"{recipe.name} {recipe.variant_name}", recipe.description, recipe.license, recipe.author)
     coordinates = Coordinates(names.group, names.artifact, names.version)
-    return Plan(
-        AarParams(recipe.name, described, names), tuple(f"{FOLDER}/{file}" for file in publication_files(coordinates, "aar"))
-    )
+    return Plan(AarParams(described, names), tuple(f"{FOLDER}/{file}" for file in publication_files(coordinates, "aar")))
 
 
 def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -67,7 +63,7 @@ def _entries(request: AarParams, inputs: Mapping[str, Path]) -> list[tuple[str, 
         ("classes.jar", zipped([("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\r\n\r\n")])),
         ("R.txt", b""),
         (_METADATA, _metadata()),
-        (f"{assets}/{request.name}.tflite", inputs["model.tflite"]),
+        (f"{assets}/{request.android.model}", inputs["model.tflite"]),
     ]
     return [*entries, (f"{assets}/labels.txt", inputs["labels.txt"])] if "labels.txt" in inputs else entries
 

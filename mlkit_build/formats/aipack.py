@@ -25,23 +25,23 @@ class AiPackParams:
     """What decides the pack, besides the model and its labels.
 
     Attributes:
-        name: The recipe's name; the model is `<name>.tflite`.
         pack: The pack's name, and the Gradle module's.
         assets: The folder in the app's assets.
+        model: The model's file in it.
         delivery: When Google Play brings it.
     """
 
-    name: str
     pack: str
     assets: str
+    model: str
     delivery: str
 
 
 def plan(recipe: Recipe) -> Plan:
     """Return what the pack is made of, and its files."""
     names = android_names(recipe)
-    params = AiPackParams(recipe.name, names.pack, names.assets, recipe.package.android.delivery)
-    assets = [f"{recipe.name}.tflite", *(["labels.txt"] if recipe.labels else [])]
+    params = AiPackParams(names.pack, names.assets, names.model, recipe.package.android.delivery)
+    assets = [names.model, *(["labels.txt"] if recipe.labels else [])]
     return Plan(params, (_build_file(params), *(f"{_assets(params)}/{name}" for name in assets)))
 
 
@@ -50,7 +50,7 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
     request = from_plain(AiPackParams, params)
     assets = outputs / _assets(request)
     assets.mkdir(parents=True)
-    shutil.copyfile(inputs["model.tflite"], assets / f"{request.name}.tflite")
+    shutil.copyfile(inputs["model.tflite"], assets / request.model)
     if "labels.txt" in inputs:
         shutil.copyfile(inputs["labels.txt"], assets / "labels.txt")
     lines = (

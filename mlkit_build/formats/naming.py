@@ -30,6 +30,7 @@ class AndroidNames:
         version: The Maven version.
         namespace: The Java package of the AAR's manifest.
         assets: The folder in the app's assets.
+        model: The model's file in it.
         pack: The AI pack's name.
     """
 
@@ -38,6 +39,7 @@ class AndroidNames:
     version: str
     namespace: str
     assets: str
+    model: str
     pack: str
 
 
@@ -51,6 +53,7 @@ def android_names(recipe: Recipe) -> AndroidNames:
         version=recipe.version if stated.version is None else stated.version,
         namespace=stated.namespace or java_package(f"{stated.group}.{artifact}"),
         assets=stated.assets or recipe.name,
+        model=f"{recipe.name.replace('.', '_')}.tflite",  # aapt2 of Android 10 takes all from the first dot on for the extension
         pack=stated.pack or pack_name(recipe.name),
     )
 

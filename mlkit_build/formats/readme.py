@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.formats import Plan
-from mlkit_build.formats.escaping import Verbatim, markdown, swift
 from mlkit_build.formats.naming import AndroidNames, android_names, swift_module
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Input, Recipe
@@ -110,18 +109,18 @@ def plan(recipe: Recipe, runtimes: Sequence[str] = ()) -> Plan:
 
 def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `README.md`."""
+    from mlkit_build.formats.escaping import Verbatim, markdown
     from mlkit_build.formats.limits import limits, stated_runtime
     from mlkit_build.formats.rendering import render
     from mlkit_build.metrics import Measurement
     from mlkit_build.mlkit.app_view import AppView
-    from mlkit_build.mlkit.labels import read_labels
     from mlkit_build.report import summary
     from mlkit_build.signature import SIGNATURE_KEY, FrozenSignature
     from mlkit_build.tflite import FLEX
 
     request = from_plain(ReadmeParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
-    labels = read_labels(inputs["labels.txt"]) if "labels.txt" in inputs else ()
+    labels = _labels(inputs.get("labels.txt"))
     model = inputs["model.tflite"]
     metrics = {name: from_plain(Measurement, value) for name, value in _read(inputs["metrics.json"]).items()}
     shown = {name: found for name, found in metrics.items() if name != "size_bytes" and not name.startswith(FLEX)}
@@ -141,8 +140,7 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
         "limits": [markdown(text, 600) for text in limits(request, signature, labels, samples, metrics, stated_runtime(model))],
         "inputs": [_tensor(spec, request) for spec in signature.inputs],
         "outputs": [_tensor(spec, request) for spec in signature.outputs],
-        "assets": request.android.assets,
-        "asset": f"{request.android.assets}/{request.name}.tflite",
+        "asset": f"{request.android.assets}/{request.android.model}",
         "pack": request.android.pack,
         "coordinates": f"{request.android.group}:{request.android.artifact}:{request.android.version}",
         "android_libraries": _FLEX_ANDROID if request.flex else _ANDROID[request.task],
@@ -172,6 +170,11 @@ def _viewed(view: Any) -> str:
         return ""
     right = "the right label" if view.labelled else "the label that validation found"
     return f"it names {right} for {view.accuracy:.2%} of {view.samples:,} images"
+
+
+def _labels(file: Path | None) -> list[str]:
+    """Return the classes of a bundle's `labels.txt`, where every line is one."""
+    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n") if file else []
 
 
 def _samples(predictions: Path | None) -> int:
@@ -204,7 +207,9 @@ def _tensor(spec: Any, request: ReadmeParams) -> dict[str, Any]:
     }
 
 
-def _swift_path(request: ReadmeParams) -> Verbatim:
+def _swift_path(request: ReadmeParams) -> str:
+    from mlkit_build.formats.escaping import Verbatim, swift
+
     if "ios" in request.formats:
         return Verbatim(f"{request.module}.url.path")
     return Verbatim(f'Bundle.main.path(forResource: {swift(request.name)}, ofType: "tflite")!')

@@ -24,9 +24,9 @@ _LONGEST = 100
 _SWIFT_TAKEN = frozenset(
     re.findall(
         r"\w+",
-        "Any Bundle Data Foundation Self Swift String URL Int Array _ actor as associatedtype async await break case "
-        "catch class continue default defer deinit do else enum extension fallthrough false fileprivate for func guard "
-        "if import in init inout internal is let nil open operator precedencegroup private protocol public repeat "
+        "Any MLKit TensorFlowLite Bundle Data Foundation Self Swift String URL Int Array _ actor as associatedtype async await "
+        "break case catch class continue default defer deinit do else enum extension fallthrough false fileprivate for func "
+        "guard if import in init inout internal is let nil open operator precedencegroup private protocol public repeat "
         "rethrows return self static struct subscript super switch throw throws true try typealias var where while",
     )
 )

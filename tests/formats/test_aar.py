@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mlkit_build.formats.escaping import one_line
+from mlkit_build.formats.naming import android_names
 from mlkit_build.recipe import Android
 from tests.formats.made import HOSTILE, MODEL, a_recipe, written
 
@@ -184,3 +185,27 @@ def test_gradle_resolves_it(repository: Path, tmp_path: Path) -> None:
     run = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert f"found {repository / PLACE}.aar" in run.stdout
+
+
+@pytest.mark.parametrize("name", ["mnist", "7-segment", "int", "x" * 60 + ".y"])
+def test_androids_own_tool_takes_manifest_and_assets(tmp_path: Path, name: str) -> None:
+    """By aapt2 of Android 10, which puts the manifest and the assets of an archive into an app."""
+    framework = Path("/usr/share/android-framework-res/framework-res.apk")
+    if shutil.which("aapt2") is None or not framework.is_file():
+        pytest.skip("Debian's aapt and android-framework-res are not here")
+    (archive,) = written("aar", a_recipe(name), tmp_path).rglob("*.aar")
+    with zipfile.ZipFile(archive) as entries:
+        entries.extractall(tmp_path / "aar")
+    app, given = tmp_path / "app.apk", tmp_path / "aar"
+    command = ["aapt2", "link", "--manifest", given / "AndroidManifest.xml", "-A", given / "assets", "-I", framework, "-o", app]
+    run = subprocess.run([*map(str, command), "-0", ".tflite"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    model = f"assets/{name}/{name.replace('.', '_')}.tflite"
+    with zipfile.ZipFile(app) as entries:
+        assert entries.read(model) == MODEL
+        assert entries.getinfo(model).compress_type == zipfile.ZIP_STORED, "as noCompress says"
+        assert entries.read(f"assets/{name}/labels.txt") == b"a\nb\nc\n"
+    told = subprocess.run(["aapt2", "dump", "badging", str(app)], capture_output=True, text=True, timeout=60).stdout
+    assert f"package: name='{android_names(a_recipe(name)).namespace}'" in told
+    assert "sdkVersion:'21'" in told
+    assert "permission" not in told
