@@ -261,7 +261,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(workspace: Workspace, tmp_pat
     counted = ran(summary(workspace))
     assert not {"freeze", "contract", "convert"} & set(counted)
     assert counted.total() == records(workspace) - done
-    assert records(workspace) == len(SHARED) + 1 + 3 + 6 * 4
+    assert records(workspace) == len(SHARED) + 1 + 3 + 7 * 4
 
 
 def descendants(process: int) -> list[int]:
