@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mlkit_build.bundle.archives import CHECKSUMS, Archive, checksums
+from mlkit_build.bundle.archives import CHECKSUMS as CHECKSUMS
+from mlkit_build.bundle.archives import Archive, checksums
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +19,29 @@ _RUNTIME = "min_runtime_version"
 """The metadata of a model that names the oldest runtime which computes it, by its operators' versions."""
 
 
-def limits(
-    request: ReadmeParams,
-    signature: FrozenSignature,
-    labels: Sequence[str],
-    samples: int,
-    metrics: Mapping[str, Any],
-    runtime: str,
-) -> list[str]:
-    """Return a sentence per limit.
+@dataclass(frozen=True)
+class Found:
+    """What the build found out about the model.
 
-    Args:
+    Attributes:
         samples: How many samples were measured; 0 for none.
         metrics: What was measured.
+        warning: What was noticed while measuring; empty for nothing.
         runtime: The oldest runtime that the file states; empty where it states none.
     """
+
+    samples: int
+    metrics: Mapping[str, Any]
+    warning: str
+    runtime: str
+
+
+def limits(request: ReadmeParams, signature: FrozenSignature, labels: Sequence[str], known: Found) -> list[str]:
+    """Return a sentence per limit."""
     image = image_shape(signature)
-    found = [_unmeasured(samples, is_image=image is not None)]
+    found = [_unmeasured(known.samples, is_image=image is not None)]
+    if known.warning:
+        found.append(f"{known.warning[0].upper()}{known.warning[1:]}.")
     if labels:
         found.append(
             f"It knows {len(labels)} classes and no others: whatever it is shown, it gives one of them the highest score. "
@@ -53,13 +60,13 @@ def limits(
         )
     tried = f" Tried here, with the same results, in {', '.join(request.runtimes)}." if request.runtimes else ""
     least = (
-        f"By the versions of its operators it needs the runtime {runtime} (TensorFlow Lite or LiteRT) or newer."
-        if runtime
+        f"By the versions of its operators it needs the runtime {known.runtime} (TensorFlow Lite or LiteRT) or newer."
+        if known.runtime
         else ""
     )
     if least or tried:
         found.append(f"{least}{tried}".strip())
-    if delegate := summary.delegate_needed(metrics):
+    if delegate := summary.delegate_needed(known.metrics):
         found.append(f"{delegate[0].upper()}{delegate[1:]}.")
     found.append(
         "How fast it is on a phone, and on which delegate, was not measured here: try it on the slowest phone you support."

@@ -110,7 +110,7 @@ def plan(recipe: Recipe, runtimes: Sequence[str] = ()) -> Plan:
 def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `README.md`."""
     from mlkit_build.formats.escaping import Verbatim, markdown
-    from mlkit_build.formats.limits import limits, stated_runtime
+    from mlkit_build.formats.limits import Found, limits, stated_runtime
     from mlkit_build.formats.rendering import render
     from mlkit_build.metrics import Measurement
     from mlkit_build.mlkit.app_view import AppView
@@ -126,6 +126,7 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
     shown = {name: found for name, found in metrics.items() if name != "size_bytes" and not name.startswith(FLEX)}
     view = from_plain(AppView, _read(inputs["app.json"])) if "app.json" in inputs else None
     samples = _samples(inputs.get("predictions.npy"))
+    found = Found(samples, metrics, _read(inputs["observations.json"])["warning"], stated_runtime(model))
     values = {
         **params,
         "file": f"{request.name}.tflite",
@@ -137,7 +138,7 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
         "samples": f"{samples:,}" if samples else "",
         "rows": [_row(name, found) for name, found in shown.items()],
         "viewed": _viewed(view),
-        "limits": [markdown(text, 600) for text in limits(request, signature, labels, samples, metrics, stated_runtime(model))],
+        "limits": [markdown(text, 600) for text in limits(request, signature, labels, found)],
         "inputs": [_tensor(spec, request) for spec in signature.inputs],
         "outputs": [_tensor(spec, request) for spec in signature.outputs],
         "asset": f"{request.android.assets}/{request.android.model}",

@@ -147,7 +147,7 @@ def _package(
 
 
 def _readme(recipe: Recipe, runtimes: tuple[RuntimeVerdict, ...], not_viewed: str) -> Action:
-    inputs = {**_shipped(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS}
+    inputs = {**_shipped(recipe), "signature.json": SIGNATURE, "metrics.json": METRICS, "observations.json": OBSERVATIONS}
     if recipe.dataset is not None:
         inputs["predictions.npy"] = PREDICTIONS
     if not not_viewed:

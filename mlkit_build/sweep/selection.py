@@ -6,8 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlkit_build.bundle.archives import CHECKSUMS
-from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
+from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, is_published, publish
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, did_you_mean
 from mlkit_build.job import Job
 from mlkit_build.pipeline import is_timed

@@ -62,6 +62,19 @@ def test_one_build_makes_every_format_of_the_same_model(warm_workspace: Workspac
     assert {entry["name"] for entry in provenance["subject"]} == {*files(bundle)} - VARYING
 
 
+def test_the_bundle_and_its_archives_are_what_they_say_they_are(workspace: Workspace, command: Command) -> None:
+    bundle = bundle_of(workspace.build("recipe=add_one", ALL))
+    for place in (bundle, bundle / "add_one-float32.zip", bundle / "add_one-float32.tar"):
+        assert command("verify", str(place))[0] == 0, place
+    for damaged in ("aipack/add_one/build.gradle.kts", "add_one-float32.zip"):
+        whole = (bundle / damaged).read_bytes()
+        (bundle / damaged).write_bytes(whole[:-1] + b"?")
+        code, out, _ = command("verify", str(bundle))
+        assert code == 4
+        assert damaged in out
+        (bundle / damaged).write_bytes(whole)
+
+
 def test_every_format_has_the_same_bytes_in_another_place_zone_and_mask(
     tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
