@@ -103,6 +103,7 @@ def plan(recipe: Recipe, runtimes: Sequence[str] = ()) -> Plan:
         podspec=recipe.package.ios.podspec,
         runtimes=tuple(runtimes),
         flex=recipe.convert.allow_select_ops,
+        threshold=recipe.metadata.score_threshold,
     )
     return Plan(params, (FILE,), reads_signature=True)
 

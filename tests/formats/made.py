@@ -12,7 +12,7 @@ import pytest
 
 from mlkit_build.formats import FORMATS
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import Android, FrozenGraph, Ios, Package, Recipe
+from mlkit_build.recipe import Android, FrozenGraph, Ios, Labels, Package, Recipe
 from mlkit_build.signature import FrozenSignature, TensorSpec
 
 MODEL = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 16
@@ -36,7 +36,7 @@ SIGNATURE = FrozenSignature(
 def a_recipe(name: str = "mnist", android: Android | None = None, ios: Ios | None = None, **fields: Any) -> Recipe:
     """Return a recipe with labels that asks for every format."""
     package = Package(formats=tuple(FORMATS), android=android or Android(), ios=ios or Ios())
-    stated = {"version": "1.2.3", "labels": "labels.txt", "license": "Apache-2.0", "author": "Ada", **fields}
+    stated = {"version": "1.2.3", "labels": Labels(path="labels.txt"), "license": "Apache-2.0", "author": "Ada", **fields}
     return Recipe(name=name, source=FrozenGraph(path="graph.pb"), package=package, **stated)
 
 

@@ -81,6 +81,14 @@ def test_what_was_measured_is_on_the_page(warm_workspace: Workspace) -> None:
     assert "| `image` | input | 1 x 28 x 28 x 3 | uint8 | pixels in 0..255 |" in raw
 
 
+def test_the_threshold_of_the_file_is_in_the_lines_too(warm_workspace: Workspace) -> None:
+    text = page(warm_workspace, "recipe=mnist", "metadata.score_threshold=0.25")
+    assert ".setConfidenceThreshold(0.25f)" in "\n".join(code(text, "kotlin"))
+    assert "options.confidenceThreshold = NSNumber(value: 0.25)" in "\n".join(code(text, "swift"))
+    assert "returns those of 0.25 or more" in text
+    assert_lines_parse(text)
+
+
 def test_what_was_not_measured_is_said(workspace: Workspace) -> None:
     text = page(workspace, "recipe=add_one", "dataset=null", "validation={}")
     assert "How good it is: not measured" in headings(READER.parse(text))
@@ -106,7 +114,7 @@ def hostile_texts() -> str:
 
 def test_hostile_texts_and_labels_stay_texts(warm_workspace: Workspace, hostile_texts: str) -> None:
     folder = warm_workspace.copy("mnist")
-    labels = [re.sub(r"\s+", " ", text).strip() for text in HOSTILE]
+    labels = [re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip() for text in HOSTILE]  # controls are refused in labels
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     warm_workspace.edit("mnist", {"author": hostile_texts, "license": hostile_texts, "description": HOSTILE[1]})
     text = page(warm_workspace, "recipe=mnist", EVERYTHING)
