@@ -50,7 +50,15 @@ def recipes() -> list[Any]:
 
 def test_the_pages_are_what_the_code_says_now(generator: ModuleType) -> None:
     pages = generator.pages()
-    assert sorted(pages) == ["adapters.md", "contract.md", "datasets.md", "formats.md", "metrics.md", "quantization.md", "sources.md"]
+    assert sorted(pages) == [
+        "adapters.md",
+        "contract.md",
+        "datasets.md",
+        "formats.md",
+        "metrics.md",
+        "quantization.md",
+        "sources.md",
+    ]
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"run `python docs/generate.py`, which writes docs/{name}"
 
