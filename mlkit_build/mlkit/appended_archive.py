@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mlkit_build.mlkit.mapped import as_file
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -52,7 +53,7 @@ def archive_of(data: bytes) -> Archive:
     import zipfile
 
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(as_file(data)) as archive:
             infos = archive.infolist()
             if len(infos) > _MOST_FILES:
                 return Archive(damage=f"{len(infos):,} files behind the model, more than any model has")

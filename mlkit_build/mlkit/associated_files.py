@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from mlkit_build.mlkit.mapped import as_file
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time a zip can state: equal files, equal bytes."""
 
@@ -100,7 +102,7 @@ def _opened(model: bytes) -> Iterator[zipfile.ZipFile]:
                 f"the appended zip archive has a directory of {size} bytes; expected at most {_MOST_LISTED}"
             )
     try:
-        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+        with zipfile.ZipFile(as_file(model)) as archive:
             yield archive
     except (
         zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, OverflowError, RuntimeError, NotImplementedError

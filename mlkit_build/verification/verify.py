@@ -17,6 +17,7 @@ from mlkit_build.verification.documents import (
     read_manifest,
     read_provenance,
 )
+from mlkit_build.verification.model import LABELS, contradictions
 from mlkit_build.verification.places import Place, UnsafeError
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ def verify(place: Place) -> Verified:
     _compare(findings, before)
     if stated is not None:
         _check_sizes(stated, findings)
+        _check_model(place, stated, findings)
     _check_unchanged(place, before, findings)
     wrong = tuple(Wrong(name, findings.wrong[name]) for name in sorted(findings.wrong))
     total = sum(size for _, size in findings.digests.values())
@@ -176,6 +178,17 @@ def _check_sizes(stated: Stated, findings: _Findings) -> None:
             findings.blame(MANIFEST, f"says that {entry.path} has {entry.size_bytes} bytes, found {found[1]}")
 
 
+def _check_model(place: Place, stated: Stated, findings: _Findings) -> None:
+    """Only of a model with the right bytes is it worth knowing what it says."""
+    model = f"{stated.name}.tflite"
+    if model in findings.digests and model not in findings.wrong:
+        try:
+            for found in contradictions(place, model, stated, LABELS in findings.digests):
+                findings.blame(model, found)
+        except place.damaged as error:
+            findings.blame(model, f"cannot be read: {error}")
+
+
 def _check_unchanged(place: Place, before: Mapping[str, Any], findings: _Findings) -> None:
     try:
         after = place.files()
@@ -184,7 +197,7 @@ def _check_unchanged(place: Place, before: Mapping[str, Any], findings: _Finding
         return
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
-            findings.blame(name, "changed while it was verified")
+            findings.wrong[name] = "changed while it was verified"  # which explains whatever else was found of it
 
 
 def _by(documents: list[str], one: str, several: str) -> str:

@@ -1,0 +1,110 @@
+"""Whether the model of a bundle says of itself what the manifest and the labels beside it say."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mlkit_build.errors import SourceError
+from mlkit_build.mlkit.description import Metadata
+from mlkit_build.mlkit.flatbuffer import DamagedError
+from mlkit_build.mlkit.mapped import mapped
+from mlkit_build.mlkit.metadata import read
+from mlkit_build.mlkit.model_file import ModelFile, opened, shape_of
+from mlkit_build.mlkit.model_schema import TensorMap
+from mlkit_build.verification.documents import Stated
+from mlkit_build.verification.places import Folder, Place
+
+LABELS = "labels.txt"
+
+
+def contradictions(place: Place, model: str, stated: Stated, has_labels: bool) -> Iterator[str]:
+    """Yield what the model says otherwise than the manifest: its signature, name, version, mean and std, labels.
+
+    The model is mapped into memory, not read: only its tables and the archive behind it are looked at.
+
+    Args:
+        model: The name of its file in the bundle.
+        has_labels: Whether there is a labels.txt beside it.
+    """
+    try:
+        with _mapped(place, model) as data:
+            file = opened(data)
+            yield from _signature(file, stated)
+            if file.identifier is None:
+                return
+            metadata = read(data)
+    except (DamagedError, SourceError, ValueError) as error:
+        yield f"cannot be read as a model: {error.message if isinstance(error, SourceError) else error}"
+        return
+    yield from _identity(metadata, stated)
+    if has_labels:
+        with place.open(LABELS) as labels:
+            yield from _labels(metadata, labels.read())
+
+
+@contextmanager
+def _mapped(place: Place, name: str) -> Iterator[bytes]:
+    with place.open(name) as file:
+        if isinstance(place, Folder):
+            with mapped(file) as data:
+                yield data
+            return
+        with tempfile.TemporaryFile() as copy:  # what is in an archive has no memory to map
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            with mapped(copy) as data:
+                yield data
+
+
+def _signature(file: ModelFile, stated: Stated) -> Iterator[str]:
+    if not file.model.signatures:
+        yield "has no signature"
+        return
+    signature = file.model.signatures[0]
+    for what, maps, specs in (
+        ("inputs", signature.inputs, stated.signature.inputs),
+        ("outputs", signature.outputs, stated.signature.outputs),
+    ):
+        found, expected = _shapes(maps, file), {spec.name: spec.shape for spec in specs}
+        if found != expected:
+            yield f"has the {what} {_listed(found)}, the manifest says {_listed(expected)}"
+
+
+def _shapes(maps: Sequence[TensorMap], file: ModelFile) -> dict[str, tuple[int, ...]]:
+    return {each.name or "": shape_of(file.tensors[each.tensor]) for each in maps if each.tensor < len(file.tensors)}
+
+
+def _identity(metadata: Metadata, stated: Stated) -> Iterator[str]:
+    for what, found, expected in (("name", metadata.name, stated.name), ("version", metadata.version, stated.version)):
+        if found != expected:
+            yield f"its metadata say that its {what} is {found!r}, the manifest {expected!r}"
+    inputs = stated.recipe.get("signature", {}).get("inputs", {})
+    for tensor in metadata.inputs:
+        recipe: Any = inputs.get(tensor.name) if isinstance(inputs, Mapping) else None
+        for key, numbers in (("mean", tensor.mean), ("std", tensor.std)):
+            said = tuple((recipe or {}).get(key) or ())
+            if not _same(numbers, said):
+                yield f"its metadata say that the {key} of {tensor.name} is {list(numbers)}, the recipe {list(said)}"
+
+
+def _same(one: Sequence[float], other: Sequence[float]) -> bool:
+    """The metadata hold float32; the recipe, and so the manifest, what was written."""
+    return len(one) == len(other) and all(
+        math.isclose(*pair, rel_tol=1e-6, abs_tol=1e-9) for pair in zip(one, other, strict=True)
+    )
+
+
+def _labels(metadata: Metadata, beside: bytes) -> Iterator[str]:
+    listed = tuple(beside.decode("utf-8", "replace").removesuffix("\n").split("\n"))
+    for tensor in metadata.outputs:
+        if tensor.labels and tensor.labels != listed:
+            yield f"the labels in it for {tensor.name} are not those in {LABELS}"
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
