@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlkit_build.metrics.values import samples_text
+from mlkit_build.records import dataclass
 
 SOURCE, FROZEN, FLOAT, SHIPPED = "source", "frozen graph", "float.tflite", "model.tflite"
 """What the forms are called."""

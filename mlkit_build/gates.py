@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlkit_build.errors import ConfigError, GateError
 from mlkit_build.metrics import Measurement, PairedTest, samples_text, significant, value_of
 from mlkit_build.recipe import Gate
+from mlkit_build.records import dataclass
 
 LIMITS = ("min", "max", "max_drop", "max_regression")
 

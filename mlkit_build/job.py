@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.engine.action import Result
@@ -12,6 +11,7 @@ from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
+from mlkit_build.records import dataclass
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.timing import Timing
 

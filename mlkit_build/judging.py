@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mlkit_build.gates import Verdict, judge
 from mlkit_build.metrics import Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 from mlkit_build.report.summary import delegate_needed
 from mlkit_build.runtimes.verdicts import Findings, RuntimeVerdict, judge_runtime
 from mlkit_build.timing import METRIC as LATENCY

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from mlkit_build.config.sweep import refuse_several
 from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.job import refuse_select
 from mlkit_build.metrics import Measurement
+from mlkit_build.records import dataclass
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Quiet, screen
 

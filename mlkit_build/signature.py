@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.plain import from_plain, pretty
+from mlkit_build.records import dataclass
 
 SIGNATURE_KEY = "serving_default"
 """The one SignatureDef written into every `.tflite`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from mlkit_build.records import dataclass
 
 METRIC = "latency_ms"
 """The name that gates and sweeps know the median by."""

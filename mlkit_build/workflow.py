@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from mlkit_build.locating import Locator, open_locator
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe, Tf1Checkpoint
+from mlkit_build.records import dataclass
 from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.adapters import options as of
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.plain import from_plain
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ model alone: 1x1 convolution 0.09 ms, REVERSE_V2 0.12 ms (not in int8 models: ai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mlkit_build.adapters import FrozenModel
 from mlkit_build.adapters.graph_view import RENAMING, GraphView
 from mlkit_build.adapters.stitching import free_scope, replace_input, with_input
 from mlkit_build.graphs import TensorName, constant_node, placeholder_node
+from mlkit_build.records import dataclass
 from mlkit_build.signature import TensorSpec
 
 if TYPE_CHECKING:

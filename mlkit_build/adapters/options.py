@@ -6,10 +6,10 @@ Importing this module imports nothing heavy: recipes are checked in the parent p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
+from mlkit_build.records import dataclass
 
 METHODS = ("bilinear", "nearest")
 CASTS = ("uint8", "int8", "int16", "int32", "float32")

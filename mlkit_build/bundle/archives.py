@@ -8,12 +8,12 @@ where, stays outside.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 from mlkit_build.formats.zipping import Content, write_zip
+from mlkit_build.records import dataclass
 from mlkit_build.store import Digest
 
 CHECKSUMS = "SHA256SUMS"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from mlkit_build.bundle.manifest import SCHEMA, portable_place
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import AnyDataset, Gate
+from mlkit_build.records import dataclass
 
 _FIELD = "validation.baseline"
 _MANIFEST = SCHEMA.rpartition("/")[0] + "/"

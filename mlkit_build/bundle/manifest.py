@@ -6,7 +6,7 @@ No times, hosts, or absolute paths: what varies is in `provenance.json`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from mlkit_build.metrics import Measurement, PairedTest, value_of
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, AnySource, Recipe
+from mlkit_build.records import dataclass
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest, Tree

@@ -8,7 +8,6 @@ import pickle
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
@@ -22,6 +21,7 @@ from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.job import Job, refuse_select, refused
+from mlkit_build.records import dataclass
 from mlkit_build.report.documents import Documents
 from mlkit_build.report.screens import screen
 from mlkit_build.sweep.asked import Asked

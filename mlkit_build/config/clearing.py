@@ -18,12 +18,13 @@ from omegaconf import DictConfig
 
 from mlkit_build.config.schema import CHOSEN, GROUPS, Root
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 
 _NOTHING = re.compile(r"null|\{\s*\}", re.IGNORECASE)
 _FROM_CONF = set(CHOSEN) - set(GROUPS)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Cleared:
     """What a recipe's file is read without.
 

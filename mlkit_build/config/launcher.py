@@ -12,7 +12,6 @@ import os
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import initialize_config_module
@@ -32,6 +31,7 @@ from mlkit_build.config.roots import Roots
 from mlkit_build.engine import pool as servers
 from mlkit_build.errors import ConfigError, ExitCode, StageError
 from mlkit_build.job import Job, JobReport
+from mlkit_build.records import dataclass
 from mlkit_build.report.screens import screen
 from mlkit_build.screen import Screen
 from mlkit_build.sweep.parallel import Finished, Voice

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlkit_build.config.schema import CHOSEN, Root, kind_of
 from mlkit_build.errors import did_you_mean
 from mlkit_build.recipe import Adapter, Labels, MetricChoice
+from mlkit_build.records import dataclass
 
 _LONGEST = 100
 _SCALARS: dict[Any, tuple[str, Callable[..., ValueNode]]] = {
@@ -29,7 +30,7 @@ _SCALARS: dict[Any, tuple[str, Callable[..., ValueNode]]] = {
 """Type -> what it is called, and OmegaConf's judge of what may be read as one."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Mismatch:
     """A value that does not fit.
 

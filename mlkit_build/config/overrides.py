@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +16,7 @@ from hydra.errors import HydraException
 
 from mlkit_build.config.clearing import Cleared, cleared_key, entry_depth
 from mlkit_build.config.schema import GROUPS, kind_of
+from mlkit_build.records import dataclass
 
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 """A key of a mapping that Hydra's grammar takes as it is."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from mlkit_build.errors import ConfigError
+from mlkit_build.records import dataclass
 
 ENVIRONMENT_VARIABLE = "MLKIT_BUILD_PATH"
 RECIPE_FILE = "recipe.yaml"

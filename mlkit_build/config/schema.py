@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Labels, MetricChoice, Recipe, Settings
+from mlkit_build.records import dataclass
 
 _DATASETS = typing.get_args(AnyDataset)
 GROUPS: dict[str, tuple[type, ...]] = {"source": typing.get_args(AnySource), "dataset": _DATASETS, "calibration": _DATASETS}
@@ -23,7 +24,7 @@ CHOSEN = (*GROUPS, "quantization", "target")
 """Every group that a defaults list can choose from."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Root(Recipe, Settings):
     """Everything that `recipe=... key=value` can set.
 

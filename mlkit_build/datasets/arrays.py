@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +15,7 @@ from mlkit_build.datasets import Batch, identities
 from mlkit_build.datasets.choice import MAX_SAMPLE_BYTES, MAX_SAMPLES, check_count, chosen, flat_labels
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.recipe import Idx, Npy, Npz
+from mlkit_build.records import dataclass
 
 READ_BYTES = 1 << 22
 """The most that is decoded at once."""

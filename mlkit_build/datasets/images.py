@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 from mlkit_build.datasets.choice import MAX_SAMPLE_BYTES
 from mlkit_build.datasets.resizing import bilinear
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.records import dataclass
 from mlkit_build.signature import TensorSpec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +18,7 @@ from mlkit_build.datasets.folders import records_of
 from mlkit_build.datasets.records import Record, RecordDataset, wanted_input
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.recipe import WavFolder
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 
 SUFFIXES = (".wav", ".wave")

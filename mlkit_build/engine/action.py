@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.records import dataclass
 from mlkit_build.store import Digest, Record, Tree
 
 

@@ -10,11 +10,11 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.engine.worker import PRELOADS, command_line
 from mlkit_build.errors import StageError
+from mlkit_build.records import dataclass
 
 _STRIPPED = ("TF_", "KERAS_", "XLA_", "TFLITE_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "PYTHON", "LC_", "LANG")
 """Prefixes of environment variables that could change an action's bytes without being in its key."""

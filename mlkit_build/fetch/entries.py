@@ -13,11 +13,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.errors import StoreError
 from mlkit_build.plain import canonical
+from mlkit_build.records import dataclass
 from mlkit_build.store import Digest, DiskStore, FileDigests
 from mlkit_build.store.folders import locked, move, sweep
 

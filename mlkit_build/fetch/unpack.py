@@ -16,13 +16,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn, cast
 
 from mlkit_build.errors import SourceError
 from mlkit_build.fetch.entries import write_file
+from mlkit_build.records import dataclass
 from mlkit_build.store import Digest
 
 MAX_MEMBERS = 200_000

@@ -6,11 +6,11 @@ A URL may carry credentials. What is printed or published has gone through `show
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from mlkit_build.errors import ConfigError
+from mlkit_build.records import dataclass
 
 ARCHIVES = ("zip", "tar")
 _LOCAL = ("file", "local")

@@ -7,12 +7,12 @@ function. An archive is no action: it holds the bundle as it is published, manif
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from mlkit_build.recipe import FORMATS as NAMES
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 
 __all__ = ["ARCHIVES", "FORMATS", "Format", "Plan", "planned"]
 

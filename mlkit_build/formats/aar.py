@@ -6,7 +6,6 @@ The archive: https://developer.android.com/studio/projects/android-library#aar-c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -17,6 +16,7 @@ from mlkit_build.formats.naming import AndroidNames, android_names
 from mlkit_build.formats.zipping import Content, write_zip, zipped
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 
 FOLDER = "aar"
 MIN_SDK = 21

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mlkit_build.formats.escaping import one_line
 from mlkit_build.formats.naming import swift_module
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature, TensorSpec
 
 FOLDER = "ios"

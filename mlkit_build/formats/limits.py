@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.formats.ios import image_shape
 from mlkit_build.recipe import ML_KIT_TARGETS
+from mlkit_build.records import dataclass
 from mlkit_build.report import summary
 from mlkit_build.signature import FrozenSignature
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
+
+from mlkit_build.records import dataclass
 
 CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
 _POM, _XSI = "http://maven.apache.org/POM/4.0.0", "http://www.w3.org/2001/XMLSchema-instance"

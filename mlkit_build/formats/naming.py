@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mlkit_build.recipe import Recipe
+from mlkit_build.records import dataclass
 
 JAVA_KEYWORDS = frozenset(
     re.findall(

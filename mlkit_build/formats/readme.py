@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mlkit_build.formats import Plan
 from mlkit_build.formats.naming import AndroidNames, android_names, swift_module
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Input, Recipe
+from mlkit_build.records import dataclass
 
 FILE = "README.md"
 SHOWN_LABELS = 30

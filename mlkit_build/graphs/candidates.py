@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor, Shape
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES, TensorName, needed_nodes
 from mlkit_build.graphs.twins import carries_data, for_evaluation_first
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef

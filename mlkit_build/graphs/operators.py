@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.graphs.operators_cut import cut
 from mlkit_build.graphs.operators_table import ADVICE, CUSTOM, LOOPS, SELECT
 from mlkit_build.graphs.surgery import PLACEHOLDERS, TensorName
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef

@@ -6,12 +6,12 @@ Nodes are brought into a graph of TensorFlow as they are asked for; stand-ins ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.graphs.functions import functions_of
 from mlkit_build.graphs.surgery import TensorName
 from mlkit_build.graphs.tensor_lists import ListValue, Shape, joined, joined_lists
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef

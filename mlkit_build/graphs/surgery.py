@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.errors import ConfigError
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from tensorflow.core.framework.graph_pb2 import GraphDef

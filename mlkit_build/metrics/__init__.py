@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlkit_build.errors import ConfigError, did_you_mean
@@ -17,6 +16,7 @@ from mlkit_build.metrics.measurement import Measurement, PairedTest, Subject, Ta
 from mlkit_build.metrics.values import OF_THE_FILE, VALUES, Value, samples_text, value_of
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe.validation import MetricChoice
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mlkit_build.errors import ConfigError
+from mlkit_build.records import dataclass
 
 _FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
 

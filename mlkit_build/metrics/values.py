@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from mlkit_build.records import dataclass
 
 __all__ = ["MOST_DECIBELS", "OF_THE_FILE", "VALUES", "Value", "samples_text", "size", "value_of"]
 

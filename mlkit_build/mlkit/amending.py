@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError
@@ -13,6 +13,7 @@ from mlkit_build.mlkit.description import Metadata, Tensor
 from mlkit_build.mlkit.metadata import attach_tables, read_tables
 from mlkit_build.mlkit.parser_version import min_parser_version
 from mlkit_build.mlkit.tables import label_files, options, tables_of, tensor_of
+from mlkit_build.records import dataclass
 
 EXISTING = ("refuse", "keep", "replace")
 """What becomes of metadata that the file has: an error, nothing but what is missing is added, all of it goes."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlkit_build.mlkit.mapped import as_file
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo

@@ -7,8 +7,10 @@ offsets may point to one place many times. Format: https://flatbuffers.dev/inter
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from flatbuffers import Builder

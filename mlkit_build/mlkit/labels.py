@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from mlkit_build.errors import SourceError
+from mlkit_build.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ files in a zip archive behind the model (`metadata_schema.fbs` in tensorflow/tfl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mlkit_build.errors import SourceError, StageError
 from mlkit_build.mlkit import metadata_schema as schema
@@ -17,6 +17,7 @@ from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, encode
 from mlkit_build.mlkit.metadata_schema import ColorSpace, ScoreTransformation
 from mlkit_build.mlkit.model_entry import ends, stored, with_entry
 from mlkit_build.mlkit.tables import LABELS, read_files, tables_of, tensor_of
+from mlkit_build.records import dataclass
 
 __all__ = [
     "LABELS",

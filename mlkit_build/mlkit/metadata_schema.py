@@ -6,11 +6,11 @@ Fields and their order are those of `tensorflow_lite_support/metadata/metadata_s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, get_args
 
 from mlkit_build.mlkit.flatbuffer import BYTE, BYTES, FLOAT, INT, NUMBERS, TEXT, TEXTS, UINT, UINTS, Kind, Many, One, Union
+from mlkit_build.records import dataclass
 
 IDENTIFIER = b"M001"
 NAME = "TFLITE_METADATA"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from mlkit_build.errors import SourceError
@@ -15,6 +15,7 @@ from mlkit_build.mlkit.metadata import Metadata, read
 from mlkit_build.mlkit.model_file import ModelFile, code_name, dtype_of, shape_of
 from mlkit_build.mlkit.model_schema import Quantization, Tensor, TensorMap
 from mlkit_build.mlkit.model_structure import content_of
+from mlkit_build.records import dataclass
 
 _BLOCKWISE = 2
 _MIN_RUNTIME = "min_runtime_version"

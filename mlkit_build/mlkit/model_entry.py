@@ -8,11 +8,11 @@ Tables and their fields: `schema.fbs` in tensorflow/tensorflow.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from mlkit_build.errors import SourceError
 from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, elements, read_text
 from mlkit_build.mlkit.metadata_schema import NAME
+from mlkit_build.records import dataclass
 
 IDENTIFIER = b"TFL3"
 _VERSION, _BUFFERS, _METADATA, _FIELDS = 0, 4, 6, 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 from mlkit_build.mlkit.appended_archive import Archive, Entry, archive_of
@@ -14,6 +13,7 @@ from mlkit_build.mlkit.model_reader import ModelReader
 from mlkit_build.mlkit.model_schema import IDENTIFIER, Model, OperatorCode, SubGraph, Tensor
 from mlkit_build.mlkit.model_structure import check, content_of
 from mlkit_build.mlkit.stated_schema import Stated
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.names import CUSTOM, operator_name, type_name
 
 

@@ -5,10 +5,10 @@ from what is empty: the Task Library does.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, Scalar, Table, elements
+from mlkit_build.records import dataclass
 
 _MOST_TABLES = 300_000
 """More than any model has; fewer than would take long to read."""

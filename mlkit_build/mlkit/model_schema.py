@@ -6,11 +6,11 @@ What is None is not in the file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from mlkit_build.mlkit.flatbuffer import BYTE, INT, UINT, Kind, Many, One, Scalar
 from mlkit_build.mlkit.model_reader import DATA, FLOATS, INTS, LONGS, NAME, PLACE, UNSIGNED_BYTE, UNSIGNED_LONG, Skipped, Tables
+from mlkit_build.records import dataclass
 
 IDENTIFIER = b"TFL3"
 

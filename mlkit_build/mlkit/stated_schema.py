@@ -6,12 +6,12 @@ What is None is not in the file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mlkit_build.mlkit.flatbuffer import BYTE, FLOAT, Kind, Many, One
 from mlkit_build.mlkit.metadata_schema import ImageProperties
 from mlkit_build.mlkit.model_reader import FLOATS, NAME, Skipped, Tables, Tagged
+from mlkit_build.records import dataclass
 
 NORMALIZATION, CALIBRATION, THRESHOLDING = 1, 2, 3
 """ProcessUnitOptions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from mlkit_build.errors import SourceError
@@ -12,6 +12,7 @@ from mlkit_build.metrics import parse
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.labelling import FoundLabels, found_labels
 from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
+from mlkit_build.records import dataclass
 from mlkit_build.sources import source
 from mlkit_build.store import Tree
 

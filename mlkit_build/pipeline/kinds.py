@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.formats import FORMATS
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Recipe
+from mlkit_build.records import dataclass
 from mlkit_build.stages.params import VERSIONS
 from mlkit_build.store import Tree
 

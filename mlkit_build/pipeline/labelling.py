@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlkit_build.errors import SourceError
 from mlkit_build.mlkit.labels import LABELS, Reading, read_label_set, repeated
 from mlkit_build.recipe import AnyDataset, Labels
+from mlkit_build.records import dataclass
 from mlkit_build.store import Tree
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.quantization.matching import Pair
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import packed
 
 

@@ -7,9 +7,8 @@ rounding of float32. What only a tanh or a sigmoid reads is cut at where the fun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlkit_build.recipe import Rule
+from mlkit_build.records import dataclass
 
 LEAST_GAIN_DB = 1.0
 """What leaving an operator float has to recover to be worth a rule: beyond it, other samples give the same answer."""

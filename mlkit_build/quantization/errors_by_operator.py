@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mlkit_build.quantization.apart import cut_apart
 from mlkit_build.quantization.attribution import Difference
 from mlkit_build.quantization.matching import Matching
 from mlkit_build.quantization.saturation import saturation_limits
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import tensor_name, type_name

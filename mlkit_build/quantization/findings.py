@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.errors import StageError
@@ -10,6 +9,7 @@ from mlkit_build.quantization.offers import OFFERS
 from mlkit_build.quantization.reading import Weights, is_boundary, is_constant, kind_of, producers, weights_of
 from mlkit_build.quantization.selection import IN_PLACE_OF_INT4, LOOKUPS, Place, Selection, place_of
 from mlkit_build.recipe import STATIC_MODES, Quantization
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import type_name
 
 _STORED = {

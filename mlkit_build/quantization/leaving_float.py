@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mlkit_build.quantization.attribution import LEAST_GAIN_DB, Trial
 from mlkit_build.quantization.errors_by_operator import EXACT, decibels
 from mlkit_build.quantization.matching import Pair, float_readers, names_of
 from mlkit_build.recipe import Rule
+from mlkit_build.records import dataclass
 
 MOST_STEPS = 3
 """The most operators that the report proposes to leave float, with their readers."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.quantization.reading import BOUNDARY, is_constant
 from mlkit_build.quantization.selection import place_of
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import operator_name, tensor_name
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.errors import StageError
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import operator_name, tensor_name, type_name
 
 BINS = 2048

@@ -8,7 +8,6 @@ beside each integer one. TensorFlow's converter has neither 4-bit weights nor we
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.recipe.quantization import (
@@ -20,6 +19,7 @@ from mlkit_build.recipe.quantization import (
     OBSERVERS,
     Quantization,
 )
+from mlkit_build.records import dataclass
 
 _SCALES = ("per_channel", "per_tensor")
 _BLOCKS = tuple(name for name in GRANULARITIES if name.startswith("blockwise"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.quantization.kernels import AXES
 from mlkit_build.quantization.selection import LOOKUPS, WEIGHTED
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import operator_name, schema, type_name
 
 BOUNDARY = {"QUANTIZE", "DEQUANTIZE"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.quantization.patterns import Pattern
 from mlkit_build.recipe import STATIC_MODES, Quantization, Rule
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import operator_name, tensor_name
 
 WEIGHTED = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from mlkit_build.plain import canonical
 from mlkit_build.quantization.observing import Tensor
+from mlkit_build.records import dataclass
 
 
 @dataclass(frozen=True)

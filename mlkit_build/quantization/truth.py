@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mlkit_build.errors import StageError
@@ -21,6 +21,7 @@ from mlkit_build.quantization.reading import (
 )
 from mlkit_build.quantization.selection import place_of
 from mlkit_build.recipe import Quantization
+from mlkit_build.records import dataclass
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
 

@@ -7,8 +7,10 @@ Every one of them says with `inputs` which of the model's inputs it feeds, and h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from mlkit_build.records import dataclass
 
 MANDATORY = "???"
 """OmegaConf's spelling of "this value must be given"."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mlkit_build.recipe.packaging import Android, Ios
+from mlkit_build.records import dataclass
 
 ML_KIT_RUNTIME = "2.14"
 """What models for ML Kit must run in where a recipe does not say it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mlkit_build.records import dataclass
 
 FORMATS = ("bundle", "aar", "aipack", "ios", "zip", "tar")
 DELIVERIES = ("install-time", "fast-follow", "on-demand")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlkit_build.recipe.datasets import MANDATORY
+from mlkit_build.records import dataclass
 
 MODES = (
     "float32",

@@ -7,7 +7,7 @@ objects. A field is documented once, in its class's `Attributes`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mlkit_build.recipe.datasets import MANDATORY, AnyDataset
@@ -15,6 +15,7 @@ from mlkit_build.recipe.labels import Labels, Metadata
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import Quantization
 from mlkit_build.recipe.validation import Validation
+from mlkit_build.records import dataclass
 
 ML_KIT_TARGETS = ("image_labeling", "object_detection")
 TARGETS = (*ML_KIT_TARGETS, "custom")

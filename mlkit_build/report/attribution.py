@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mlkit_build.metrics import samples_text
 from mlkit_build.quantization.attribution import Attribution, OperatorError, Trial
 from mlkit_build.recipe import Recipe, Rule
+from mlkit_build.records import dataclass
 from mlkit_build.report.summary import number, size
 
 _LISTED = 20

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.recipe import Settings
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlkit_build.records import dataclass
 from mlkit_build.report import summary, sweep_table
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlkit_build.bundle.publish import CHECKSUMS, PROVENANCE
@@ -14,6 +13,7 @@ from mlkit_build.engine import Decision
 from mlkit_build.engine.decide import differences
 from mlkit_build.errors import MlkitBuildError, StageError, StoreError, by_name
 from mlkit_build.job import Job
+from mlkit_build.records import dataclass
 from mlkit_build.report.screens import Quiet
 from mlkit_build.reproduction.conditions import Conditions, as_is, otherwise
 from mlkit_build.store import DiskStore, Record

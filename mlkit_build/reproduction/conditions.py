@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from mlkit_build.records import dataclass
 
 OTHERWISE = Path(__file__).with_name("otherwise")
 VARIED = (

@@ -6,9 +6,9 @@ One line of the table per package; importing it imports none of them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from mlkit_build.errors import ConfigError, expect_one_of
+from mlkit_build.records import dataclass
 
 __all__ = ["PACKAGES", "Package", "Requirement", "parse"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mlkit_build.gates import Verdict, judge
 from mlkit_build.metrics import Measurement, samples_text, significant, value_of
 from mlkit_build.recipe import Gate
+from mlkit_build.records import dataclass
 from mlkit_build.runtimes import FIELD, Requirement
 
 LEAST_SQNR_DB = 20.0

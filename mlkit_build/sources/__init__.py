@@ -7,10 +7,11 @@ signatures are in them (with TensorFlow, in a child).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from mlkit_build.graphs import OpenedModel

@@ -4,10 +4,11 @@ where only one tensor can be meant."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, OpenedModel
+from mlkit_build.records import dataclass
 from mlkit_build.stages.params import FreezeInput, FreezeParams
 
 DEFAULT_KEY = "serving_default"

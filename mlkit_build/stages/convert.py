@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from mlkit_build.errors import MlkitBuildError, StageError
 from mlkit_build.graphs.operators import describe, unconvertible
 from mlkit_build.graphs.operators_failure import explain_failure
 from mlkit_build.quantization.unread import without_unread_parts
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.sharing import share_equal_constants

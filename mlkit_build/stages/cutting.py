@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from mlkit_build.graphs.modern import modernize
 from mlkit_build.graphs.state import refuse_state
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, drop_control_inputs, with_all_attributes
 from mlkit_build.graphs.variables import put_variables, reader_node
+from mlkit_build.records import dataclass
 from mlkit_build.signature import TensorSpec
 from mlkit_build.stages.params import FreezeParams
 

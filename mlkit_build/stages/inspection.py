@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from mlkit_build.errors import MlkitBuildError
 from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, OpenedModel, canonical_form
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import AnySource
+from mlkit_build.records import dataclass
 from mlkit_build.sources import source
 
 if TYPE_CHECKING:

@@ -6,12 +6,13 @@ These classes hold exactly what may change an action's result, and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mlkit_build.gates import Verdict
 from mlkit_build.mlkit.labels import Reading
 from mlkit_build.recipe import Adapter, AnyDataset, AnySource, Calibration, Input, MetricChoice, Quantization, Rule
+from mlkit_build.records import dataclass
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 
 VERSIONS = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mlkit_build.mlkit.app_model import AppModel
 from mlkit_build.recipe import Input
+from mlkit_build.records import dataclass
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -14,11 +14,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlkit_build.plain import canonical, pretty
+from mlkit_build.records import dataclass
 from mlkit_build.store.digest import Digest
 
 VERSION = "v1"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mlkit_build.plain import canonical
+from mlkit_build.records import dataclass
 from mlkit_build.store.digest import Digest
 from mlkit_build.store.tree import Tree
 

@@ -10,12 +10,13 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mlkit_build.errors import ConfigError, MlkitBuildError
 from mlkit_build.job import Job
 from mlkit_build.plain import canonical
+from mlkit_build.records import dataclass
 
 LONGEST = 64
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")

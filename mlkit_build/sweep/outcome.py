@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mlkit_build.errors import ExitCode, MlkitBuildError
 from mlkit_build.job import JobReport
 from mlkit_build.metrics import METRICS, Measurement, value_of
+from mlkit_build.records import dataclass
 
 PARITY = "max_abs_error"
 """The measure of quality where no accuracy was measured: how far an output is from TensorFlow's at most."""

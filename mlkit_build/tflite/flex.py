@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.errors import StageError, operator_reason
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import FLEX
 from mlkit_build.tflite import model as flatbuffer

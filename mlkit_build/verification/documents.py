@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.verification.places import is_safe
 

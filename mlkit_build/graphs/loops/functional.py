@@ -7,7 +7,7 @@ such a loop carries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlkit_build.graphs.loops.arrays import Arrays
@@ -16,6 +16,7 @@ from mlkit_build.graphs.loops.functions import function_of, while_operation
 from mlkit_build.graphs.loops.structure import Region, Unit
 from mlkit_build.graphs.loops.values import Array, ArrayHandle, Known, ListArray, Nothing, Shape, Symbol, Tensor, Value
 from mlkit_build.graphs.loops.writer import Writer
+from mlkit_build.records import dataclass
 
 if TYPE_CHECKING:
     from mlkit_build.graphs.loops.interpreter import Interpreter

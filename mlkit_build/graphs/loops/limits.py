@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mlkit_build.errors import ConfigError
+from mlkit_build.records import dataclass
 
 
 @dataclass(frozen=True)

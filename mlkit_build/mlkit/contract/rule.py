@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mlkit_build.mlkit.contract.subject import Subject
+from mlkit_build.records import dataclass
 
 ERROR, WARNING = "error", "warning"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.model_file import ModelFile, code_name
 from mlkit_build.mlkit.model_reader import ModelReader
 from mlkit_build.mlkit.model_schema import Operator, SubGraph, Tensor
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.versions.requirement import OperatorRequirement, Requirement, required_runtime
 from mlkit_build.tflite.versions.runtimes import FIRST_RUNTIMES, first_runtime, release
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from mlkit_build.mlkit.contract.scores import makers
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.model_file import ModelFile, dtype_of, shape_of
 from mlkit_build.mlkit.stated_schema import NORMALIZATION, Graph
+from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature, TensorSpec
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from mlkit_build.records import dataclass
 
 ABSENT = "absent"
 

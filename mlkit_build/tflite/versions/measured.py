@@ -7,8 +7,7 @@ version in which `runtimes` first knows such types.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.versions.conditions import (
     Condition,
     Operation,

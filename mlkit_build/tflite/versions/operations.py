@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.model import operator_name, schema, tensor_name, type_name
 from mlkit_build.tflite.versions.conditions import Operation, Tensor
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from mlkit_build.records import dataclass
 from mlkit_build.tflite.versions.conditions import ABSENT, Operation
 from mlkit_build.tflite.versions.measured import FORMS, Form
 from mlkit_build.tflite.versions.operations import Placed, operations
