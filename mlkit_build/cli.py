@@ -6,12 +6,15 @@ Nothing heavy is imported here: Hydra only when something is composed, TensorFlo
 from __future__ import annotations
 
 import gc
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, did_you_mean
 
@@ -29,14 +32,16 @@ def main() -> None:
     """The console script."""
     # Composing makes many objects that stay: looking them through again and again was a tenth of its time.
     gc.set_threshold(100_000)
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and return the exit code. Raises nothing that a user can cause."""
     try:
         signal.signal(signal.SIGTERM, _interrupt)
-        return int(_dispatch(list(arguments)))
+        code = int(_dispatch(list(arguments)))
+        sys.stdout.flush()
+        return code
     except MlkitBuildError as error:
         print(f"error: {error.message}", file=sys.stderr)
         for title, text in (("hint", error.hint), ("log", error.log)):
@@ -54,6 +59,19 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:  # for instance a full disk behind a redirected output
         print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return int(ExitCode.STAGE_FAILED)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: freeing every object one by one was a tenth of a build with nothing to do.
+
+    Where others have processes to take leave of, as launchers of Hydra do, it ends in the usual way.
+    """
+    if "multiprocessing.process" in sys.modules or threading.active_count() > 1:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _dispatch(arguments: list[str]) -> ExitCode:
