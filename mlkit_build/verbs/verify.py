@@ -10,7 +10,7 @@ from mlkit_build.errors import ConfigError, ExitCode
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Verified, verify
-from mlkit_build.verification.places import open_place
+from mlkit_build.verification.places import bundle_above, open_place
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:
@@ -27,7 +27,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
                 verified = verify(place)
         except ConfigError as error:
             message = error.message if stated in error.message else f"{stated}: {error.message}"
-            raise ConfigError(f"verify: {message}", error.hint) from error
+            raise ConfigError(f"verify: {message}", bundle_above(stated) or error.hint) from error
         print(_as_json(stated, verified) if parsed.json else _as_text(stated, verified))
         if verified.wrong:
             worst = ExitCode.VERIFICATION

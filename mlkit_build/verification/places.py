@@ -115,6 +115,12 @@ def _archive(path: Path, name: str) -> Iterator[Place]:
         yield Zip(archive) if isinstance(archive, zipfile.ZipFile) else Tar(archive)
 
 
+def bundle_above(stated: str) -> str:
+    """Return what to do about a file that lies in a bundle, as an AAR does; empty where it lies in none."""
+    folder = next((folder for folder in Path(stated).absolute().parents if (folder / MANIFEST).is_file()), None)
+    return f"it lies in the bundle {folder}: verify that" if folder else ""
+
+
 class Folder:
     """A bundle's own folder."""
 

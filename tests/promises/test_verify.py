@@ -53,6 +53,12 @@ def test_what_is_no_bundle_is_a_users_mistake(command: Command) -> None:
     assert "Traceback" not in err
 
 
+def test_a_file_in_a_bundle_is_told_from_the_bundle(command: Command, bundle: Path) -> None:
+    code, _, err = command("verify", str(bundle / "add_one.tflite"))
+    assert code == 2
+    assert f"hint: it lies in the bundle {bundle.absolute()}: verify that" in err
+
+
 def test_verifying_imports_nothing_that_runs_models(bundle: Path) -> None:
     probe = [sys.executable, "-X", "importtime", "-m", "mlkit_build.cli", "verify", str(bundle)]
     done = subprocess.run(probe, capture_output=True, text=True, check=True)
