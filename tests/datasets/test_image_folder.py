@@ -14,7 +14,8 @@ from PIL import Image
 from mlkit_build.datasets.images import _webp_size
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
 from mlkit_build.pipeline.datasets import content
-from mlkit_build.recipe import ImageFolder
+from mlkit_build.pipeline.labelling import found_labels
+from mlkit_build.recipe import ImageFolder, Labels
 from tests.datasets.opening import labels, opened, whole
 
 SPEC = ImageFolder(input="x", label="folder")
@@ -234,5 +235,6 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
 def test_classes_that_are_the_labels_in_another_order_are_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("b\na\nc\n")
     spec = ImageFolder(input="x", label="folder", classes=("a", "b", "c"))
+    labels = found_labels(Labels(path="labels.txt"), spec, None, lambda _, path: tmp_path / path)
     with pytest.raises(ConfigError, match=r"labels: expected the order of dataset\.classes, where class 0 is 'a', found 'b'"):
-        content(spec, tmp_path / "labels.txt", labelled=True)
+        content(spec, labels, labelled=True)

@@ -258,7 +258,7 @@ def test_a_flex_operator_that_was_not_asked_for_is_refused(tmp_path: Path, mode:
     ("images", "said"),
     [
         (np.zeros((3, 12, 12, 3), np.uint8), "every value of all 3 samples is 0"),
-        (np.full((1, 12, 12, 3), 255, np.uint8), "every value of all 1 samples is 1"),
+        (np.full((1, 12, 12, 3), 255, np.uint8), "every value of the one sample is 1"),
         (np.repeat(pictures(1), 4, axis=0), "all 4 samples are the same"),
         (pictures(1), ""),
         (np.concatenate([np.zeros((40, 12, 12, 3), np.uint8), pictures(1)]), ""),
