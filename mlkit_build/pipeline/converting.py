@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.engine.toolchain import KERAS_LOADERS
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, FROZEN_GRAPH, SIGNATURE, Inputs, action_of, normalization
-from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import AnySource, Keras, Python, Recipe, Tf1Checkpoint
 from mlkit_build.stages.params import (
     CalibrateParams,
     ContractParams,
@@ -23,7 +24,13 @@ from mlkit_build.stages.params import (
 def freeze(recipe: Recipe, files: Files) -> Action:
     """Return the action that makes the frozen graph."""
     action = action_of("freeze", freeze_params(recipe), files.source, ("frozen_graph.pb", "signature.json"))
+    action = replace(action, packages=loaders(recipe.source))
     return replace(action, timeout_s=recipe.source.timeout_s) if isinstance(recipe.source, Python) else action
+
+
+def loaders(source: AnySource) -> tuple[str, ...]:
+    """Return the packages whose versions decide what comes of opening a source, besides TensorFlow's own."""
+    return KERAS_LOADERS if isinstance(source, (Keras, Python)) else ()
 
 
 def freeze_params(recipe: Recipe) -> FreezeParams:

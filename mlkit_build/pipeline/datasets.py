@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlkit_build.engine.action import Action
+from mlkit_build.engine.toolchain import DECODERS
 from mlkit_build.errors import ConfigError
 from mlkit_build.pipeline.labelling import FoundLabels
 from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, TfRecord
@@ -53,7 +54,7 @@ def reading(action: Action, datasets: Mapping[str, AnyDataset | None], limits: M
         limits: Field -> how long other code of the user may take, in seconds.
     """
     decodes = any(isinstance(stated, (ImageFolder, TfRecord)) for stated in datasets.values())
-    action = replace(action, packages=("pillow",)) if decodes else action  # another decoder gives other pixels
+    action = replace(action, packages=(*action.packages, *DECODERS)) if decodes else action  # another decoder gives other pixels
     timed = {f"{field}.timeout_s": stated.timeout_s for field, stated in datasets.items() if isinstance(stated, PythonSamples)}
     if not (timed := {**timed, **(limits or {})}):
         return action

@@ -45,19 +45,27 @@ class Files:
 
     def all(self) -> list[Path | Tree]:
         """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
-        single: list[Path | Tree] = []
         labels = list(self.labels.files.values()) if self.labels else []
-        for found in (*labels, self.score_calibration, self.dataset, self.calibration, self.baseline):
-            if isinstance(found, Tree) and found.names is not None:
-                single += [found.root / name for name in found.names]
-            elif found is not None:
-                single.append(found)
+        stated = (*labels, self.score_calibration, self.dataset, self.calibration, self.baseline)
+        single = [path for found in stated for path in _single(found)]
         return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
+
+    def roles(self, path: Path | Tree) -> tuple[str, ...]:
+        """Return which samples one of `all` holds: `dataset`, `calibration`, both, or none."""
+        samples = {"dataset": self.dataset, "calibration": self.calibration}
+        return tuple(role for role, found in samples.items() if path in _single(found))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is odd about them, and no error."""
         return self.labels.warnings if self.labels else ()
+
+
+def _single(found: Path | Tree | None) -> list[Path | Tree]:
+    """Return the files of what was found, or the folder whose files nobody names."""
+    if isinstance(found, Tree) and found.names is not None:
+        return [found.root / name for name in found.names]
+    return [] if found is None else [found]
 
 
 def load(recipe: Recipe, folder: Path, locate: Locate) -> Files:

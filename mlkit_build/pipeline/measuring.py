@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
-from mlkit_build.pipeline.converting import freeze, freeze_params
+from mlkit_build.pipeline.converting import freeze, freeze_params, loaders
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, FROZEN_GRAPH, REFERENCE, SIGNATURE, Inputs, action_of, model, normalization
@@ -59,6 +59,7 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
         ("origin.json",),
         after=("contract",),
     )
+    origin = replace(origin, packages=loaders(recipe.source))
     made: Inputs = {"origin.json": OutputOf("origin", "origin.json"), "reference.bin": REFERENCE}
     if recipe.quantization.is_float or recipe.quantization.backend == "litert":
         made["float.tflite"] = FLOAT_MODEL

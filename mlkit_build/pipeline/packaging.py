@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlkit_build.engine.action import Action, OutputOf
+from mlkit_build.engine.toolchain import TEMPLATES
 from mlkit_build.formats import planned, readme
 from mlkit_build.gates import Verdict
 from mlkit_build.pipeline.datasets import content, reading
@@ -153,7 +154,7 @@ def _readme(recipe: Recipe, runtimes: tuple[RuntimeVerdict, ...], not_viewed: st
     if not not_viewed:
         inputs["app.json"] = APP
     plan = readme.plan(recipe, [verdict.runtime for verdict in runtimes if verdict.passed])
-    return replace(action_of("readme", plan.params, inputs, plan.outputs), packages=("jinja2",))
+    return replace(action_of("readme", plan.params, inputs, plan.outputs), packages=TEMPLATES)
 
 
 def _formats(recipe: Recipe) -> list[Action]:

@@ -1,0 +1,26 @@
+"""Another version of a tool that decides bytes makes a build run anew, and `plan` names it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import pytest
+
+from mlkit_build.engine.toolchain import toolchain
+from tests.conftest import Workspace
+from tests.promises.conftest import Command
+
+
+def test_plan_names_the_tool_that_changed(workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.copy("add_one")
+    assert command("recipe=add_one")[0] == 0
+
+    def upgraded(runtime: str, packages: tuple[str, ...] = ()) -> dict[str, str]:
+        found = toolchain(runtime, packages)
+        return {name: "99.1" if name == "protobuf" else text for name, text in found.items()}
+
+    monkeypatch.setattr("mlkit_build.engine.run.toolchain", upgraded)
+    code, out, err = command("plan", "recipe=add_one")
+    assert code == 0, err
+    told = [line.split(maxsplit=3) for line in out.splitlines()]
+    assert ["freeze", "freeze", "run", f"toolchain.protobuf: {version('protobuf')} -> 99.1"] in told
