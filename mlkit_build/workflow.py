@@ -25,6 +25,7 @@ from mlkit_build.bundle.manifest import (
     portable_text,
 )
 from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, check_place, is_published, publish
+from mlkit_build.bundle.sbom import SBOM, Input, bill_of_materials
 from mlkit_build.engine import Action, Decision, Engine, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
@@ -41,7 +42,7 @@ from mlkit_build.recipe import Recipe, Tf1Checkpoint
 from mlkit_build.records import dataclass
 from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, open_store
+from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Tree, open_store
 from mlkit_build.store.layered import default_folder
 from mlkit_build.timing import Timing
 
@@ -250,9 +251,15 @@ class _Run:
             skipped=judgement.skipped,
             app=self._view(next(action for action in packaging if action.name == "package")),
             quantization=judgement.quantization,
-            toolchain=whole_toolchain(),
+            toolchain=whole_toolchain(name for found in order for name in self._results[found].action.packages),
         )
-        return manifest, contents
+        stated = zip(manifest.inputs, files.all(), strict=True)
+        bill = bill_of_materials(
+            manifest, [Input(entry, files.roles(path), is_folder=isinstance(path, Tree)) for entry, path in stated]
+        )
+        contents[SBOM] = _Content("", "", Digest.of_bytes(bill), bill)
+        listed = entries(sorted((name, output.digest) for name, output in contents.items()))
+        return replace(manifest, outputs=listed), contents
 
     def _publish(
         self,
@@ -266,7 +273,8 @@ class _Run:
     ) -> None:
         from mlkit_build.bundle.provenance import statement
 
-        blobs = {name: self._engine.output(content.action, content.output) for name, content in contents.items()}
+        made = {name: content for name, content in contents.items() if content.data is None}
+        blobs = {name: self._engine.output(content.action, content.output) for name, content in made.items()}
         results = list(self._results.values())
 
         def write(folder: Path) -> None:
@@ -277,6 +285,9 @@ class _Run:
                 shutil.copyfile(blob, folder / name)
                 if Digest.of_file(folder / name) != contents[name].digest:
                     raise StageError(f"package: {name} was damaged while it was copied", "check the disk, then build again")
+            for name, content in contents.items():
+                if content.data is not None:
+                    (folder / name).write_bytes(content.data)
             (folder / MANIFEST).write_bytes(data)
             for archive in archives:
                 with (folder / archive.name).open("wb") as file:
@@ -317,11 +328,12 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Content:
-    """A file of the bundle: which action's output it is."""
+    """A file of the bundle: which action's output it is, or what follows from the manifest."""
 
     action: str
     output: str
     digest: Digest
+    data: bytes | None = None
 
 
 def _portable(recipe: Recipe) -> Recipe:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict, ParseError
+from in_toto_attestation.predicates.provenance.v1.provenance_pb2 import Provenance
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from mlkit_build.bundle.manifest import entries
 from mlkit_build.bundle.provenance import git_state, statement
 from mlkit_build.engine import Action, Result
 from mlkit_build.store import Digest
+from mlkit_build.timing import Timing
 from tests.bundle.test_manifest import a_manifest
 
 
@@ -53,7 +62,44 @@ def test_a_password_in_the_remote_is_not_told(repository: Path, remote: str) -> 
     git(repository, "remote", "add", "origin", remote)
     state = git_state(repository)
     assert state is not None
-    assert state["remote"] == "https://example.org/a/b.git"
+    assert state["remote"] == "git+https://example.org/a/b.git"
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("git@example.org:a/b.git", "git+ssh://git@example.org/a/b.git"),
+        ("ssh://git@example.org:22/a/b.git", "git+ssh://example.org:22/a/b.git"),
+        ("example.org:/a/b.git", "git+ssh://example.org/a/b.git"),
+        ("/srv/git/a b.git", "git+file:///srv/git/a%20b.git"),
+    ],
+)
+def test_the_remote_is_a_uri(repository: Path, remote: str, expected: str) -> None:
+    git(repository, "remote", "add", "origin", remote)
+    state = git_state(repository)
+    assert state is not None
+    assert state["remote"] == expected
+
+
+def test_a_repository_without_a_remote_has_none(repository: Path) -> None:
+    state = git_state(repository)
+    assert state is not None
+    assert state["remote"] is None
+
+
+def test_a_change_elsewhere_in_the_repository_makes_it_dirty_and_a_new_file_only_beside_the_recipe(repository: Path) -> None:
+    recipe = repository / "recipes" / "toy"
+    recipe.mkdir(parents=True)
+    (recipe / "recipe.yaml").write_text("name: toy\n", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "second")
+    (repository / "dist").write_text("a build's", encoding="utf-8")
+    assert (git_state(recipe) or {})["dirty"] is False
+    (recipe / "labels.txt").write_text("zero", encoding="utf-8")
+    assert (git_state(recipe) or {})["dirty"] is True
+    (recipe / "labels.txt").unlink()
+    (repository / "recipe.yaml").write_text("name: other\n", encoding="utf-8")  # as a file of ./conf is: composing read it
+    assert (git_state(recipe) or {})["dirty"] is True
 
 
 def test_outside_of_a_repository_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,8 +128,63 @@ def test_the_statement_names_every_subject_with_its_digest_and_how_it_was_made(r
     }
     (ran,) = definition["internalParameters"]["actions"]
     assert ran == {"name": "freeze", "key": "0" * 64, "cached": True, "seconds": 0.123, "reason": "unchanged"}
-    graph, commit = definition["resolvedDependencies"]
-    assert graph["name"] == "graph.pb"
+    graph, commit, *packages = definition["resolvedDependencies"]
+    assert graph == {"name": "graph.pb", "digest": {"sha256": Digest.of_bytes(b"graph").sha256}}
     assert commit["digest"] == {"gitCommit": git(repository, "rev-parse", "HEAD")}
+    assert "uri" not in commit
+    assert packages == []  # a_manifest has Python alone
     assert details["metadata"]["startedOn"] == "1970-01-01T00:00:00Z"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", details["metadata"]["finishedOn"])
+
+
+def checked(document: Mapping[str, Any]) -> Provenance:
+    """Read a statement with the types that in-toto publishes; return its predicate. Raises where a field is unknown."""
+    message = ParseDict(document, StatementMessage())
+    Statement.copy_from_pb(message).validate()
+    provenance: Provenance = ParseDict(document["predicate"], Provenance())
+    definition, details = provenance.build_definition, provenance.run_details
+    # what the specification demands beyond the types: https://slsa.dev/spec/v1.0/provenance#fields
+    assert re.match("[a-z]+:", definition.build_type)
+    assert definition.external_parameters.fields
+    assert re.match("[a-z]+:", details.builder.id)
+    for described in (*definition.resolved_dependencies, *details.byproducts):
+        ResourceDescriptor.copy_from_pb(described).validate()
+        assert described.uri or described.digest or described.content
+    return provenance
+
+
+def test_it_is_what_in_toto_and_slsa_publish_types_for(repository: Path) -> None:
+    git(repository, "remote", "add", "origin", "https://example.org/a/b.git")
+    manifest = replace(
+        a_manifest(),
+        toolchain={"machine": "x86_64", "mlkit-build": "0.1.0", "numpy": "2.4.6", "python": "3.11", "tf-keras": "absent"},
+    )
+    action = Action("latency", "validate", 1, "python", "module:function", {}, {}, ("latency.json",))
+    result = Result(action, "0" * 64, {"latency.json": Digest.of_bytes(b"timed")}, False, 0.5, "never built here")
+    subjects = entries([("toy.tflite", Digest.of_bytes(b"model"))])
+    timing = Timing(0.5, 0.6, 0.4, 2.0, 10, 1, 1, "xnnpack", 1000, "a machine")
+    document = json.loads(statement(manifest, [result], subjects, repository, ["mlkit-build"], 5.0, timing))
+    provenance = checked(document)
+    definition, details = provenance.build_definition, provenance.run_details
+    assert {entry.uri: dict(entry.digest) for entry in definition.resolved_dependencies} == {
+        "": {"sha256": Digest.of_bytes(b"graph").sha256},
+        "git+https://example.org/a/b.git": {"gitCommit": git(repository, "rev-parse", "HEAD")},
+        "pkg:pypi/numpy@2.4.6": {},
+    }
+    assert definition.resolved_dependencies[1].annotations["dirty"] is False
+    assert details.metadata.started_on.ToSeconds() == 5
+    assert details.metadata.finished_on.ToSeconds() > 1_700_000_000
+    (byproduct,) = details.byproducts
+    assert dict(byproduct.digest) == {"sha256": Digest.of_bytes(b"timed").sha256}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("buildDefinition", {"unknown": 1}), ("runDetails", {"metadata": {"startedOn": "yesterday"}}), ("no_such_part", {})],
+)
+def test_the_types_refuse_what_is_not_of_the_schema(repository: Path, field: str, value: Any) -> None:
+    document = json.loads(statement(a_manifest(), [], entries([("a", Digest.of_bytes(b""))]), repository, ["mlkit-build"], 0.0))
+    checked(document)
+    document["predicate"][field] = value
+    with pytest.raises(ParseError):
+        checked(document)
