@@ -25,6 +25,7 @@ SAMPLES: Mapping[str, str] = {
 _MODEL = "model"
 _OWN = "mlkit-build"
 """What the names of our properties begin with."""
+FOLDER_DIGEST = f"{_OWN}:folder_sha256"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def bill_of_materials(manifest: Manifest, inputs: Sequence[Input]) -> bytes:
         inputs: Those of the manifest.
     """
     named = [(f"input:{index}", found) for index, found in enumerate(inputs)]
-    tools = dict(_tools(manifest.toolchain))
+    made_with = dict(tools(manifest.toolchain))
     bill: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -61,10 +62,10 @@ def bill_of_materials(manifest: Manifest, inputs: Sequence[Input]) -> bytes:
             "tools": {"components": [{"type": "application", "name": _OWN, "version": manifest.toolchain[_OWN]}]},
             "component": _model(manifest, [reference for reference, found in named if found.roles]),
         },
-        "components": [*(_input(reference, found) for reference, found in named), *tools.values()],
-        "dependencies": [{"ref": _MODEL, "dependsOn": [*(reference for reference, _ in named), *tools]}],
+        "components": [*(_input(reference, found) for reference, found in named), *made_with.values()],
+        "dependencies": [{"ref": _MODEL, "dependsOn": [*(reference for reference, _ in named), *made_with]}],
     }
-    return pretty({**bill, "serialNumber": _serial_number(bill)})
+    return pretty({**bill, "serialNumber": serial_number(bill)})
 
 
 def _model(manifest: Manifest, samples: Sequence[str]) -> dict[str, Any]:
@@ -112,11 +113,11 @@ def _input(reference: str, found: Input) -> dict[str, Any]:
             "description": "; ".join(SAMPLES[role] for role in found.roles),
             "data": [{"type": "dataset", "name": role} for role in found.roles],
         }
-    digest = {"properties": _properties(folder_sha256=entry.sha256)} if found.is_folder else {"hashes": _hashes(entry)}
+    digest = {"properties": [{"name": FOLDER_DIGEST, "value": entry.sha256}]} if found.is_folder else {"hashes": _hashes(entry)}
     return {"type": kind.pop("type"), "bom-ref": reference, "name": entry.path, **kind, **digest}
 
 
-def _tools(toolchain: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def tools(toolchain: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (reference, component) of what made the model and is no part of it."""
     for name, version in toolchain.items():
         if name == "python":
@@ -144,13 +145,14 @@ def _port(spec: TensorSpec, io: str) -> dict[str, str]:
 
 def _metric(name: str, found: MetricEntry) -> dict[str, Any]:
     if found.interval is None:
-        return {"type": name, "value": _number(found.value)}
+        return {"type": name, "value": number(found.value)}
     lower, upper = found.interval
-    interval = {"lowerBound": _number(lower), "upperBound": _number(upper)}
-    return {"type": name, "value": _number(found.value), "confidenceInterval": interval}
+    interval = {"lowerBound": number(lower), "upperBound": number(upper)}
+    return {"type": name, "value": number(found.value), "confidenceInterval": interval}
 
 
-def _number(value: float) -> str:
+def number(value: Any) -> str:
+    """Return a measured value as the bill has it: a text, as the schema wants it."""
     return canonical(value).decode()
 
 
@@ -162,8 +164,8 @@ def _properties(**values: str) -> list[dict[str, str]]:
     return [{"name": f"{_OWN}:{name}", "value": value} for name, value in values.items()]
 
 
-def _serial_number(bill: Mapping[str, Any]) -> str:
-    """Return a UUID that stands for the content: version 8 of RFC 9562, for those made in a way of one's own."""
-    digits = hashlib.sha256(canonical(bill)).hexdigest()
+def serial_number(bill: Mapping[str, Any]) -> str:
+    """Return a UUID that stands for the rest of the bill: version 8 of RFC 9562, for those made in a way of one's own."""
+    digits = hashlib.sha256(canonical({**bill, "serialNumber": ""})).hexdigest()
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"urn:uuid:{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

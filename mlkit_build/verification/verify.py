@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
+from mlkit_build.bundle.sbom import SBOM
 from mlkit_build.errors import ConfigError
+from mlkit_build.verification import bill, model
 from mlkit_build.verification.documents import (
     MAX_BYTES,
     Stated,
@@ -17,7 +19,6 @@ from mlkit_build.verification.documents import (
     read_manifest,
     read_provenance,
 )
-from mlkit_build.verification.model import LABELS, contradictions
 from mlkit_build.verification.places import Place, UnsafeError
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def verify(place: Place) -> Verified:
     _compare(findings, before)
     if stated is not None:
         _check_sizes(stated, findings)
-        _check_model(place, stated, findings)
+        _check_contents(place, stated, findings)
     _check_unchanged(place, before, findings)
     wrong = tuple(Wrong(name, findings.wrong[name]) for name in sorted(findings.wrong))
     total = sum(size for _, size in findings.digests.values())
@@ -178,15 +179,20 @@ def _check_sizes(stated: Stated, findings: _Findings) -> None:
             findings.blame(MANIFEST, f"says that {entry.path} has {entry.size_bytes} bytes, found {found[1]}")
 
 
-def _check_model(place: Place, stated: Stated, findings: _Findings) -> None:
-    """Only of a model with the right bytes is it worth knowing what it says."""
-    model = f"{stated.name}.tflite"
-    if model in findings.digests and model not in findings.wrong:
-        try:
-            for found in contradictions(place, model, stated, LABELS in findings.digests):
-                findings.blame(model, found)
-        except place.damaged as error:
-            findings.blame(model, f"cannot be read: {error}")
+def _check_contents(place: Place, stated: Stated, findings: _Findings) -> None:
+    """Only of a file with the right bytes is it worth knowing what it says."""
+    has_labels = model.LABELS in findings.digests
+    readers: dict[str, Callable[[str], Iterator[str]]] = {
+        f"{stated.name}.tflite": lambda name: model.contradictions(place, name, stated, has_labels),
+        SBOM: lambda name: bill.contradictions(place, name, stated),
+    }
+    for name, reader in readers.items():
+        if name in findings.digests and name not in findings.wrong:
+            try:
+                for found in reader(name):
+                    findings.blame(name, found)
+            except place.damaged as error:
+                findings.blame(name, f"cannot be read: {error}")
 
 
 def _check_unchanged(place: Place, before: Mapping[str, Any], findings: _Findings) -> None:
