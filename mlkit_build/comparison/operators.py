@@ -80,8 +80,8 @@ def _one(
             yield changed(f"{where}: {what}", sides, *(", ".join(side) for side in sides))
     stated = [options(file, operator) for file, operator in zip(files, pair, strict=True)]
     for field in dict.fromkeys([*stated[0], *stated[1]]):
-        values = [side.get(field, 0) for side in stated]
-        if values[0] != values[1]:
+        values = [side.get(field) for side in stated]
+        if repr(values[0]) != repr(values[1]):  # by spelling: NaN is not equal to itself
             yield changed(f"{where}: {field}", values)
 
 

@@ -56,10 +56,14 @@ _WIDE = (
 """Fields of four bytes; the others have one."""
 
 
+_DEFAULTS = {"dilation_w_factor": 1, "dilation_h_factor": 1, "pot_scale_int16": 1}
+"""What a field that is not stated means where that is not 0."""
+
+
 def options(file: ModelFile, operator: Operator) -> dict[str, float]:
-    """Return field -> number of what the operator states; none of an operator that is not known here, or is damaged."""
+    """Return field -> number, also what is left out; nothing of an operator that is damaged, or not known here."""
     known = _FIELDS.get(code_name(file.model.codes[operator.code]), ())
-    found: dict[str, float] = {}
+    found: dict[str, float] = {name: _DEFAULTS.get(name, 0) for name in known if name}
     if operator.options is None:
         return found
     reader = ModelReader(file.data)

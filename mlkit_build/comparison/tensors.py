@@ -107,18 +107,24 @@ def _requantized(name: str, before: Quantization | None, after: Quantization | N
     if repr(before) == repr(after):  # by spelling: NaN is not equal to itself
         return
     values = (_stated(before), _stated(after))
-    if before is None or after is None or not before.scale or not after.scale or len(before.scale) != len(after.scale):
-        if values != (None, None):
-            yield changed(name, values, *(_quantization_text(value) for value in values))
-        return
-    if len(before.scale) == 1 or values[0] == values[1]:
-        texts = [_quantization_text(value) for value in values]
-        yield changed(name, values, *(texts if texts[0] != texts[1] else ["the range that was observed differs"]))
-        return
-    yield changed(name, values, _scales_text(before, after, values))
+    if before is None or after is None or len(before.scale or ()) != len(after.scale or ()):
+        told = [_quantization_text(value) for value in values] if values != (None, None) else []
+    elif _numbers(before) == _numbers(after):
+        ranges = [repr((each.min or (), each.max or ())) for each in (before, after)]
+        told = ["the range that was observed differs"] if ranges[0] != ranges[1] else []
+    elif len(before.scale or ()) == 1:
+        told = [_quantization_text(value) for value in values]
+    else:
+        told = [_scales_text(before, after)]
+    if told:
+        yield changed(name, values, *told)
 
 
-def _scales_text(before: Quantization, after: Quantization, values: tuple[Any, Any]) -> str:
+def _numbers(stated: Quantization) -> str:
+    return repr((stated.scale or (), stated.zero_point or (), stated.axis, stated.details))
+
+
+def _scales_text(before: Quantization, after: Quantization) -> str:
     told = []
     pairs = list(zip(before.scale or (), after.scale or (), strict=True))
     others = [(one, other) for one, other in pairs if repr(one) != repr(other)]
@@ -129,9 +135,11 @@ def _scales_text(before: Quantization, after: Quantization, values: tuple[Any, A
     if points[0] != points[1]:
         count = sum(one != other for one, other in zip(*points, strict=False)) + abs(len(points[0]) - len(points[1]))
         told.append(f"{count} zero points differ")
-    if values[0]["axis"] != values[1]["axis"]:
-        told.append(f"axis {values[0]['axis']} -> {values[1]['axis']}")
-    return "; ".join(told) or "the range that was observed differs"
+    if before.axis != after.axis:
+        told.append(f"axis {before.axis} -> {after.axis}")
+    if before.details != after.details:
+        told.append("scales per block differ")
+    return "; ".join(told)
 
 
 def _stated(found: Quantization | None) -> dict[str, Any] | None:
@@ -154,4 +162,4 @@ def _quantization_text(value: dict[str, Any] | None) -> str:
         return "a scale per block"
     if value["axis"] is not None:
         return f"{value['count']} scales along axis {value['axis']}"
-    return f"scale {value['scales'][0]:.7g} zero point {value['zero_points'][0] if value['zero_points'] else 0}"
+    return f"scale {value['scales'][0]:.9g} zero point {value['zero_points'][0] if value['zero_points'] else 0}"
