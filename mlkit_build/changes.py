@@ -17,17 +17,17 @@ class Change:
     """One thing that differs.
 
     Attributes:
-        what: Its dotted path or its name.
+        path: Its dotted path or its name.
         kind: `new`, `gone` or `changed`.
-        before: Its plain value; None for what is new.
-        after: Likewise; None for what is gone.
+        old: Its plain value; None for what is new.
+        new: Likewise; None for what is gone.
         told: How people read it where that is not the values themselves: before and after, or the change in one text.
     """
 
-    what: str
+    path: str
     kind: str
-    before: Any = None
-    after: Any = None
+    old: Any = None
+    new: Any = None
     told: tuple[str, ...] = ()
 
     @property
@@ -35,16 +35,16 @@ class Change:
         """Before and after, empty for what is not there, or the change in one text."""
         if self.told:
             return self.told
-        return ("" if self.kind == NEW else brief(self.before), "" if self.kind == GONE else brief(self.after))
+        return ("" if self.kind == NEW else brief(self.old), "" if self.kind == GONE else brief(self.new))
 
     def __str__(self) -> str:
         before, *after = self.texts
         if not after:
-            return f"{self.what}: {before}"
+            return f"{self.path}: {before}"
         return {
-            NEW: f"{self.what}: new ({after[0]})",
-            GONE: f"{self.what}: gone",
-            CHANGED: f"{self.what}: {before} -> {after[0]}",
+            NEW: f"{self.path}: new ({after[0]})",
+            GONE: f"{self.path}: gone",
+            CHANGED: f"{self.path}: {before} -> {after[0]}",
         }[self.kind]
 
 
@@ -54,9 +54,9 @@ def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
         for name in dict.fromkeys([*old, *new]):
             where = f"{path}.{name}" if path else str(name)
             if name not in old:
-                yield Change(where, NEW, after=new[name])
+                yield Change(where, NEW, new=new[name])
             elif name not in new:
-                yield Change(where, GONE, before=old[name])
+                yield Change(where, GONE, old=old[name])
             else:
                 yield from changes(old[name], new[name], where)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) <= _COMPARED_ITEMS:

@@ -68,10 +68,10 @@ def paired(
     for name in dict.fromkeys([*first, *second]):
         if name not in second:
             value, text = told(first[name])
-            yield Change(name, GONE, before=value, told=(text, ""))
+            yield Change(name, GONE, old=value, told=(text, ""))
         elif name not in first:
             value, text = told(second[name])
-            yield Change(name, NEW, after=value, told=("", text))
+            yield Change(name, NEW, new=value, told=("", text))
         else:
             yield from compare(name, first[name], second[name])
 
@@ -89,9 +89,9 @@ def changed(what: str, values: Sequence[Any], *told: str) -> Change:
 def _bounded(change: Change) -> Change:
     return replace(
         change,
-        what=shown(change.what, _LONGEST),
-        before=_short(finite(change.before)),
-        after=_short(finite(change.after)),
+        path=shown(change.path, _LONGEST),
+        old=_short(finite(change.old)),
+        new=_short(finite(change.new)),
         told=tuple(shown(text, _LONGEST) for text in change.texts),
     )
 

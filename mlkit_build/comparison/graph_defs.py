@@ -49,7 +49,7 @@ def _changes(name: str, before: _Node, after: _Node) -> Iterator[Change]:
         for change in paired(
             (before.attributes, after.attributes), _attribute, lambda value: (len(value), f"{len(value)} bytes")
         ):
-            yield replace(change, what=f"{name}: {change.what}")
+            yield replace(change, path=f"{name}: {change.path}")
 
 
 def _attribute(what: str, before: bytes, after: bytes) -> Iterator[Change]:

@@ -125,4 +125,4 @@ def _plain(side: Subject) -> dict[str, Any]:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    return {"what": change.what, "kind": change.kind, "before": change.before, "after": change.after, "text": str(change)}
+    return {"what": change.path, "kind": change.kind, "before": change.old, "after": change.new, "text": str(change)}

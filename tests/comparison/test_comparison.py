@@ -209,7 +209,7 @@ def test_changes_are_bounded_and_counted() -> None:
 
     found = models(opened(GOOD.build()), opened(edited(crowd).build()))["tensors"]
     assert (len(found.changes), found.count) == (MOST, MOST + 500)
-    assert all(len(change.what) < 450 and change.what.isprintable() for change in found.changes)
+    assert all(len(change.path) < 450 and change.path.isprintable() for change in found.changes)
 
 
 def test_the_models_of_others_with_and_without_metadata_differ_in_that(shared_model: Callable[[str], Path]) -> None:
