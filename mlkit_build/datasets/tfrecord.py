@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets.classes import Classes
-from mlkit_build.datasets.examples import Value, WireError, features_of, read
+from mlkit_build.datasets.examples import Value, features_of, read
 from mlkit_build.datasets.framing import records_in
 from mlkit_build.datasets.images import Form, decoded
 from mlkit_build.datasets.records import Record, RecordDataset, fitted, wanted_input
@@ -18,6 +18,7 @@ from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.pipeline.dataset_files import shards
 from mlkit_build.recipe import ExampleFeature, TfRecord
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.wire import WireError
 
 _STORED_AS = {"float": "float", "int64": "int64", "image": "bytes", "raw": "bytes"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from mlkit_build.changes import changes
 from mlkit_build.engine.action import Action, Decision
 from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, Record
 
 KEY_SCHEMA = 1
-_COMPARED_ITEMS = 32
 
 
 class Records(Protocol):
@@ -54,21 +54,7 @@ def decide(action: Action, inputs: Mapping[str, Digest], toolchain: Mapping[str,
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Return what differs between two plain values, one line each: `params.samples: 100 -> 200`."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        lines = []
-        for name in dict.fromkeys([*old, *new]):
-            where = f"{path}.{name}" if path else str(name)
-            if name not in old:
-                lines.append(f"{where}: new ({_short(new[name])})")
-            elif name not in new:
-                lines.append(f"{where}: gone")
-            else:
-                lines += differences(old[name], new[name], where)
-        return lines
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) <= _COMPARED_ITEMS:
-        return [line for index, pair in enumerate(zip(old, new, strict=True)) for line in differences(*pair, f"{path}[{index}]")]
-    # By spelling, as the key sees it: 1, 1.0 and true are equal in Python and give different keys.
-    return [] if canonical(old) == canonical(new) else [f"{path}: {_short(old)} -> {_short(new)}"]
+    return list(map(str, changes(old, new, path)))
 
 
 def _why(document: Mapping[str, Any], key: str, earlier: Iterator[Record]) -> str:
@@ -82,10 +68,3 @@ def _why(document: Mapping[str, Any], key: str, earlier: Iterator[Record]) -> st
     if nearest is None:
         return "never built here"
     return "; ".join(nearest[:3]) + (f"; and {len(nearest) - 3} more" if len(nearest) > 3 else "")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, str) and len(value) == 64 and all(digit in "0123456789abcdef" for digit in value):
-        return value[:8]
-    text = value if isinstance(value, str) else canonical(value).decode()
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -65,19 +65,20 @@ class Documents:
         if self.junit is not None:
             from mlkit_build.report.junit import junit
 
-            _replace("junit", self.junit, junit(reports))
+            replace_file("junit", self.junit, junit(reports))
         if self.github_summary is not None:
             from mlkit_build.report.github import github_summary
 
             text = github_summary(reports).encode("utf-8")
-            _replace("github_summary", self.github_summary, text, after=self.appends)
+            replace_file("github_summary", self.github_summary, text, after=self.appends)
 
 
 def _path(stated: str | None) -> Path | None:
     return Path(stated).expanduser() if stated and stated != "null" else None
 
 
-def _replace(field: str, path: Path, data: bytes, after: bool = False) -> None:
+def replace_file(field: str, path: Path, data: bytes, after: bool = False) -> None:
+    """Write a file whole or not at all, after what it holds where `after` says so. Raises StoreError, which names the field."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         before = path.read_bytes() if after and path.exists() else b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mlkit_build.bundle.publish import CHECKSUMS, PROVENANCE
@@ -33,7 +34,7 @@ class Difference:
         against: `otherwise`, or what the cache held.
         first: The file of the build as things are; None where there is none.
         second: The other one, likewise.
-        found: What differs, where that is known without looking into files.
+        found: What differs in a few lines: in the key, or in what the files hold.
     """
 
     action: str
@@ -147,7 +148,7 @@ def _outputs(action: str, against: str, one: Record, other: Record, first: DiskS
                 store.blob(record.outputs[file]) if file in record.outputs else None
                 for store, record in ((first, one), (second, other))
             ]
-            yield Difference(action, file, against, places[0], places[1])
+            yield _told(Difference(action, file, against, places[0], places[1]))
 
 
 def _bundles(first: Path, second: Path) -> Iterator[Difference]:
@@ -158,4 +159,13 @@ def _bundles(first: Path, second: Path) -> Iterator[Difference]:
             continue
         one, other = trees[0].get(name), trees[1].get(name)
         if one is None or other is None or one.read_bytes() != other.read_bytes():
-            yield Difference(BUNDLE, name, "otherwise", one, other)
+            yield _told(Difference(BUNDLE, name, "otherwise", one, other))
+
+
+def _told(difference: Difference) -> Difference:
+    """Return the difference with what differs in the files."""
+    if difference.first is None or difference.second is None:
+        return difference
+    from mlkit_build.reproduction.explained import explained
+
+    return replace(difference, found=explained(difference.first, difference.second, difference.file))

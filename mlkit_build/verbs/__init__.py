@@ -51,5 +51,8 @@ VERBS = {
     "verify": Verb(
         "mlkit_build.verbs.verify", "verify BUNDLE... [--json]", "check that bundles are what they say they are, byte for byte"
     ),
+    "diff": Verb(
+        "mlkit_build.verbs.diff", "diff A B [--html FILE] [--json]", "show what differs between two bundles or two .tflite files"
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

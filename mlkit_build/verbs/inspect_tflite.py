@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 from mlkit_build.errors import ExitCode, SourceError
-from mlkit_build.mlkit.contract.rule import shown
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.metadata import Metadata
 from mlkit_build.mlkit.model_description import Description, QuantizationDescription, TensorDescription, described
 from mlkit_build.mlkit.model_file import opened
 from mlkit_build.plain import to_plain
+from mlkit_build.printable import finite, shown
 from mlkit_build.report.summary import size
 
 _SHOWN = 12
@@ -33,7 +31,7 @@ def run(path: Path, *, as_json: bool) -> ExitCode:
         raise SourceError(
             f"{path}: The model is not a valid Flatbuffer: {shown(str(error))}", "expected a .tflite file; fetch it again"
         ) from error
-    print(json.dumps(_finite({"kind": "tflite", **to_plain(found)}), ensure_ascii=False) if as_json else page(str(path), found))
+    print(json.dumps(finite({"kind": "tflite", **to_plain(found)}), ensure_ascii=False) if as_json else page(str(path), found))
     return ExitCode.OK
 
 
@@ -98,12 +96,3 @@ def _quantization(stated: QuantizationDescription) -> str:
 def _shortened(lines: list[str]) -> list[str]:
     left = len(lines) - _SHOWN
     return lines if left <= 1 else [*lines[:_SHOWN], f"  and {left} more (--json lists them)"]
-
-
-def _finite(value: Any) -> Any:
-    """Return the value with texts for numbers that JSON does not have."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlkit_build.datasets.examples import WireError, features_of, read
+from mlkit_build.datasets.examples import features_of, read
 from mlkit_build.datasets.framing import crc32c, masked_crc32c
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.recipe import ExampleFeature, TfRecord
+from mlkit_build.wire import WireError
 from tests.datasets.opening import labels, opened, whole
 
 FLOATS = TfRecord(features={"x": ExampleFeature(key="values", format="float")})

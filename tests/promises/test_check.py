@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_what_is_not_reproducible_is_found_and_where_it_begins(workspace: Worksp
     assert code == 4, out + err
     assert out.startswith(f"made/float32: not reproducible: it begins with {named}, from equal inputs")
     assert "frozen_graph.pb" in out
+    assert re.search(r"^    nodes: .*: value: \d+ of \d+ bytes differ$", out, re.MULTILINE)
     assert (workspace.folder / "kept" / "as-is" / "dist" / "made" / "float32" / "manifest.json").is_file()
 
 

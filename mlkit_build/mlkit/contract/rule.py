@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlkit_build.mlkit.contract.subject import Subject
+from mlkit_build.printable import shown
 from mlkit_build.records import dataclass
 
 ERROR, WARNING = "error", "warning"
@@ -89,9 +90,3 @@ def finding(rule: Rule, subject: Subject) -> Finding | None:
         return None
     says = rule.says[broken.says] % broken.values if rule.says and broken.says is not None else ""
     return Finding(rule, shown(broken.found), shown(says), shown(broken.fix or rule.fix))
-
-
-def shown(text: str, longest: int = 600) -> str:
-    """Return a text as it can be printed: a name in a model may be long, and hold what moves a terminal's cursor."""
-    cut = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)

@@ -1,0 +1,21 @@
+"""Texts out of files by anyone, as they can be printed and stated in JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def shown(text: str, longest: int = 600) -> str:
+    """Return a text as it can be printed: a name in a model may be long, and hold what moves a terminal's cursor."""
+    cut = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+
+
+def finite(value: Any) -> Any:
+    """Return a plain value with texts for numbers that JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
