@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 
+from mlkit_build.bounded import TEXT_BYTES, read_whole
 from mlkit_build.errors import SourceError
 from mlkit_build.records import dataclass
 
@@ -89,7 +90,7 @@ def read_labels(path: Path, where: str = "labels") -> tuple[str, ...]:
         SourceError: The file is missing, not UTF-8, empty, or has a line that is blank or has control characters.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path, TEXT_BYTES, f"{where}: {path}").decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"{where}: {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlkit_build.bounded import TEXT_BYTES, read_whole
 from mlkit_build.errors import SourceError
 from mlkit_build.mlkit.associated_files import DamagedArchiveError
 from mlkit_build.recipe.label_checks import TRANSFORMATIONS
@@ -35,7 +36,7 @@ def read_calibration(
     """
     where = f"{field}: {path}"
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path, TEXT_BYTES, where).decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"{where}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from mlkit_build.bounded import MODEL_BYTES, read_whole
 from mlkit_build.errors import ExitCode, SourceError
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.metadata import Metadata
@@ -24,7 +25,7 @@ def run(path: Path, *, as_json: bool) -> ExitCode:
         SourceError: It cannot be read, or is no model.
     """
     try:
-        found = described(opened(path.read_bytes()))
+        found = described(opened(read_whole(path, MODEL_BYTES)))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except DamagedError as error:

@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from mlkit_build.bounded import MODEL_BYTES, read_whole
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ExitCode, SourceError
 from mlkit_build.mlkit.contract import ERROR, Finding, lint
@@ -34,10 +35,11 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     unread = False
     for path in (found for given in parsed.files for found in _models(Path(given))):
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            data = read_whole(path, MODEL_BYTES)
+        except (OSError, SourceError) as error:
             unread = True
-            print(f"error: {path}: cannot be read: {error.strerror}", file=sys.stderr)
+            reason = error.message if isinstance(error, SourceError) else f"{path}: cannot be read: {error.strerror}"
+            print(f"error: {reason}", file=sys.stderr)
         else:
             findings[str(path)] = lint(data, parsed.target, parsed.runtime)
     if findings:

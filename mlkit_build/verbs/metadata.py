@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from mlkit_build.bounded import MODEL_BYTES, read_whole
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, SourceError, StoreError, did_you_mean
 from mlkit_build.mlkit.amending import EXISTING, Amended, amended
@@ -19,7 +20,6 @@ from mlkit_build.mlkit.model_entry import End, ends
 from mlkit_build.mlkit.score_calibration import read_calibration
 from mlkit_build.recipe.label_checks import TRANSFORMATIONS, check_locale, check_threshold
 
-_MOST = 1 << 31
 """Bytes of a `.tflite`."""
 
 
@@ -205,12 +205,7 @@ def _name(end: End) -> str:
 def _model(path: Path) -> bytes:
     """Return the file. Raises SourceError."""
     try:
-        size = path.stat().st_size
-        if not path.is_file():  # a device may have no end
-            raise SourceError(f"{path}: expected a .tflite file, found {'a folder' if path.is_dir() else 'no regular file'}")
-        if size > _MOST:
-            raise SourceError(f"{path}: expected a .tflite of at most 2 GiB, found {size} bytes")
-        return path.read_bytes()
+        return read_whole(path, MODEL_BYTES)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}", "expected a .tflite file") from error
 

@@ -18,6 +18,8 @@ from mlkit_build.errors import ConfigError, SourceError
 
 MAX_FILES = 10_000
 """More files than any bundle has: an archive may list as many as it likes."""
+_PACKED = ((b"\x1f\x8b", "r:gz"), (b"BZh", "r:bz2"), (b"\xfd7zXZ\0", "r:xz"))
+"""How packed tar archives begin. By its end alone, every model with labels is a zip archive; by trying, zeros are xz for ever."""
 _BUNDLES = "a bundle's folder, its manifest.json, or a zip or tar archive of it"
 
 
@@ -102,12 +104,15 @@ def _remote(url: str) -> Iterator[Place]:
 @contextmanager
 def _archive(path: Path, name: str) -> Iterator[Place]:
     try:
+        with path.open("rb") as file:
+            head = file.read(512)
+        mode = "r:" if head[257:262] == b"ustar" else next((mode for magic, mode in _PACKED if head.startswith(magic)), "")
         opened: AbstractContextManager[Any] | None = None
-        if tarfile.is_tarfile(path):  # asked first: a tar archive that ends with a model ends with the zip in that
-            opened = tarfile.open(path)  # noqa: SIM115 - closed below
-        elif zipfile.is_zipfile(path):
+        if mode:
+            opened = tarfile.open(path, mode)  # type: ignore[call-overload]  # noqa: SIM115 - closed below
+        elif head.startswith(b"PK\x03\x04"):
             opened = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, ValueError, NotImplementedError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, ValueError, NotImplementedError, zlib.error) as error:
         raise SourceError(f"{name}: cannot be read: {error}", "fetch or make it again") from error
     if opened is None:
         raise ConfigError(f"{name}: expected {_BUNDLES}, found a file of another kind")
