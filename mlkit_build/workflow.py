@@ -82,8 +82,11 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), sha
     return report
 
 
-def plan(job: Job, screen: Screen) -> list[Decision]:
+def plan(job: Job, screen: Screen, *, explains: bool = False) -> list[Decision]:
     """Return what `build` would do and why, doing nothing.
+
+    Args:
+        explains: Whether what waits for other actions is compared with earlier builds, too.
 
     Raises:
         MlkitBuildError: A file of the recipe is missing.
@@ -94,7 +97,7 @@ def plan(job: Job, screen: Screen) -> list[Decision]:
         _environments(job, screen, makes=False) as prepare,
     ):
         try:
-            return _Run(job, store, Pool(), screen, locate, prepare).plan()
+            return _Run(job, store, Pool(), screen, locate, prepare).plan(explains=explains)
         except MlkitBuildError as error:
             raise locate.as_stated(error) from error
 
@@ -157,7 +160,7 @@ class _Run:
             shared=shared,
         )
 
-    def plan(self) -> list[Decision]:
+    def plan(self, *, explains: bool) -> list[Decision]:
         files = self._load()
         baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
@@ -171,7 +174,7 @@ class _Run:
         if all(records.values()):
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judged = judged(self._recipe, found, baseline)
-        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()])
+        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()], explains=explains)
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name

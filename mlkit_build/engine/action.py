@@ -63,6 +63,23 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Change:
+    """One place where two key documents differ.
+
+    Attributes:
+        path: Where, e.g. `params.dataset.samples` or `inputs.float.tflite`.
+        kind: `changed`, `new` or `gone`.
+        old: What was there; None where it is new.
+        new: What is there; None where it is gone.
+    """
+
+    path: str
+    kind: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
 class Decision:
     """Whether an action must run, and why.
 
@@ -71,6 +88,7 @@ class Decision:
         document: Its key document.
         record: What to reuse; None on a miss.
         reason: The decision in a few words.
+        changes: All that differs from the nearest earlier record; of what waits, as far as it is known.
     """
 
     action: Action
@@ -78,6 +96,7 @@ class Decision:
     document: Mapping[str, Any]
     record: Record | None
     reason: str
+    changes: tuple[Change, ...] = ()
 
     @property
     def hit(self) -> bool:

@@ -27,6 +27,11 @@ VERBS = {
     "plan": Verb(
         "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
     ),
+    "explain": Verb(
+        "mlkit_build.verbs.explain",
+        "explain recipe=NAME [key=value ...] [--json]",
+        "show all that differs from what was built before, in the recipe's words; run nothing",
+    ),
     "lint": Verb(
         "mlkit_build.verbs.lint",
         "lint FILE.tflite ... [--target TASK]",
