@@ -56,5 +56,10 @@ VERBS = {
     "verify": Verb(
         "mlkit_build.verbs.verify", "verify BUNDLE... [--json]", "check that bundles are what they say they are, byte for byte"
     ),
+    "rebuild": Verb(
+        "mlkit_build.verbs.rebuild",
+        "rebuild BUNDLE/manifest.json [...]",
+        "build what a manifest describes once more, from the same inputs, and compare every byte",
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }
