@@ -17,6 +17,7 @@ from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import (
     SCHEMA,
     ActionEntry,
+    FileEntry,
     Manifest,
     entries,
     metric_entries,
@@ -46,7 +47,7 @@ from mlkit_build.store.layered import default_folder
 from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
-    pass
+    from mlkit_build.locking import Enforced
 
 Prepare = Callable[[], tuple[Path, ...]]
 """Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
@@ -162,6 +163,7 @@ class _Run:
 
     def plan(self, *, explains: bool) -> list[Decision]:
         files = self._load()
+        self._held_to(files)
         baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
         records = {decision.action.name: decision.record for decision in self._engine.plan(measuring)}
@@ -180,6 +182,7 @@ class _Run:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
         files = self._load()
+        held = self._held_to(files)
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
         self._judged = judgement = judged(self._recipe, self._engine.output, baseline)
@@ -192,6 +195,8 @@ class _Run:
         refuse_slow(self._timed)
         manifest, contents = self._manifest(files, packaging, judgement)
         data = manifest.to_bytes()
+        if held:
+            held.after(manifest, data)
         archives = [Archive(kind, f"{self._recipe.name}-{self._recipe.variant_name}") for kind in self._archived()]
         unchanged = is_published(place, data, {name: output.digest for name, output in contents.items()}, archives)
         if not unchanged:
@@ -209,6 +214,19 @@ class _Run:
         for warning in files.warnings:
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
         return replace(files, environments=self._prepare())
+
+    def _inputs(self, files: pipeline.Files) -> tuple[FileEntry, ...]:
+        return entries([(portable(path, self._job.folder), self._engine.file_digest(path)) for path in files.all()])
+
+    def _held_to(self, files: pipeline.Files) -> Enforced | None:
+        """Return what the bundle must be, if it is locked. Raises LockError where it is made of something else."""
+        if not self._job.settings.locked:
+            return None
+        from mlkit_build.locking import Enforced
+
+        held = Enforced.open(self._job)
+        held.before(_portable(self._recipe), self._inputs(files))
+        return held
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
         if files.baseline is None:
@@ -228,7 +246,7 @@ class _Run:
         self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement
     ) -> tuple[Manifest, dict[str, _Content]]:
         """Return the manifest, and place in the bundle -> what is there."""
-        recipe, folder = self._recipe, self._job.folder
+        recipe = self._recipe
         contents = {
             (f"{recipe.name}.tflite" if output == "model.tflite" else output): _Content(action.name, output, digest)
             for action in packaging
@@ -243,7 +261,7 @@ class _Run:
             variant=recipe.variant_name,
             recipe=_portable(recipe),
             signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
-            inputs=entries([(portable(path, folder), self._engine.file_digest(path)) for path in files.all()]),
+            inputs=self._inputs(files),
             outputs=entries(sorted((name, output.digest) for name, output in contents.items())),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(judgement.metrics),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlkit_build.engine.action import Action, Change, Decision, OutputOf
 from mlkit_build.mlkit.labels import LABELS
 from mlkit_build.plain import canonical
+from mlkit_build.records import dataclass
 from mlkit_build.stages.params import CODE_PREFIX, SOURCE_PREFIX
 from mlkit_build.store import Tree
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
 from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
 from mlkit_build.recipe import Cache, Recipe, Settings
+from mlkit_build.records import dataclass
 from mlkit_build.report.screens import Quiet
 from mlkit_build.reproduction.check import share_fetched
 from mlkit_build.reproduction.embedded import embedded_recipe, fetches, functions, levels_up, names_code

@@ -61,5 +61,10 @@ VERBS = {
         "rebuild BUNDLE/manifest.json [...]",
         "build what a manifest describes once more, from the same inputs, and compare every byte",
     ),
+    "lock": Verb(
+        "mlkit_build.verbs.lock",
+        "lock recipe=NAME [key=value ...]",
+        "build, and write down beside the recipe what it is made of and what came of it",
+    ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

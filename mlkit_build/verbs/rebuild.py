@@ -103,6 +103,10 @@ def _as_text(name: str, found: Rebuilt, kept: bool) -> str:
     lines = [*found.files, *(f"manifest.json: {line}" for line in found.manifest)]
     if found.toolchain:
         lines += [f"another toolchain: {line}" for line in found.toolchain]
+    elif any(line.startswith("actions") for line in found.manifest):
+        lines.append(
+            "from the same inputs, with the same tools, the actions have other keys: another state of mlkit-build made it"
+        )
     elif not found.equal:
         lines.append("the inputs and the toolchain are the same: `mlkit-build check` tells which action is not reproducible")
     if kept:
