@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,11 @@ def _with_code(stated: Stated, folders: Sequence[Path]) -> tuple[dict[FileEntry,
 
 
 def _recipe_folders(name: str, roots: Roots) -> list[Path]:
-    """Return the folders of the search path that hold a recipe of that name."""
-    return [folder for found in roots.all_recipes() if found.name == name for folder in (found.path, *found.shadows)]
+    """Return the folders of the search path that hold a recipe of that name, those first that are called so themselves."""
+    folders = [folder for found in roots.all_recipes() for folder in (found.path, *found.shadows)]
+    own = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
+    stated = [folder for folder in folders if own.search((folder / RECIPE_FILE).read_text(encoding="utf-8", errors="replace"))]
+    return list(dict.fromkeys([*(folder for folder in folders if folder.name == name), *stated]))
 
 
 def _stated_functions(folder: Path) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
-from mlkit_build.errors import ConfigError, ExitCode, SourceError, StoreError
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError, StoreError
 from mlkit_build.reproduction.rebuild import Rebuilt, rebuild
 from mlkit_build.store.layered import default_folder
 from mlkit_build.verbs import VERBS
@@ -46,7 +46,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         named = [path.absolute() for path in parsed.inputs]
         found = rebuild(stated, data, roots, named, folder, default_folder(), _tell)
         keep |= not found.equal
-    except (ConfigError, SourceError) as error:
+    except MlkitBuildError as error:
+        keep |= bool(error.log)  # which lies there
         raise type(error)(f"rebuild: {parsed.manifest}: {error.message}", error.hint, log=error.log) from error
     finally:
         if not keep:
