@@ -76,12 +76,18 @@ class StoreError(MlkitBuildError):
     exit_code = ExitCode.STAGE_FAILED
 
 
+class LockError(MlkitBuildError):
+    """A build that was to give a locked package would give another one."""
+
+    exit_code = ExitCode.VERIFICATION
+
+
 def by_name(name: str) -> type[MlkitBuildError]:
     """Return the error class called `name`, so that an error crosses a process boundary as text.
 
     An unknown name is a `StageError`: whatever broke, a stage did.
     """
-    classes: tuple[type[MlkitBuildError], ...] = (ConfigError, SourceError, GateError, StoreError)
+    classes: tuple[type[MlkitBuildError], ...] = (ConfigError, SourceError, GateError, StoreError, LockError)
     return {cls.__name__: cls for cls in classes}.get(name, StageError)
 
 

@@ -17,6 +17,7 @@ from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import (
     SCHEMA,
     ActionEntry,
+    FileEntry,
     Manifest,
     entries,
     metric_entries,
@@ -47,7 +48,7 @@ from mlkit_build.store.layered import default_folder
 from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
-    pass
+    from mlkit_build.locking import Enforced
 
 Prepare = Callable[[], tuple[Path, ...]]
 """Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
@@ -83,8 +84,11 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), sha
     return report
 
 
-def plan(job: Job, screen: Screen) -> list[Decision]:
+def plan(job: Job, screen: Screen, *, explains: bool = False) -> list[Decision]:
     """Return what `build` would do and why, doing nothing.
+
+    Args:
+        explains: Whether what waits for other actions is compared with earlier builds, too.
 
     Raises:
         MlkitBuildError: A file of the recipe is missing.
@@ -95,7 +99,7 @@ def plan(job: Job, screen: Screen) -> list[Decision]:
         _environments(job, screen, makes=False) as prepare,
     ):
         try:
-            return _Run(job, store, Pool(), screen, locate, prepare).plan()
+            return _Run(job, store, Pool(), screen, locate, prepare).plan(explains=explains)
         except MlkitBuildError as error:
             raise locate.as_stated(error) from error
 
@@ -158,8 +162,9 @@ class _Run:
             shared=shared,
         )
 
-    def plan(self) -> list[Decision]:
+    def plan(self, *, explains: bool) -> list[Decision]:
         files = self._load()
+        self._held_to(files)
         baseline = self._baseline(files)
         measuring = pipeline.actions(self._recipe, files)
         records = {decision.action.name: decision.record for decision in self._engine.plan(measuring)}
@@ -172,12 +177,13 @@ class _Run:
         if all(records.values()):
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judged = judged(self._recipe, found, baseline)
-        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()])
+        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()], explains=explains)
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
         files = self._load()
+        held = self._held_to(files)
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
         self._judged = judgement = judged(self._recipe, self._engine.output, baseline)
@@ -190,6 +196,8 @@ class _Run:
         refuse_slow(self._timed)
         manifest, contents = self._manifest(files, packaging, judgement)
         data = manifest.to_bytes()
+        if held:
+            held.after(manifest, data)
         archives = [Archive(kind, f"{self._recipe.name}-{self._recipe.variant_name}") for kind in self._archived()]
         unchanged = is_published(place, data, {name: output.digest for name, output in contents.items()}, archives)
         if not unchanged:
@@ -207,6 +215,19 @@ class _Run:
         for warning in files.warnings:
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
         return replace(files, environments=self._prepare())
+
+    def _inputs(self, files: pipeline.Files) -> tuple[FileEntry, ...]:
+        return entries([(portable(path, self._job.folder), self._engine.file_digest(path)) for path in files.all()])
+
+    def _held_to(self, files: pipeline.Files) -> Enforced | None:
+        """Return what the bundle must be, if it is locked. Raises LockError where it is made of something else."""
+        if not self._job.settings.locked:
+            return None
+        from mlkit_build.locking import Enforced
+
+        held = Enforced.open(self._job)
+        held.before(_portable(self._recipe), self._inputs(files))
+        return held
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
         if files.baseline is None:
@@ -226,7 +247,7 @@ class _Run:
         self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement
     ) -> tuple[Manifest, dict[str, _Content]]:
         """Return the manifest, and place in the bundle -> what is there."""
-        recipe, folder = self._recipe, self._job.folder
+        recipe = self._recipe
         contents = {
             (f"{recipe.name}.tflite" if output == "model.tflite" else output): _Content(action.name, output, digest)
             for action in packaging
@@ -241,7 +262,7 @@ class _Run:
             variant=recipe.variant_name,
             recipe=_portable(recipe),
             signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
-            inputs=entries([(portable(path, folder), self._engine.file_digest(path)) for path in files.all()]),
+            inputs=self._inputs(files),
             outputs=entries(sorted((name, output.digest) for name, output in contents.items())),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(judgement.metrics),

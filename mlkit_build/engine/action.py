@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.changes import Change
 from mlkit_build.records import dataclass
 from mlkit_build.store import Digest, Record, Tree
 
@@ -71,6 +72,7 @@ class Decision:
         document: Its key document.
         record: What to reuse; None on a miss.
         reason: The decision in a few words.
+        changes: All that differs from the nearest earlier record; of what waits, as far as it is known.
     """
 
     action: Action
@@ -78,6 +80,7 @@ class Decision:
     document: Mapping[str, Any]
     record: Record | None
     reason: str
+    changes: tuple[Change, ...] = ()
 
     @property
     def hit(self) -> bool:

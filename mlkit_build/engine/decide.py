@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlkit_build.changes import changes
+from mlkit_build.changes import Change, changes
 from mlkit_build.engine.action import Action, Decision
 from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, Record
@@ -35,21 +35,42 @@ def key_document(action: Action, inputs: Mapping[str, Digest], toolchain: Mappin
     }
 
 
-def decide(action: Action, inputs: Mapping[str, Digest], toolchain: Mapping[str, str], records: Records, scope: str) -> Decision:
+def decide(
+    action: Action,
+    inputs: Mapping[str, Digest],
+    toolchain: Mapping[str, str],
+    records: Records,
+    scope: str,
+    waits_for: Sequence[str] = (),
+) -> Decision:
     """Decide whether `action` must run.
 
     Args:
-        inputs: Name -> digest of every input.
+        inputs: Name -> digest of every input; of what waits, those that are known.
         toolchain: Tool -> version, of the tools its runtime uses.
         records: Where earlier results are.
         scope: The history that explains a miss: the same action of the same recipe.
+        waits_for: The actions that must run first; with any, there is no key yet.
     """
     document = key_document(action, inputs, toolchain)
+    if waits_for:
+        unknown = action.inputs.keys() - inputs.keys()
+        nearest = _nearest(document, (_without(record.document, unknown) for record in records.recent(scope)))
+        return waiting(action, waits_for, nearest or ())
     key = Digest.of_bytes(canonical(document)).sha256
     record = records.find(key)
     if record is not None and set(record.outputs) == set(action.outputs):
         return Decision(action, key, document, record, "unchanged")
-    return Decision(action, key, document, None, _why(document, key, records.recent(scope)))
+    earlier = list(records.recent(scope))
+    if any(record.key == key for record in earlier):
+        return Decision(action, key, document, None, "its cached files are gone or damaged")
+    nearest = _nearest(document, (record.document for record in earlier))
+    return Decision(action, key, document, None, _in_short(nearest), nearest or ())
+
+
+def waiting(action: Action, waits_for: Sequence[str], changes: tuple[Change, ...] = ()) -> Decision:
+    """Return the decision about an action that cannot be decided before others have run."""
+    return Decision(action, "", {}, None, f"waits for {', '.join(waits_for)}", changes)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -57,14 +78,17 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return list(map(str, changes(old, new, path)))
 
 
-def _why(document: Mapping[str, Any], key: str, earlier: Iterator[Record]) -> str:
-    nearest: list[str] | None = None
-    for record in earlier:
-        if record.key == key:
-            return "its cached files are gone or damaged"
-        changes = differences(record.document, document)
-        if nearest is None or len(changes) < len(nearest):
-            nearest = changes
+def _nearest(document: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]]) -> tuple[Change, ...] | None:
+    """Return what differs from the document that differs least, of equal ones the newest; None without any."""
+    return min((tuple(changes(old, document)) for old in earlier), key=len, default=None)
+
+
+def _without(document: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
+    known = {name: digest for name, digest in document["inputs"].items() if name not in inputs}
+    return {**document, "inputs": known}
+
+
+def _in_short(nearest: Sequence[Change] | None) -> str:
     if nearest is None:
         return "never built here"
-    return "; ".join(nearest[:3]) + (f"; and {len(nearest) - 3} more" if len(nearest) > 3 else "")
+    return "; ".join(map(str, nearest[:3])) + (f"; and {len(nearest) - 3} more" if len(nearest) > 3 else "")

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from mlkit_build import progress
 from mlkit_build.engine.action import Action, Decision, OutputOf, Result
-from mlkit_build.engine.decide import decide
+from mlkit_build.engine.decide import decide, waiting
 from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import toolchain
@@ -84,14 +84,18 @@ class Engine:
         self._results: dict[str, Result] = {}
         self._repairing = threading.RLock()
 
-    def plan(self, actions: Sequence[Action]) -> list[Decision]:
-        """Return the decision for every action, running none. What waits for a miss has no key yet."""
+    def plan(self, actions: Sequence[Action], *, explains: bool = False) -> list[Decision]:
+        """Return the decision for every action, running none. What waits for a miss has no key yet.
+
+        Args:
+            explains: Whether what waits is compared with earlier records too; its files are then read.
+        """
         known: dict[str, Mapping[str, Digest]] = {}
         decisions = []
         for action in actions:
             unknown = [name for name in action.needs if name not in known]
-            if unknown:
-                decisions.append(Decision(action, "", {}, None, f"waits for {', '.join(unknown)}"))
+            if unknown and not explains:
+                decisions.append(waiting(action, unknown))
                 continue
             decision = self._decide(action, known)
             if decision.record is not None:
@@ -304,8 +308,11 @@ class Engine:
         digests = {
             name: known[item.action][item.file] if isinstance(item, OutputOf) else self.file_digest(item)
             for name, item in action.inputs.items()
+            if not isinstance(item, OutputOf) or item.action in known
         }
-        return decide(action, digests, toolchain(action.runtime, action.packages), self._store, self._history(action))
+        unknown = [name for name in action.needs if name not in known]
+        tools = toolchain(action.runtime, action.packages)
+        return decide(action, digests, tools, self._store, self._history(action), unknown)
 
     def _outputs(self) -> dict[str, Mapping[str, Digest]]:
         return {name: result.outputs for name, result in self._results.copy().items()}  # other threads add results meanwhile

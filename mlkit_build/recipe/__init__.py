@@ -31,6 +31,7 @@ from mlkit_build.recipe.quantization import (
     Rule,
 )
 from mlkit_build.recipe.schema import (
+    LOCK_FILE,
     ML_KIT_TARGETS,
     TARGETS,
     UI_MODES,
@@ -61,6 +62,7 @@ __all__ = [
     "FORMATS",
     "GRANULARITIES",
     "IO_TYPES",
+    "LOCK_FILE",
     "MANDATORY",
     "ML_KIT_RUNTIME",
     "ML_KIT_TARGETS",

@@ -19,6 +19,8 @@ from mlkit_build.records import dataclass
 
 ML_KIT_TARGETS = ("image_labeling", "object_detection")
 TARGETS = (*ML_KIT_TARGETS, "custom")
+LOCK_FILE = "recipe.lock"
+"""Kept beside `recipe.yaml`. It is no part of the recipe: no pattern of a recipe finds it."""
 UI_MODES = ("auto", "plain", "rich", "json", "quiet")
 
 
@@ -295,6 +297,7 @@ class Settings:
         junit: A file to write verdicts to as JUnit XML, also when the build fails.
         github_summary: A file to write verdicts to as Markdown, also when the build fails; `auto` appends to the one that
             `$GITHUB_STEP_SUMMARY` names.
+        locked: Whether the bundle must be the one that the `recipe.lock` beside the recipe describes; nothing else is published.
     """
 
     output_dir: str = "dist"
@@ -304,3 +307,4 @@ class Settings:
     select: str | None = None
     junit: str | None = None
     github_summary: str | None = None
+    locked: bool = False

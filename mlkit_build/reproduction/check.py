@@ -77,13 +77,13 @@ def check(job: Job, overrides: Sequence[str], roots: Roots, folder: Path, tell: 
     built = []
     for condition in conditions:
         tell(f"building {'as things are' if condition.name == 'as-is' else 'otherwise'}")
-        _share_fetched(cache_folder(job), condition.cache)
+        share_fetched(cache_folder(job), condition.cache)
         built.append(_built(condition, overrides, roots, first=condition is conditions[0]))
     before = {decision.action.name: decision for decision in plan(job, Quiet())}
     return _compared(built[0], built[1], before, cache_folder(job), conditions)
 
 
-def _share_fetched(cache: Path, fresh: Path) -> None:
+def share_fetched(cache: Path, fresh: Path) -> None:
     """Let a fresh cache use what was fetched: that is no result, and checked against its digest whenever it is used."""
     try:
         (fresh / "v1").mkdir(parents=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import SourceError, did_you_mean, words_of
+from mlkit_build.recipe import LOCK_FILE
 from mlkit_build.sources.frozen_graph import existing_file
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def files(source: Python | PythonSamples, folder: Path, field: str = "source") -
     for index, pattern in enumerate(source.files):
         _refuse_outside(f"{field}.files[{index}]", pattern, folder)
         try:
-            matches = sorted(path for path in folder.glob(pattern) if path.is_file())
+            matches = sorted(path for path in folder.glob(pattern) if path.is_file() and path != folder / LOCK_FILE)
         except (ValueError, IndexError, NotImplementedError):  # pathlib's word on a pattern that is none
             matches = []
         if not matches:

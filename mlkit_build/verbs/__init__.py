@@ -27,6 +27,11 @@ VERBS = {
     "plan": Verb(
         "mlkit_build.verbs.plan", "plan recipe=NAME [key=value ...]", "show what a build would run and why; run nothing"
     ),
+    "explain": Verb(
+        "mlkit_build.verbs.explain",
+        "explain recipe=NAME [key=value ...] [--json]",
+        "show all that differs from what was built before, in the recipe's words; run nothing",
+    ),
     "lint": Verb(
         "mlkit_build.verbs.lint",
         "lint FILE.tflite ... [--target TASK]",
@@ -53,6 +58,16 @@ VERBS = {
     ),
     "diff": Verb(
         "mlkit_build.verbs.diff", "diff A B [--html FILE] [--json]", "show what differs between two bundles or two .tflite files"
+    ),
+    "rebuild": Verb(
+        "mlkit_build.verbs.rebuild",
+        "rebuild BUNDLE/manifest.json [...]",
+        "build what a manifest describes once more, from the same inputs, and compare every byte",
+    ),
+    "lock": Verb(
+        "mlkit_build.verbs.lock",
+        "lock recipe=NAME [key=value ...]",
+        "build, and write down beside the recipe what it is made of and what came of it",
     ),
     "cache": Verb("mlkit_build.verbs.cache", "cache info|clear [cache.dir=DIR]", "show or empty the build cache"),
 }

@@ -144,14 +144,15 @@ def _check_outputs(entries: tuple[FileEntry, ...]) -> None:
 
 
 def _check_inputs(entries: tuple[FileEntry, ...]) -> None:
-    """An input may be the recipe's folder itself, and the same file twice."""
+    """An input may be the recipe's folder itself, lie beside it, and be the same file twice."""
     for index, entry in enumerate(entries):
-        _check_named(f"inputs[{index}]", "folder" if entry.path == "." else entry.path, entry.sha256, {})
+        below = "/".join(part for part in entry.path.split("/") if part != "..")
+        _check_named(f"inputs[{index}]", "folder" if entry.path == "." else below, entry.sha256, {}, "near the recipe's folder")
 
 
-def _check_named(where: str, name: Any, sha256: Any, known: Mapping[str, str]) -> None:
+def _check_named(where: str, name: Any, sha256: Any, known: Mapping[str, str], place: str = "within the bundle") -> None:
     if not isinstance(name, str) or not is_safe(name):
-        raise UnreadableError(f"{where}: expected a file within the bundle, found {name!r}")
+        raise UnreadableError(f"{where}: expected a file {place}, found {name!r}")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise UnreadableError(f"{where}: {name}: expected a sha256 of 64 lower-case hex digits, found {sha256!r}")
     if name in known:

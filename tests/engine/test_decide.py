@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlkit_build.engine import Action, Decision, decide
+from mlkit_build.engine import Action, Decision, OutputOf, decide
 from mlkit_build.engine.decide import differences, key_document
 from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, Record
@@ -187,3 +188,22 @@ def test_params_that_json_cannot_spell_have_no_key() -> None:
 def test_a_difference_within_a_list_is_named_by_its_place() -> None:
     old, new = [{"limit": "min", "value": 0.99}], [{"limit": "min", "value": 0.98}]
     assert differences({"verdicts": old}, {"verdicts": new}, "params") == ["params.verdicts[0].value: 0.99 -> 0.98"]
+
+
+def test_what_waits_is_compared_as_far_as_it_is_known() -> None:
+    inputs = {"graph": OutputOf("freeze", "graph"), "samples": OutputOf("load", "samples")}
+    earlier = record(an_action(samples=100))
+    action = replace(an_action(samples=200), inputs=inputs)
+    known = {"samples": Digest.of_bytes(b"others")}
+    found = decide(action, known, TOOLCHAIN, Earlier(earlier), "toy/quantize", ["freeze"])
+    assert (found.key, found.hit, found.reason) == ("", False, "waits for freeze")
+    assert {change.path for change in found.changes} == {"params.samples", "inputs.samples"}
+
+
+def test_all_changes_are_kept_though_the_reason_is_short() -> None:
+    found = decided(an_action(a=2, b=2, c=2, d=2, e=2), record(an_action(a=1, b=1, c=1, d=1, e=1)))
+    assert [(change.path, change.old, change.new) for change in found.changes] == [(f"params.{name}", 1, 2) for name in "abcde"]
+
+
+def test_a_hit_has_no_changes() -> None:
+    assert decided(an_action(), record(an_action(samples=1)), record(an_action())).changes == ()

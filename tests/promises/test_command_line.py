@@ -542,8 +542,9 @@ def test_a_bundle_made_from_cached_actions_alone_imports_nothing_heavy(warm_work
     assert (warm_workspace.folder / "dist/mnist/int8/mnist.tflite").is_file()
 
 
-def test_plan_imports_nothing_heavy(workspace: Workspace) -> None:
-    assert imported(workspace, "plan", "recipe=mnist") == []
+@pytest.mark.parametrize("verb", ["plan", "explain"])
+def test_what_runs_nothing_imports_nothing_heavy(workspace: Workspace, verb: str) -> None:
+    assert imported(workspace, verb, "recipe=mnist") == []
 
 
 def test_a_build_from_nothing_never_imports_tensorflow_in_the_parent(workspace: Workspace) -> None:

@@ -1,0 +1,160 @@
+"""Key documents in words of the recipe: which of its fields an action's param comes from, and what an input is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlkit_build.changes import Change
+from mlkit_build.engine.action import Action, Decision, OutputOf
+from mlkit_build.mlkit.labels import LABELS
+from mlkit_build.plain import canonical
+from mlkit_build.records import dataclass
+from mlkit_build.stages.params import CODE_PREFIX, SOURCE_PREFIX
+from mlkit_build.store import Tree
+
+_LONGEST = 200
+"""Characters of a value, in text: the classes of ImageNet are a value too."""
+_ANYWHERE: Mapping[str, str] = {
+    "task": "target.task",
+    "mode": "quantization.mode",
+    "io": "quantization.io",
+    "granularity": "quantization.granularity",
+    "algorithm": "quantization.algorithm",
+    "rules": "quantization.rules",
+    "inputs": "signature.inputs",
+    "output": "validation.output",
+    "metrics": "validation.metrics",
+    "allow_select_ops": "convert.allow_select_ops",
+    "labels.names": "dataset.classes",
+}
+"""Param -> the recipe's field, for every action that does not say otherwise; what is in neither table is called the same."""
+
+_FREEZE: Mapping[str, str] = {
+    "outputs": "signature.outputs",
+    "constants": "signature.constants",
+    "unroll": "freeze.unroll",
+}
+_OWN: Mapping[str, Mapping[str, str]] = {
+    "freeze": _FREEZE,
+    "origin": {
+        "samples": "validation.hops",
+        "freeze.inputs": "signature.inputs",
+        "freeze.source": "source",
+        "freeze.adapters": "adapters",
+        **{f"freeze.{param}": field for param, field in _FREEZE.items()},
+    },
+    "contract": {
+        "normalized": "signature.inputs, those with mean and std",
+        "fed": "dataset and calibration, the inputs that they feed",
+    },
+    "calibrate": {
+        "dataset": "calibration",
+        "observer": "quantization.observer",
+        "percentile": "quantization.percentile",
+        "hessians": "quantization.algorithm, the matrices of gptq",
+    },
+    "quantize_graph": {"dataset": "calibration"},
+    "hops": {"samples": "validation.hops"},
+    "latency": {**{name: f"validation.latency.{name}" for name in ("runs", "warmups", "threads", "delegate")}, "host": "machine"},
+    "runtime": {"package": "validation.runtimes, package", "version": "validation.runtimes, version"},
+    "describe": {
+        "limit.runtime": "package.min_runtime",
+        "limit.stated": "package.min_runtime, stated",
+        **{f"limit.{name}": f"quantization.{name}" for name in ("mode", "granularity", "backend", "rules")},
+        "limit": "package.min_runtime",
+        "score_threshold": "metadata.score_threshold",
+        "score_calibration": "metadata.score_calibration",
+    },
+    "app": {"samples": "samples that are viewed as an app does"},
+    "package": {
+        "verdicts": "verdicts of validation.gates",
+        "runtimes": "verdicts of validation.runtimes",
+        "not_viewed": "why the file is not viewed as an app does",
+    },
+}
+_RESULTS: Mapping[str, tuple[str, ...]] = {"package": ("params.verdicts", "params.runtimes")}
+"""Params that are results of other actions: nothing is known of them before these have run."""
+_FILES: Mapping[str, str] = {
+    "environment": "validation.runtimes, the environment",
+    "score_calibration": "metadata.score_calibration",
+}
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A change, as somebody who writes recipes would say it.
+
+    Attributes:
+        field: A field of the recipe, a tool, or a file.
+        kind: `changed`, `new`, `gone`, or `content`: a file or folder has other bytes.
+        old: What was there; of content, its SHA-256.
+        new: What is there.
+    """
+
+    field: str
+    kind: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        if self.kind == "content":
+            return f"{self.field}: other content"
+        if self.kind == "new":
+            return f"{self.field}: new ({_spelled(self.new)})"
+        return f"{self.field}: gone" if self.kind == "gone" else f"{self.field}: {_spelled(self.old)} -> {_spelled(self.new)}"
+
+
+def explained(decision: Decision) -> list[Worded]:
+    """Return all that differs from the nearest earlier record, of what waits as far as it is known."""
+    results = () if decision.key else _RESULTS.get(decision.action.name, ())
+    return [_worded(decision.action, change) for change in decision.changes if not change.path.startswith(results)]
+
+
+def _worded(action: Action, change: Change) -> Worded:
+    part, _, rest = change.path.partition(".")
+    if part == "inputs":
+        content = "content" if change.kind == "changed" else change.kind
+        return Worded(_file(action, rest), content, change.old, change.new)
+    if part == "params":
+        return Worded(_field(action.name.partition("-")[0], rest), change.kind, change.old, change.new)
+    if part == "toolchain":
+        return Worded(rest, change.kind, change.old, change.new)
+    what = f"version of mlkit-build's {action.name}" if part == "version" else f"{change.path} of mlkit-build's cache"
+    return Worded(what, change.kind, change.old, change.new)
+
+
+def _field(kind: str, param: str) -> str:
+    """Return the recipe's field for a dotted param: that of the longest beginning that has one."""
+    own = {**_ANYWHERE, **_OWN.get(kind, {})}
+    ends = [match.start() for match in re.finditer(r"[.\[]", param)]
+    for end in (len(param), *reversed(ends)):
+        if param[:end] in own:
+            return own[param[:end]] + param[end:]
+    return param
+
+
+def _file(action: Action, name: str) -> str:
+    item = action.inputs.get(name)
+    if isinstance(item, OutputOf):
+        return f"{item.file} of {item.action}"
+    if name.startswith(f"{LABELS}."):
+        return f"labels.locales.{name.removeprefix(f'{LABELS}.')}"
+    role, field = name, _FILES.get(name, name)
+    if action.name == "freeze" or name.startswith(SOURCE_PREFIX):
+        role, field = name.removeprefix(SOURCE_PREFIX), "source"
+    elif name.startswith(CODE_PREFIX):
+        role, field = name.removeprefix(CODE_PREFIX), "validation.metrics"
+    return field if role == field else f"{field} ({_shown(role, item)})"
+
+
+def _shown(role: str, item: Path | Tree | None) -> str:
+    """Return the file's name, which the user knows, where it is known."""
+    return item.name if isinstance(item, Path) and "/" not in role else role
+
+
+def _spelled(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

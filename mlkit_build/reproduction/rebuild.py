@@ -1,0 +1,205 @@
+"""The rebuild: a manifest's recipe, built anew from the same inputs with an empty cache, and compared with the manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlkit_build import pipeline
+from mlkit_build.bundle.manifest import FileEntry, entries, portable
+from mlkit_build.bundle.publish import MANIFEST
+from mlkit_build.config import Roots
+from mlkit_build.config.roots import RECIPE_FILE
+from mlkit_build.engine.decide import differences
+from mlkit_build.engine.toolchain import whole_toolchain
+from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
+from mlkit_build.job import Job
+from mlkit_build.locating import open_locator
+from mlkit_build.recipe import Cache, Recipe, Settings
+from mlkit_build.records import dataclass
+from mlkit_build.report.screens import Quiet
+from mlkit_build.reproduction.check import share_fetched
+from mlkit_build.reproduction.embedded import embedded_recipe, fetches, functions, levels_up, names_code
+from mlkit_build.reproduction.inputs import find_inputs, lay_out, new_digests
+from mlkit_build.verification.documents import Stated, read_json
+
+_FOLLOWS = ("toolchain", "actions")
+"""What another toolchain changes in a manifest by itself."""
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What came of a rebuild.
+
+    Attributes:
+        bundle: What was built.
+        files: What differs in the bundle's files, one line each.
+        manifest: What else differs in the manifest.
+        toolchain: Which tools have another version here than where the manifest was made.
+        count: How many files were compared, the manifest not counted.
+    """
+
+    bundle: Path
+    files: tuple[str, ...]
+    manifest: tuple[str, ...]
+    toolchain: tuple[str, ...]
+    count: int
+
+    @property
+    def equal(self) -> bool:
+        """Whether every file has the same bytes, and the manifest too, but for what another toolchain changes in it."""
+        return not self.files and not self.manifest
+
+
+def rebuild(
+    stated: Stated, data: bytes, roots: Roots, named: Sequence[Path], folder: Path, cache: Path, tell: Callable[[str], None]
+) -> Rebuilt:
+    """Build what a manifest describes, in `folder`, and compare.
+
+    Args:
+        stated: The manifest as it was read.
+        data: Its bytes.
+        roots: Where the recipe's own folder may be.
+        named: Folders that the user named to look for inputs in.
+        folder: New and empty.
+        cache: The user's cache: of it, only what was fetched is used.
+        tell: Told what is being done.
+
+    Raises:
+        ConfigError: The manifest cannot be built from.
+        SourceError: Inputs are missing.
+        MlkitBuildError: The build failed.
+    """
+    recipe = embedded_recipe(stated)
+    tools = tuple(differences(dict(sorted(stated.toolchain.items())), whole_toolchain()))
+    for line in tools:
+        tell(f"another toolchain than the manifest's: {line}")
+    root = folder / "recipe"
+    place = root.joinpath(*["above"] * levels_up(stated.recipe), recipe.name)
+    _bring(stated, recipe, roots, named, place, root)
+    share_fetched(cache, folder / "cache")
+    settings = Settings(output_dir=str(folder / "dist"), cache=Cache(dir=str(folder / "cache")), ui="quiet")
+    job = Job(recipe, settings, place)
+    _refuse_others(job, stated.inputs)
+    tell(f"building {recipe.name}/{recipe.variant_name}")
+    return _compared(stated, data, _built(job), tools)
+
+
+def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], place: Path, root: Path) -> None:
+    """Find the inputs and lay them out; what lies behind a URL is fetched by the build."""
+    own = _recipe_folders(recipe.name, roots)
+    if names_code(recipe):
+        found, missing = _with_code(stated, [*own, *(path for path in named if (path / RECIPE_FILE).is_file())])
+    else:
+        found, missing = find_inputs(stated.inputs, [*own, *named], by_content=True)
+    if missing and not fetches(recipe):
+        raise _missing(missing)
+    lay_out(found, place, root)
+
+
+def _with_code(stated: Stated, folders: Sequence[Path]) -> tuple[dict[FileEntry, Any], list[FileEntry]]:
+    """Find the inputs of a recipe that runs code: all of them in one recipe folder, in their own places, or none.
+
+    A manifest cannot be trusted to say what is run: the folder's own recipe must name the same functions.
+    """
+    wanted = functions(stated.recipe)
+    found: dict[FileEntry, Any] = {}
+    missing, strangers = list(stated.inputs), False
+    for folder in folders:
+        if wanted - _stated_functions(folder):
+            strangers = True
+            continue
+        here, lacking = find_inputs(stated.inputs, [folder], by_content=False)
+        if len(lacking) < len(missing) or not missing:
+            found, missing = here, lacking
+    if strangers and not found:
+        raise ConfigError(
+            f"recipe: it runs {', '.join(sorted(wanted))}, which no recipe folder here says that it runs",
+            "code is only run from a recipe folder that you trust: check out the recipe, and name its folder with --inputs",
+        )
+    return found, missing
+
+
+def _recipe_folders(name: str, roots: Roots) -> list[Path]:
+    """Return the folders of the search path that hold a recipe of that name, those first that are called so themselves."""
+    folders = [folder for found in roots.all_recipes() for folder in (found.path, *found.shadows)]
+    own = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
+    stated = [folder for folder in folders if own.search((folder / RECIPE_FILE).read_text(encoding="utf-8", errors="replace"))]
+    return list(dict.fromkeys([*(folder for folder in folders if folder.name == name), *stated]))
+
+
+def _stated_functions(folder: Path) -> set[str]:
+    """Return the functions that a recipe's file names. Nothing is composed: overrides are not what its author trusts."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        stated = OmegaConf.to_container(OmegaConf.load(folder / RECIPE_FILE), resolve=False)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return set()
+    return functions(stated)
+
+
+def _missing(missing: Sequence[FileEntry]) -> SourceError:
+    lines = "".join(f"\n  {entry.path}, {entry.size_bytes} bytes, sha256 {entry.sha256}" for entry in missing)
+    return SourceError(
+        f"{len(missing)} of the inputs {'is' if len(missing) == 1 else 'are'} not here:{lines}",
+        "name the folders that hold them with --inputs DIR; they are recognized by their content",
+    )
+
+
+def _refuse_others(job: Job, stated: Sequence[FileEntry]) -> None:
+    """Refuse to build from other inputs than those of the manifest, before anything of them is run."""
+    cache = Path(job.settings.cache.dir or "")
+    with open_locator(cache, job.folder, Quiet().warning, lambda *_: None, fetches=True) as locate:
+        try:
+            files = pipeline.load(job.recipe, job.folder, locate).all()
+            digests = new_digests()
+            found = entries([(portable(path, job.folder), digests.digest(path)) for path in files])
+        except MlkitBuildError as error:
+            told = locate.as_stated(error)
+            raise type(told)(told.message.replace(f"{job.folder}/", ""), told.hint) from error
+        except OSError as error:
+            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if lacking := [entry for entry in stated if entry not in found]:
+        raise _missing(lacking)
+    if more := [entry.path for entry in found if entry not in stated]:
+        raise ConfigError(f"inputs: the recipe reads {', '.join(more)} too, which the manifest does not list")
+
+
+def _built(job: Job) -> Path:
+    from mlkit_build.engine.pool import Pool
+    from mlkit_build.workflow import build
+
+    pool = Pool()
+    try:
+        report = build(job, pool, Quiet(), ["mlkit-build", "rebuild"])
+    finally:
+        pool.close()
+    if report.error is not None:
+        raise report.error
+    assert report.bundle is not None
+    return report.bundle
+
+
+def _compared(stated: Stated, data: bytes, bundle: Path, tools: tuple[str, ...]) -> Rebuilt:
+    new = (bundle / MANIFEST).read_bytes()
+    made: dict[str, Any] = read_json(new)
+    before = {entry.path: entry.sha256 for entry in stated.outputs}
+    after = {entry["path"]: entry["sha256"] for entry in made["outputs"]}
+    files = tuple(
+        f"{name}: {'missing' if name not in after else 'new' if name not in before else 'other content'}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+    rest: list[str] = []
+    if new != data:
+        ignored = {"outputs", *(_FOLLOWS if tools else ())}
+        old, again = ({name: whole[name] for name in whole if name not in ignored} for whole in (stated.whole, made))
+        rest = differences(old, again)
+        if not rest and not files and not tools:
+            rest = ["manifest.json: written in another way"]
+    return Rebuilt(bundle, files, tuple(rest), tools, len(before))

@@ -1,0 +1,130 @@
+"""`mlkit-build rebuild BUNDLE/manifest.json`: do the inputs that a manifest lists give the bundle again that it describes?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from mlkit_build.bundle.publish import MANIFEST
+from mlkit_build.config import Roots
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError, StoreError
+from mlkit_build.reproduction.rebuild import Rebuilt, rebuild
+from mlkit_build.store.layered import default_folder
+from mlkit_build.verbs import VERBS
+from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
+from mlkit_build.verification.places import UnsafeError, open_place
+
+
+def run(arguments: list[str], roots: Roots) -> ExitCode:
+    """Build again and compare; answer with 4 where bytes differ, and with 2 where inputs are missing."""
+    verb = VERBS["rebuild"]
+    parser = argparse.ArgumentParser(
+        prog="mlkit-build rebuild",
+        description=f"{verb.summary[0].upper()}{verb.summary[1:]}. Inputs are recognized by their content: in the folder of the "
+        "recipe of that name, in the folders that are named, behind the recipe's URLs.",
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="a bundle's manifest.json, its folder or an archive of it")
+    parser.add_argument(
+        "--inputs", type=Path, metavar="DIR", action="append", default=[], help="look for inputs there too; may be given again"
+    )
+    parser.add_argument("--to", type=Path, metavar="DIR", help="build in this new folder, and keep it")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parsed = parser.parse_args(arguments)
+    for folder in parsed.inputs:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"rebuild: --inputs {folder}: expected a folder, found {'a file' if folder.exists() else 'nothing'}"
+            )
+    data, stated = _read(parsed.manifest)
+    folder = _folder(parsed.to)
+    keep = parsed.to is not None
+    try:
+        named = [path.absolute() for path in parsed.inputs]
+        found = rebuild(stated, data, roots, named, folder, default_folder(), _tell)
+        keep |= not found.equal
+    except MlkitBuildError as error:
+        keep |= bool(error.log)  # which lies there
+        raise type(error)(f"rebuild: {parsed.manifest}: {error.message}", error.hint, log=error.log) from error
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    name = f"{stated.name}/{stated.variant}"
+    print(_as_json(name, found, keep) if parsed.json else _as_text(name, found, keep))
+    return ExitCode.OK if found.equal else ExitCode.VERIFICATION
+
+
+def _read(stated: str) -> tuple[bytes, Stated]:
+    """Return the manifest's bytes and what they say; the rest of the bundle need not be there."""
+    try:
+        if Path(stated).is_file() and Path(stated).suffix == ".json":
+            with Path(stated).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        else:
+            with open_place(stated) as place:
+                if MANIFEST not in place.files():
+                    raise ConfigError(f"rebuild: {stated}: expected a bundle, found no {MANIFEST} in it")
+                with place.open(MANIFEST) as file:
+                    data = file.read(MAX_BYTES + 1)
+        return data, read_manifest(data)
+    except (UnreadableError, UnsafeError) as error:
+        raise ConfigError(f"rebuild: {stated}: {error}", "only a manifest that a build wrote can be built again") from error
+    except OSError as error:
+        raise SourceError(f"rebuild: {stated}: cannot be read: {error.strerror or error}") from error
+
+
+def _folder(to: Path | None) -> Path:
+    if to is None:
+        return Path(tempfile.mkdtemp(prefix="mlkit-build-rebuild-"))
+    folder = to.expanduser().absolute()
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(f"rebuild: --to {to}: expected a folder that is not there yet", "name another, or remove it") from error
+    except OSError as error:
+        raise StoreError(f"rebuild: --to {to}: {error.strerror or error}") from error
+    return folder
+
+
+def _tell(text: str) -> None:
+    print(f"rebuild: {text}", file=sys.stderr, flush=True)
+
+
+def _as_text(name: str, found: Rebuilt, kept: bool) -> str:
+    files = f"{found.count} files"
+    if not found.equal:
+        head = f"{name}: not equal"
+    elif found.toolchain:
+        head = f"{name}: equal, though made with other tools: {files} are the same bytes"
+    else:
+        head = f"{name}: equal: {files} and the manifest are the same bytes"
+    lines = [*found.files, *(f"manifest.json: {line}" for line in found.manifest)]
+    if found.toolchain:
+        lines += [f"another toolchain: {line}" for line in found.toolchain]
+    elif any(line.startswith("actions") for line in found.manifest):
+        lines.append(
+            "from the same inputs, with the same tools, the actions have other keys: another state of mlkit-build made it"
+        )
+    elif not found.equal:
+        lines.append("the inputs and the toolchain are the same: `mlkit-build check` tells which action is not reproducible")
+    if kept:
+        lines.append(f"kept in {found.bundle}")
+    return "\n".join([head, *(f"  {line}" for line in lines)])
+
+
+def _as_json(name: str, found: Rebuilt, kept: bool) -> str:
+    return json.dumps(
+        {
+            "bundle": name,
+            "equal": found.equal,
+            "files": found.count,
+            "differences": list(found.files),
+            "manifest": list(found.manifest),
+            "toolchain": list(found.toolchain),
+            "kept": str(found.bundle) if kept else None,
+        },
+        ensure_ascii=False,
+    )

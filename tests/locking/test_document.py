@@ -1,0 +1,152 @@
+"""`recipe.lock` as a file: it comes back as it was written, and nothing damaged gets past its reader."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlkit_build.errors import ConfigError, StoreError
+from mlkit_build.locking import Lock, LockedVariant, changes_between, read_lock, write_variant
+from mlkit_build.plain import from_plain
+
+LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
+DIGEST = "0123456789abcdef" * 4
+texts = st.text(max_size=5)
+values = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+files = st.lists(st.text("ab/ é.", min_size=1, max_size=5).map(lambda name: f"{DIGEST}  {name}"), max_size=3).map(tuple)
+variants = st.builds(
+    LockedVariant, st.dictionaries(texts, values, max_size=3), files, st.just({"numpy": "2"}), files, st.just(DIGEST)
+)
+
+
+def a_variant(**changes: Any) -> LockedVariant:
+    settings = {"quantization.mode": "int8", "signature.inputs.x.shape": [1, 2]}
+    known = {
+        "settings": settings,
+        "inputs": (f"{DIGEST}  m.pb",),
+        "toolchain": {"numpy": "2.4"},
+        "outputs": (f"{DIGEST}  m.tflite",),
+    }
+    return LockedVariant(**{**known, "manifest": DIGEST, **changes})
+
+
+@settings(max_examples=1000 if LONG else 60)
+@given(st.dictionaries(texts, variants, max_size=3))
+def test_a_lock_comes_back_as_it_was_written_and_is_written_in_one_way(found: dict[str, LockedVariant]) -> None:
+    lock = Lock("mlkit-build/lock/v1", "m", found)
+    data = lock.to_bytes()
+    again = from_plain(Lock, json.loads(data))
+    assert again == lock
+    assert again.to_bytes() == data
+    assert Lock(lock.schema, lock.recipe, dict(reversed(found.items()))).to_bytes() == data
+
+
+def test_a_setting_has_one_line_and_a_file_has_one(tmp_path: Path) -> None:
+    write_variant(tmp_path, "m", "int8", a_variant())
+    lines = [line.strip().rstrip(",") for line in (tmp_path / "recipe.lock").read_text().splitlines()]
+    assert '"signature.inputs.x.shape": [1, 2]' in lines
+    assert f'"{DIGEST}  m.pb"' in lines
+
+
+def test_variants_that_are_locked_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    names = [f"v{index}" for index in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: write_variant(tmp_path, "m", name, a_variant()), names))
+    lock = read_lock(tmp_path, "m")
+    assert lock is not None
+    assert sorted(lock.variants) == sorted(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.lock"]
+
+
+def test_a_disk_that_refuses_leaves_the_lock_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_variant(tmp_path, "m", "int8", a_variant())
+    before = (tmp_path / "recipe.lock").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        write_variant(tmp_path, "m", "float16", a_variant())
+    assert (tmp_path / "recipe.lock").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.lock"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda lock: lock.update(schema="mlkit-build/lock/v9"),
+            "schema: expected 'mlkit-build/lock/v1', found 'mlkit-build/lock/v9'",
+        ),
+        (lambda lock: lock.pop("schema"), "schema: expected"),
+        (lambda lock: lock.update(recipe="other"), "it is the lock of another recipe"),
+        (lambda lock: lock.update(more=1), "more: unknown field"),
+        (lambda lock: lock.pop("variants"), "variants: missing"),
+        (lambda lock: lock["variants"]["int8"].pop("inputs"), "variants.int8.inputs: missing"),
+        (lambda lock: lock["variants"]["int8"].update(inputs=["x  m.pb"]), "variants.int8.inputs[0]: expected 64 hex digits"),
+        (lambda lock: lock["variants"]["int8"].update(manifest="x"), "variants.int8.manifest: expected 64 hex digits"),
+        (lambda lock: lock["variants"]["int8"].update(toolchain={"numpy": 2}), "variants.int8.toolchain.numpy: expected a text"),
+        (lambda lock: lock.update(variants=[]), "variants: expected a mapping"),
+    ],
+)
+def test_a_lock_that_was_edited_is_refused_with_a_reason(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    write_variant(tmp_path, "m", "int8", a_variant())
+    content = json.loads((tmp_path / "recipe.lock").read_bytes())
+    change(content)
+    (tmp_path / "recipe.lock").write_text(json.dumps(content))
+    with pytest.raises(ConfigError) as refused:
+        read_lock(tmp_path, "m")
+    assert message in refused.value.message
+    assert refused.value.message.startswith(str(tmp_path / "recipe.lock"))
+    assert "mlkit-build lock" in refused.value.hint
+
+
+def test_a_lock_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    write_variant(tmp_path, "m", "int8", a_variant())
+    data = (tmp_path / "recipe.lock").read_bytes()
+    for end in range(len(data) - 1):  # without the newline at its end it is whole
+        (tmp_path / "recipe.lock").write_bytes(data[:end])
+        with pytest.raises(ConfigError):
+            read_lock(tmp_path, "m")
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"schema": 1, "schema": 1}', b"\xff", b"[]", b'{"schema": NaN}'])
+def test_what_is_no_lock_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "recipe.lock").write_bytes(data)
+    with pytest.raises(ConfigError):
+        read_lock(tmp_path, "m")
+
+
+def test_all_that_differs_is_named() -> None:
+    other = a_variant(
+        settings={"quantization.mode": "float16", "signature.inputs.x.shape": [1, 2], "target.task": "custom"},
+        inputs=(f"{'f' * 64}  m.pb", f"{DIGEST}  labels.txt"),
+        toolchain={"numpy": "2.5"},
+        outputs=(),
+        manifest="f" * 64,
+    )
+    assert changes_between(a_variant(), other) == [
+        "quantization.mode: int8 -> float16",
+        "target.task: new (custom)",
+        "labels.txt: new",
+        "m.pb: other content",
+        "numpy: 2.4 -> 2.5",
+        "m.tflite: gone",
+        "manifest.json: other content",
+    ]
+    assert changes_between(a_variant(), a_variant()) == []

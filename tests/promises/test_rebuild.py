@@ -1,0 +1,213 @@
+"""`mlkit-build rebuild`: a manifest gives its bundle again, elsewhere; what stands in the way is named; nothing is trusted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Workspace
+from tests.promises.conftest import Command, snapshot
+
+MODEL = """
+import pathlib
+import tensorflow as tf
+
+def build():
+    pathlib.Path({mark!r}).touch()
+    return tf.function(lambda x: x * 2.0, input_signature=[tf.TensorSpec([1, 4], tf.float32, "x")])
+
+def other():
+    return build()
+"""
+
+
+@pytest.fixture
+def manifest(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The manifest of a recipe of the user, alone in a new current folder, with a new cache and no temporary files."""
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"name": "mine"})
+    return moved(workspace, "mine/float32", monkeypatch, tmp_path)
+
+
+def moved(workspace: Workspace, bundle: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    report = workspace.build(f"recipe={bundle.partition('/')[0]}")
+    assert report.exit_code == 0, report.error
+    elsewhere, temporary = tmp_path / "elsewhere", tmp_path / "tmp"
+    elsewhere.mkdir()
+    temporary.mkdir()
+    shutil.copyfile(workspace.folder / "dist" / bundle / "manifest.json", elsewhere / "manifest.json")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setenv("MLKIT_BUILD_CACHE", str(tmp_path / "another cache"))
+    return elsewhere / "manifest.json"
+
+
+def edit(manifest: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(manifest.read_bytes())
+    change(content)
+    manifest.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_the_bundle_comes_again_elsewhere_from_files_of_other_names(
+    workspace: Workspace, manifest: Path, command: Command, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for index, path in enumerate(sorted((workspace.folder / "recipes/mine").rglob("*.*"))):
+        if path.is_file() and path.name != "recipe.yaml":
+            shutil.copyfile(path, inputs / f"file {index}")
+    code, out, err = command("rebuild", "manifest.json", "--inputs", str(inputs), "--to", "again")
+    assert code == 0, err
+    assert out.startswith("mine/float32: equal: 3 files and the manifest are the same bytes\n")
+    again, before = Path("again/dist/mine/float32"), workspace.folder / "dist/mine/float32"
+    for name in ("mine.tflite", "README.md", "report.html", "manifest.json"):
+        assert (again / name).read_bytes() == (before / name).read_bytes()
+    assert not (tmp_path / "another cache").exists()
+
+
+def test_an_input_that_is_missing_is_named_with_its_digest(manifest: Path, command: Command, tmp_path: Path) -> None:
+    code, _, err = command("rebuild", "manifest.json")
+    graph = next(item for item in json.loads(manifest.read_bytes())["inputs"] if item["path"].endswith("graph.pb"))
+    assert code == 2
+    assert f"model/graph.pb, {graph['size_bytes']} bytes, sha256 {graph['sha256']}" in err
+    assert "--inputs DIR" in err
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_differs_is_named_and_kept(workspace: Workspace, manifest: Path, command: Command) -> None:
+    def change(content: dict[str, Any]) -> None:
+        next(item for item in content["outputs"] if item["path"] == "mine.tflite")["sha256"] = "0" * 64
+        content["metrics"]["size_bytes"]["value"] += 1
+
+    edit(manifest, change)
+    code, out, _ = command("rebuild", "manifest.json", "--inputs", str(workspace.folder / "recipes/mine"), "--json")
+    found = json.loads(out)
+    assert (code, found["equal"]) == (4, False)
+    assert found["differences"] == ["mine.tflite: other content"]
+    assert [line.partition(":")[0] for line in found["manifest"]] == ["metrics.size_bytes.value"]
+    assert (Path(found["kept"]) / "mine.tflite").is_file()
+
+
+def test_another_toolchain_is_named_and_no_difference_by_itself(workspace: Workspace, manifest: Path, command: Command) -> None:
+    edit(manifest, lambda content: content["toolchain"].update(tensorflow="2.20.9"))
+    code, out, err = command("rebuild", ".", "--inputs", str(workspace.folder / "recipes/mine"))
+    assert code == 0, err
+    assert out.startswith("mine/float32: equal, though made with other tools")
+    assert "  another toolchain: tensorflow: 2.20.9 -> " in out
+    assert err.startswith("rebuild: another toolchain than the manifest's: tensorflow: 2.20.9 -> ")
+
+
+HOSTILE: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "absolute path": (lambda m: m["recipe"]["source"].update(path="/etc/passwd"), "recipe.source.path: expected a path below"),
+    "home": (lambda m: m["recipe"]["dataset"].update(path="~/x.npz"), "recipe.dataset.path: expected a path below"),
+    "local URL": (lambda m: m["recipe"]["source"].update(path="file:///etc/passwd"), "recipe.source.path: expected a path below"),
+    "far up": (
+        lambda m: m["recipe"]["source"].update(path="../" * 40 + "etc/passwd"),
+        "recipe.source.path: expected a path near",
+    ),
+    "input outside": (lambda m: m["inputs"][0].update(path="/etc/passwd"), "inputs[0]: expected a file near"),
+    "name": (lambda m: (m.update(name="../x"), m["recipe"].update(name="../x")), "name: expected letters"),
+    "variant": (lambda m: m.update(variant="../../x"), "variant: expected 'float32'"),
+    "unknown field": (lambda m: m["recipe"].update(_target_="os.system"), "recipe._target_: unknown field"),
+    "URL without digest": (lambda m: m["recipe"]["source"].update(path="https://example.invalid/x.pb"), "source.sha256: missing"),
+    "an input fewer": (lambda m: m["inputs"].pop(), "dataset.path: expected a file at data/samples.npz, found nothing"),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_manifest_that_was_made_up_is_refused_and_nothing_is_written(
+    workspace: Workspace, manifest: Path, command: Command, tmp_path: Path, how: str
+) -> None:
+    change, message = HOSTILE[how]
+    edit(manifest, change)
+    before = snapshot(tmp_path)
+    code, _, err = command("rebuild", "manifest.json", "--inputs", str(workspace.folder / "recipes/mine"))
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert snapshot(tmp_path) == before
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def python_manifest(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, Path]:
+    """Return the manifest of a recipe that runs code, and the file that tells that it ran."""
+    ran = tmp_path / "ran"
+    folder = workspace.write("made", {"version": "1.0.0", "source": {"kind": "python", "function": "model.py:build"}})
+    (folder / "model.py").write_text(MODEL.format(mark=str(ran)))
+    manifest = moved(workspace, "made/float32", monkeypatch, tmp_path)
+    ran.unlink()
+    return manifest, ran
+
+
+def test_code_is_run_from_a_recipe_folder_alone(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, ran = python_manifest(workspace, monkeypatch, tmp_path)
+    folder = workspace.folder / "recipes/made"
+    code, _, err = command("rebuild", "manifest.json")
+    assert (code, "model.py" in err, ran.exists()) == (2, True, False)
+    (tmp_path / "loose").mkdir()
+    shutil.copyfile(folder / "model.py", tmp_path / "loose" / "model.py")
+    code, _, err = command("rebuild", "manifest.json", "--inputs", str(tmp_path / "loose"))
+    assert (code, "model.py" in err, ran.exists()) == (2, True, False)
+    code, out, err = command("rebuild", "manifest.json", "--root", str(workspace.folder))
+    assert (code, ran.exists()) == (0, True), err
+    assert out.startswith("made/float32: equal: ")
+
+
+def test_a_manifest_cannot_choose_what_is_run(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manifest, ran = python_manifest(workspace, monkeypatch, tmp_path)
+    edit(manifest, lambda content: content["recipe"]["source"].update(function="model.py:other"))
+    code, _, err = command("rebuild", "manifest.json", "--root", str(workspace.folder))
+    assert (code, ran.exists()) == (2, False)
+    assert "it runs model.py:other, which no recipe folder here says that it runs" in err
+
+
+def test_code_that_changed_is_not_run(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, ran = python_manifest(workspace, monkeypatch, tmp_path)
+    with (workspace.folder / "recipes/made/model.py").open("a") as file:
+        file.write("# changed\n")
+    code, _, err = command("rebuild", "manifest.json", "--root", str(workspace.folder))
+    assert (code, "model.py" in err, ran.exists()) == (2, True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected JSON"),
+        (b"[" * 100_000, ""),
+        (b'{"schema": "other"}', "expected the schema"),
+        (b'{"a": 1, "a": 2}', "twice"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(workspace: Workspace, command: Command, content: bytes, message: str) -> None:
+    Path("manifest.json").write_bytes(content)
+    code, _, err = command("rebuild", "manifest.json")
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_model_beside_the_recipes_folder_is_verified_and_built_again(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"name": "mine", "source.path": "../../shared/graph.pb"})
+    (workspace.folder / "shared").mkdir()
+    (folder / "model/graph.pb").rename(workspace.folder / "shared/graph.pb")
+    manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
+    assert command("verify", str(workspace.folder / "dist/mine/float32"))[0] == 0
+    code, _, err = command("rebuild", str(manifest), "--root", str(workspace.folder))
+    assert (code, "../../shared/graph.pb" in err) == (2, True)
+    code, out, err = command("rebuild", str(manifest), "--inputs", str(workspace.folder))
+    assert code == 0, err
+    assert out.startswith("mine/float32: equal: ")
