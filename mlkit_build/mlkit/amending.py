@@ -8,6 +8,7 @@ from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.mlkit import metadata_schema as schema
+from mlkit_build.mlkit.appended_archive import archive_of
 from mlkit_build.mlkit.associated_files import DamagedArchiveError, extracted, listed
 from mlkit_build.mlkit.description import Metadata, Tensor
 from mlkit_build.mlkit.metadata import attach_tables, read_tables
@@ -45,6 +46,9 @@ def amended(model: bytes, asked: Metadata, existing: str) -> Amended:
         ConfigError: The model has metadata or files, and `existing` is `refuse`.
         SourceError: What it has is damaged, or nothing can be added to it.
     """
+    damage = archive_of(model).damage
+    if damage and existing != "replace":  # it would stay behind, where nobody could read it
+        raise SourceError(f"--existing {existing}: behind the model there is {damage}", "`--existing replace` drops it")
     files = listed(model)
     if existing == "replace":
         had = (*(("metadata",) if _states(model) else ()), *files)

@@ -17,6 +17,7 @@ from mlkit_build.mlkit.labels import LabelSet, check_equal_counts, read_column, 
 from mlkit_build.mlkit.metadata_schema import ScoreTransformation
 from mlkit_build.mlkit.model_entry import End, ends
 from mlkit_build.mlkit.score_calibration import read_calibration
+from mlkit_build.recipe.float32 import check_float32, check_scaling
 from mlkit_build.recipe.label_checks import TRANSFORMATIONS, check_locale, check_threshold
 
 _MOST = 1 << 31
@@ -125,8 +126,7 @@ def _scored(parsed: argparse.Namespace, end: End) -> Tensor:
     if parsed.score_calibration is not None:
         if not labels.names:
             raise ConfigError("--score-calibration: expected labels, found none", "add --labels FILE")
-        if not math.isfinite(parsed.default_score):
-            raise ConfigError(f"--default-score: expected a finite number, found {parsed.default_score}")
+        check_float32("--default-score", parsed.default_score)
         calibration = ScoreCalibration(
             read_calibration(parsed.score_calibration, labels.names, "--score-calibration"),
             ScoreTransformation[parsed.score_transformation.upper()],
@@ -190,8 +190,7 @@ def _check_normalization(parsed: argparse.Namespace, end: End) -> None:
             )
     if len(parsed.mean) > 1 < len(parsed.std) and end.shape[-1] == 1:
         raise ConfigError(f"--mean: expected 1 value for the grey image {_name(end)!r}, found {len(parsed.mean)}")
-    if any(value == 0 for value in parsed.std):
-        raise ConfigError(f"--std: expected values other than 0, found {', '.join(f'{value:g}' for value in parsed.std)}")
+    check_scaling(("--mean", "--std"), parsed.mean, parsed.std)
 
 
 def _is_image(end: End) -> bool:

@@ -18,6 +18,7 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.mlkit.associated_files import extracted
 from mlkit_build.mlkit.metadata import ScoreCalibration, ScoreTransformation, attach, read
 from tests.conftest import Workspace
+from tests.mlkit.contract.cases import BROKEN
 from tests.mlkit.test_metadata import SAID, small
 from tests.promises.conftest import Command, snapshot
 
@@ -79,6 +80,10 @@ REFUSED = {
     "not a number": (("plain.tflite", "--score-threshold", "nan"), "expected a score between 0 and 1, found nan"),
     "no names": (("plain.tflite", "--score-calibration", "c.csv"), "--score-calibration: expected labels, found none"),
     "no image": (("plain.tflite", "--mean", "0", "--std", "1"), "expected an image [1, height, width, 3], found the input"),
+    "no float32": (
+        ("plain.tflite", "--labels", "labels.txt", "--score-calibration", "c.csv", "--default-score", "1e39"),
+        "--default-score: expected a finite number that float32 can hold",
+    ),
     "no such input": (("plain.tflite", "--input", "pitcure"), "--input: expected one of picture, found 'pitcure'"),
     "no such output": (("plain.tflite", "--scores", "x"), "--scores: expected one of scores, found 'x'"),
     "not numbers": (("plain.tflite", "--mean", "a,b", "--std", "1"), "expected numbers with commas between them, found 'a,b'"),
@@ -135,6 +140,15 @@ def test_labels_that_repeat_are_warned_of(files: Path, command: Command) -> None
     code, out, _ = command("metadata", "plain.tflite", "-o", "o.tflite", "--labels", "labels.txt")
     assert code == 0
     assert "warning: --labels: 'crane' names the classes of lines 1, 3; an app cannot tell them apart" in out
+
+
+@pytest.mark.parametrize(("mean", "std", "field"), [("1e39", "1", "--mean"), ("0", "1e-50", "--std"), ("0", "1e-45", "--std")])
+def test_normalization_is_what_float32_holds(files: Path, command: Command, mean: str, std: str, field: str) -> None:
+    (files / "image.tflite").write_bytes(BROKEN["no normalization"].make())
+    code, out, err = command("metadata", "image.tflite", "--existing", "replace", "-o", "o.tflite", "--mean", mean, "--std", std)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {field}: expected ")
+    assert not (files / "o.tflite").exists()
 
 
 def test_equal_commands_give_equal_bytes_without_tensorflow_or_litert(files: Path) -> None:
@@ -260,6 +274,10 @@ WRONG = [
         "score_calibration.transformation: expected one",
     ),
     ({"metadata": {"score_calibration": {"transformation": "log"}}}, "metadata.score_calibration.path: missing"),
+    (
+        {"metadata": {"score_calibration": {"path": "c", "default_score": 1e300}}},
+        "metadata.score_calibration.default_score: expected a finite number that float32 can hold",
+    ),
     (
         {"metadata": {"score_calibration": {"path": "c"}}, "labels": None},
         "metadata.score_calibration: expected labels, found none",
