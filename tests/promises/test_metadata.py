@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +114,38 @@ def test_what_is_there_is_not_overwritten_unasked(files: Path, command: Command,
     assert code == 2
     assert words in err
     assert snapshot(files) == before
+
+
+def test_what_is_no_file_is_never_replaced(files: Path, command: Command) -> None:
+    os.mkfifo(files / "pipe")
+    (files / "link").symlink_to("nowhere")
+    code, _, err = command("metadata", "plain.tflite", "-o", "pipe", "--overwrite")
+    assert (code, "expected a file, found pipe, which is no regular file" in err) == (2, True)
+    code, _, err = command("metadata", "plain.tflite", "-o", "link")
+    assert (code, "--output: link exists" in err) == (2, True)
+    assert stat.S_ISFIFO((files / "pipe").stat().st_mode)
+    assert (files / "link").is_symlink()
+
+
+def test_permissions_are_those_of_the_user_and_of_the_file_before(files: Path, command: Command) -> None:
+    before = os.umask(0o027)
+    try:
+        assert command("metadata", "plain.tflite", "-o", "o.tflite")[0] == 0
+        assert (files / "o.tflite").stat().st_mode & 0o777 == 0o640
+        (files / "o.tflite").chmod(0o664)
+        assert command("metadata", "plain.tflite", "-o", "o.tflite", "--overwrite")[0] == 0
+    finally:
+        os.umask(before)
+    assert (files / "o.tflite").stat().st_mode & 0o777 == 0o664
+
+
+def test_bytes_that_are_no_text_are_named_or_replaced(files: Path, command: Command) -> None:
+    code, _, err = command("metadata", "plain.tflite", "-o", "o.tflite", "--name", os.fsdecode(b"a\xff"))
+    assert code == 2
+    assert err.startswith("error: --name: expected text in UTF-8, found 'a")
+    (files / os.fsdecode(b"b\xff.tflite")).write_bytes(small())
+    assert command("metadata", os.fsdecode(b"b\xff.tflite"), "-o", "o.tflite")[0] == 0
+    assert read((files / "o.tflite").read_bytes()).name == "b\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_file_is_described_in_place_when_asked_and_what_went_is_named(files: Path, command: Command) -> None:
