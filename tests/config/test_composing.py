@@ -54,7 +54,9 @@ VERSIONS = ("version", "package.min_runtime", "package.android.version")
 @pytest.mark.parametrize("field", VERSIONS)
 def test_a_version_that_reads_as_a_number_is_refused(workspace: Workspace, field: str) -> None:
     hint = f"quote it: '{field}=\"2.10\"'"
-    with pytest.raises(ConfigError, match=rf"^override '{field}=2\.10': {field}: expected a text, found the number 2\.1") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"^override '{field}=2\.10': {field}: expected a text, found the number 2\.1"
+    ) as caught:
         workspace.compose("recipe=mnist", f"{field}=2.10")
     assert caught.value.hint == hint
     assert workspace.compose("recipe=mnist", f'{field}="2.10"').recipe is not None
