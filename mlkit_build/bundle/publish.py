@@ -94,7 +94,7 @@ def _refuse_strangers(place: Path) -> None:
     """Only a bundle, or an empty folder, is replaced: whatever else is there is somebody's work."""
     if not os.path.lexists(place) or (place / MANIFEST).is_file():
         return
-    if place.is_dir() and not any(place.iterdir()):
+    if place.is_dir() and not place.is_symlink() and not any(place.iterdir()):  # a link leads to a place that was chosen
         return
     raise StoreError(
         f"output_dir: {place}: expected a bundle or nothing there, found something without {MANIFEST}",

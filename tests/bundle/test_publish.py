@@ -170,6 +170,16 @@ def test_an_empty_folder_in_the_bundles_place_is_replaced(place: Path) -> None:
     assert holds(place, 1)
 
 
+def test_a_symbolic_link_to_an_empty_folder_is_not_replaced(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="expected a bundle or nothing there"):
+        publish(place, writer(1))
+    assert place.is_symlink()
+    assert neighbours(place) == ["int8"]
+
+
 @pytest.mark.usefixtures("either_way")
 def test_a_symbolic_link_to_a_bundle_is_replaced_and_that_bundle_is_not_touched(place: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "int8"
