@@ -106,6 +106,18 @@ def test_a_name_that_the_terminal_has_no_letters_for_is_told(files: Path) -> Non
         assert b"Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_a_document_tells_of_files_that_cannot_be_read(files: Path, command: Command, form: str) -> None:
+    for arguments in (("nope.tflite",), ("good.tflite", "nope.tflite")):
+        code, out, err = command("lint", *arguments, "--format", form)
+        assert code == 2
+        assert "nope.tflite: cannot be read: No such file" in err
+        found = json.loads(out)
+        told = found["files"][-1] if form == "json" else found["runs"][0]["invocations"][0]["toolExecutionNotifications"][0]
+        assert "nope.tflite" in str(told)
+        assert "cannot be read: No such file" in str(told)
+
+
 def test_neither_tensorflow_nor_hydra_nor_litert_is_imported(files: Path) -> None:
     program = (
         "import sys; from mlkit_build.cli import run; code = run(['lint', 'good.tflite', 'bad.tflite']); "
