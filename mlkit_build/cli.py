@@ -6,6 +6,7 @@ Nothing heavy is imported here: Hydra only when something is composed, TensorFlo
 from __future__ import annotations
 
 import gc
+import io
 import os
 import re
 import signal
@@ -32,6 +33,9 @@ def main() -> None:
     """The console script."""
     # Composing makes many objects that stay: looking them through again and again was a tenth of its time.
     gc.set_threshold(100_000)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal has no letters for is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     _leave(run(sys.argv[1:]))
 
 

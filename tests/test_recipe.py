@@ -251,6 +251,22 @@ def test_mean_and_std_are_taken_exactly_where_they_normalize_every_channel(mean:
         check(recipe)
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "field"),
+    [
+        ((1e39,), (1.0,), "mean"),
+        ((0.0, -1e39, 0.0), (1.0,), "mean"),
+        ((0.0,), (1e39,), "std"),
+        ((0.0,), (1e-50,), "std"),  # 0 in float32
+        ((0.0,), (1.0, 1.0, 1e-45), "std"),  # a float32, but 255 of them are none
+    ],
+)
+def test_numbers_that_float32_does_not_hold_are_refused(mean: tuple[float, ...], std: tuple[float, ...], field: str) -> None:
+    inputs = {"image": Input(tensor="image:0", mean=mean, std=std)}
+    with pytest.raises(ConfigError, match=rf"^signature\.inputs\.image\.{field}: expected .* float32"):
+        check(sample(signature=Signature(inputs=inputs, outputs={"scores": Output(tensor="scores:0")})))
+
+
 @pytest.mark.parametrize("limit", ["min", "max_drop"])
 def test_a_gate_in_percent_is_told_that_it_wants_a_share(limit: str) -> None:
     gates = {"top1": Gate(**{limit: 95.0})}

@@ -24,6 +24,8 @@ PROVENANCE = "provenance.json"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _ABANDONED_SECONDS = 3600
+_UNLOCKED = ".unlocked"
+"""Ends the name of a folder whose publisher holds no lock of it."""
 
 
 def check_place(place: Path) -> None:
@@ -72,8 +74,7 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place)
-        staged = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-        staged.mkdir()
+        staged, lock = _staged(place)
     except OSError as error:
         raise _refused(place, error) from error
     try:
@@ -88,13 +89,15 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
         raise _refused(place, error) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def _refuse_strangers(place: Path) -> None:
     """Only a bundle, or an empty folder, is replaced: whatever else is there is somebody's work."""
     if not os.path.lexists(place) or (place / MANIFEST).is_file():
         return
-    if place.is_dir() and not any(place.iterdir()):
+    if place.is_dir() and not place.is_symlink() and not any(place.iterdir()):  # a link leads to a place that was chosen
         return
     raise StoreError(
         f"output_dir: {place}: expected a bundle or nothing there, found something without {MANIFEST}",
@@ -102,13 +105,59 @@ def _refuse_strangers(place: Path) -> None:
     )
 
 
+def _staged(place: Path) -> tuple[Path, int | None]:
+    """Return a new folder beside `place`, and the descriptor whose lock says that its publisher lives; None without locks.
+
+    It gets the name of a locked one only once it is: before, another publisher could take it for abandoned.
+    """
+    name = f".{place.name}.{secrets.token_hex(8)}"
+    unlocked = place.with_name(name + _UNLOCKED)
+    unlocked.mkdir()
+    lock = _locked(unlocked)
+    if lock is None:
+        return unlocked, None
+    staged = place.with_name(name)
+    try:
+        unlocked.rename(staged)
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(unlocked, ignore_errors=True)
+        raise
+    return staged, lock
+
+
 def _sweep(place: Path) -> None:
-    """Remove what a publisher that was killed left beside `place`: folders of ours that are older than any build lasts."""
-    ours = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}")
+    """Remove what a publisher that was killed left beside `place`: folders of ours that nobody holds a lock of, and where there
+    are no locks those that are older than any build lasts."""
+    ours = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
     for path in place.parent.iterdir():
+        found = ours.fullmatch(path.name)
+        if found is None:
+            continue
         with contextlib.suppress(OSError):
-            if ours.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+            lock = None if found[1] else _locked(path)
+            try:
+                if lock is not None or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                if lock is not None:
+                    os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock of a folder until it is closed, or its process ends; None where another holds it,
+    or the system or the file system has none."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _put(staged: Path, place: Path) -> None:
@@ -122,7 +171,7 @@ def _put(staged: Path, place: Path) -> None:
                 raise
     if place.is_dir() and not place.is_symlink() and _exchange(staged, place):
         return
-    aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}") / place.name
+    aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}{_UNLOCKED}") / place.name
     aside.parent.mkdir()
     try:
         place.rename(aside)

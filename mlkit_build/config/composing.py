@@ -21,6 +21,7 @@ from mlkit_build.config.explain import REFUSALS, explained
 from mlkit_build.config.overrides import for_hydra
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS, Root, register
+from mlkit_build.config.versions import refuse_numbers_in
 from mlkit_build.errors import ConfigError
 from mlkit_build.job import Job
 from mlkit_build.plain import from_plain
@@ -62,6 +63,7 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
     """
     if cfg.get("recipe_dir") is None:
         raise no_recipe(roots)
+    refuse_numbers_in(overrides)
     folder = Path(cfg.recipe_dir)
     file = folder / "recipe.yaml"
     try:

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlkit_build.config.clearing import Cleared, clear
 from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.config.schema import GROUPS
+from mlkit_build.config.versions import refuse_numbers
 from mlkit_build.errors import ConfigError, did_you_mean
 
 CONF = "mlkit_build.conf"
@@ -122,6 +123,9 @@ def read_recipe(file: Path) -> DictConfig:
         raise ConfigError(f"{file}: expected a mapping of recipe fields at the top level", "see `name:`, `source:`, `signature:`")
     try:
         clear(config, _cleared)
+        plain = OmegaConf.to_container(config)
+        assert isinstance(plain, dict)
+        refuse_numbers(str(file), plain)
         return _with_choices(config, file)
     except OmegaConfBaseException as error:
         where = f"{file}: {error.full_key}" if error.full_key else str(file)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.mlkit import metadata_schema as schema
-from mlkit_build.mlkit.associated_files import DamagedArchiveError, extracted, listed
+from mlkit_build.mlkit.appended_archive import archive_of
+from mlkit_build.mlkit.associated_files import DamagedArchiveError, cut, extracted, listed
 from mlkit_build.mlkit.description import Metadata, Tensor
+from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.metadata import attach_tables, read_tables
+from mlkit_build.mlkit.model_entry import weights_end
+from mlkit_build.mlkit.model_file import opened
 from mlkit_build.mlkit.parser_version import min_parser_version
 from mlkit_build.mlkit.tables import label_files, options, tables_of, tensor_of
 from mlkit_build.records import dataclass
 
+_FILE = re.compile(rb"PK\x03\x04")
+_SIGNATURE = re.compile(rb"PK(\x03\x04|\x01\x02|\x05\x06)")
+"""What a zip archive's files, its directory and its end begin with."""
 EXISTING = ("refuse", "keep", "replace")
 """What becomes of metadata that the file has: an error, nothing but what is missing is added, all of it goes."""
 
@@ -45,10 +54,13 @@ def amended(model: bytes, asked: Metadata, existing: str) -> Amended:
         ConfigError: The model has metadata or files, and `existing` is `refuse`.
         SourceError: What it has is damaged, or nothing can be added to it.
     """
+    start, damage = _damaged(model)
+    if damage and existing != "replace":  # it would stay behind, where nobody could read it
+        raise SourceError(f"--existing {existing}: behind the model there is {damage}", "`--existing replace` drops it")
     files = listed(model)
     if existing == "replace":
-        had = (*(("metadata",) if _states(model) else ()), *files)
-        return Amended(attach_tables(model, *tables_of(asked)), dropped=had)
+        had = (*(("metadata",) if _states(model) else ()), *([damage] if damage else files))
+        return Amended(attach_tables(_whole(model[:start]) if damage else model, *tables_of(asked)), dropped=had)
     found = read_tables(model)
     if found is None and not files:
         return Amended(attach_tables(model, *tables_of(asked)))
@@ -63,10 +75,42 @@ def amended(model: bytes, asked: Metadata, existing: str) -> Amended:
             f"--existing keep: a newer writer stated something in {', '.join(found.unknown)} that would be lost",
             "`--existing replace` drops it",
         )
+    twice = next((name for name, count in Counter(files).items() if count > 1), None)
+    if twice is not None:
+        raise SourceError(
+            f"--existing keep: there are several files called {twice!r} behind the model, and only one could be kept",
+            "`--existing replace` drops all of them",
+        )
     try:
         return _completed(model, found.tables if found else schema.ModelMetadata(), asked)
     except DamagedArchiveError as error:
         raise SourceError(f"--existing keep: {error}", "`--existing replace` drops what cannot be read") from error
+
+
+def _damaged(model: bytes) -> tuple[int | None, str]:
+    """Return where an archive behind the model begins that nobody can read as a whole, and what it is; None and no word without
+    one.
+
+    One that is cut off has no record at its end to be found by: so the search begins behind the weights, which may hold anything.
+    """
+    try:
+        behind = weights_end(model)
+    except DamagedError:  # which is told when something is attached
+        return None, ""
+    found = _SIGNATURE.search(model, behind)
+    damage = archive_of(model).damage if found else ""
+    if not damage:
+        found, damage = _FILE.search(cut(model), behind), "a zip archive that is cut off"
+    return (found.start(), damage) if found else (None, "")
+
+
+def _whole(model: bytes) -> bytes:
+    """Return the model, from which an archive was cut. Raises SourceError where that was a part of it."""
+    try:
+        opened(model)
+    except DamagedError as error:
+        raise SourceError(f"the model is damaged: {error}") from error
+    return model
 
 
 def _states(model: bytes) -> bool:

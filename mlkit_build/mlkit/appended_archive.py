@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ _END = b"PK\x05\x06"
 _LONGEST_END = (1 << 16) + 22
 """How far from the end of a file the record that ends an archive can begin."""
 _MOST_FILES = 10_000
+_MOST_LISTED = 1 << 20
+"""Bytes of an archive's directory."""
 _LOCAL = "<4s5H3I2H"
 _SIZES_FOLLOW = 8
 """The flag of an entry whose checksum and sizes stand behind its content."""
@@ -48,8 +51,13 @@ class Archive:
 
 def archive_of(data: bytes) -> Archive:
     """Return what lies behind a model, without reading its content."""
-    if _END not in data[-_LONGEST_END:]:
+    tail = data[-_LONGEST_END:]
+    if _END not in tail:
         return Archive()
+    for found in re.finditer(_END, tail):  # before a directory of any length is read into memory
+        size = int.from_bytes(tail[found.start() + 12 : found.start() + 16], "little")
+        if size > _MOST_LISTED:
+            return Archive(damage=f"a zip archive whose directory has {size:,} bytes, more than that of any model")
     import zipfile
 
     try:

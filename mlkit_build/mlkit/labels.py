@@ -145,13 +145,21 @@ def _read(reading: Reading, path: Path, column: str | None, where: str = "labels
     return read_column(path, column, reading.delimiter, where) if column else read_labels(path, where)
 
 
+_SEPARATORS = {*map(chr, range(0x2028, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+"""Separators of lines and paragraphs, and what turns the direction of the text around a label: not of category Cc."""
+_INVISIBLE = ("Cf", "Zs")
+"""Categories of what shows nothing by itself: of zero width, joiners, soft hyphens, spaces."""
+_BLANK = {*map(chr, (0x034F, 0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0)), *map(chr, range(0xFE00, 0xFE10))}
+"""Fillers, the blank Braille pattern, and what chooses between forms of a letter: by category they are letters and marks."""
+
+
 def _checked(lines: Iterable[tuple[int, str]], where: str, unit: str = "line") -> Iterator[str]:
-    """Yield the texts, trimmed. A newline or a NUL inside would end a label or the text that an app shows."""
+    """Yield the texts, trimmed. What would end a label, or the text that an app shows, or turn it around, is refused."""
     for number, line in lines:
         label = line.strip()
-        if not label:
+        if all(letter in _BLANK or unicodedata.category(letter) in _INVISIBLE for letter in label):
             raise SourceError(f"{where}: {unit} {number} is blank; expected one class per line", "every line is a class")
-        control = next((letter for letter in label if unicodedata.category(letter) == "Cc" and letter != "\t"), None)
+        control = next((letter for letter in label if letter in _SEPARATORS or unicodedata.category(letter) == "Cc"), None)
         if control is not None:
             ends = "the lines end with carriage returns alone: save the file with newlines" if control == "\r" else "remove it"
             raise SourceError(

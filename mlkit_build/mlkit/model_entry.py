@@ -108,6 +108,17 @@ def with_entry(model: bytes, metadata: bytes) -> bytes:
     return front + _moved(model, reader, buffers, len(front))
 
 
+def weights_end(model: bytes) -> int:
+    """Return the byte behind the last buffer: what looks like an archive before it is weights.
+
+    Raises:
+        SourceError: It is no `.tflite` file.
+        DamagedError: An offset leads out of the file.
+    """
+    reader, root = opened(model)
+    return max((_buffer_end(reader, reader.follow(at)) for at in elements(reader, root, _BUFFERS)), default=0)
+
+
 def without_entry(model: bytes) -> bytes:
     """Return the model as it was before `with_entry`; one that others described is returned as it is."""
     if model[4:8] != IDENTIFIER or model[8:12] != _MARK or len(model) < 16:
@@ -199,15 +210,20 @@ def _moved(model: bytes, reader: Reader, buffers: list[int], by: int) -> bytes:
 
 def _check_whole(reader: Reader, buffer: int, size: int) -> None:
     """Refuse a model whose weights were cut off: what looked like an archive behind it was a part of it. Raises DamagedError."""
-    data, offset, length = (reader.field(buffer, slot) for slot in (_DATA, _OFFSET, _SIZE))
-    end = 0
-    if data is not None:
-        start = reader.follow(data)
-        end = start + 4 + int(reader.number("<I", start))
-    elif offset is not None and length is not None:
-        end = int(reader.number("<Q", offset)) + int(reader.number("<Q", length))
+    end = _buffer_end(reader, buffer)
     if end > size:
         raise DamagedError(f"a buffer ends at byte {end}, and the model at {size}")
+
+
+def _buffer_end(reader: Reader, buffer: int) -> int:
+    """Return the byte behind what a buffer holds; 0 where it holds nothing. Raises DamagedError."""
+    data, offset, length = (reader.field(buffer, slot) for slot in (_DATA, _OFFSET, _SIZE))
+    if data is not None:
+        start = reader.follow(data)
+        return start + 4 + int(reader.number("<I", start))
+    if offset is not None and length is not None:
+        return int(reader.number("<Q", offset)) + int(reader.number("<Q", length))
+    return 0
 
 
 def _entry(reader: Reader, root: int) -> int | None:

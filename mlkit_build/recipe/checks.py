@@ -11,6 +11,7 @@ from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
 from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
+from mlkit_build.recipe.float32 import check_scaling
 from mlkit_build.recipe.label_checks import check_labels, check_metadata
 from mlkit_build.recipe.package import ANY_RUNTIME
 from mlkit_build.recipe.packaging_checks import check_package
@@ -137,8 +138,7 @@ def _check_normalization(where: str, spec: Input) -> None:
     for key, values in (("mean", spec.mean), ("std", spec.std)):
         if len(values) not in (1, 3):
             raise ConfigError(f"{where}.{key}: expected 1 or 3 values, found {len(values)}")
-    if any(value == 0 for value in spec.std):
-        raise ConfigError(f"{where}.std: expected values other than 0, found {list(spec.std)}")
+    check_scaling((f"{where}.mean", f"{where}.std"), spec.mean, spec.std)
 
 
 def _check_source(source: AnySource) -> None:

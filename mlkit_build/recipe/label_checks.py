@@ -6,6 +6,7 @@ import re
 
 from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.recipe.datasets import AnyDataset, ImageFolder, WavFolder
+from mlkit_build.recipe.float32 import check_float32
 from mlkit_build.recipe.labels import Labels, Metadata
 
 TRANSFORMATIONS = ("identity", "log", "inverse_logistic")
@@ -68,6 +69,7 @@ def check_metadata(metadata: Metadata, labels: Labels | None) -> None:
     if calibration is None:
         return
     expect_one_of("metadata.score_calibration.transformation", calibration.transformation, TRANSFORMATIONS)
+    check_float32("metadata.score_calibration.default_score", calibration.default_score)
     if not calibration.path:
         raise ConfigError("metadata.score_calibration.path: expected a path, found an empty text")
     if labels is None:

@@ -19,6 +19,8 @@ _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*"
 _PACK = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SWIFT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POD_VERSION = re.compile(r"[0-9]+(\.[0-9A-Za-z]+)*(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?")
+_META_VERSIONS = ("LATEST", "RELEASE")
+"""What Maven replaces by a version that it finds in a repository: nobody could ask for a package that is called so."""
 _LONGEST = 100
 """Of a name: with version, extension and checksum's extension it is a file's name, of at most 255 bytes."""
 _SWIFT_TAKEN = frozenset(
@@ -72,7 +74,8 @@ def _check_android(recipe: Recipe) -> None:
 
 def _check_version(where: str, version: str, hint: str) -> None:
     _expect(where, version, _ARTIFACT, f"{_MAVEN} as a Maven version", hint)
-    if version.upper().endswith("-SNAPSHOT") or version.lower().startswith("latest."):
+    changing = version.upper() in _META_VERSIONS or version.upper().endswith("-SNAPSHOT")
+    if changing or version.lower().startswith("latest."):
         raise ConfigError(
             f"{where}: expected the version of one package, found {version!r}, which Maven and Gradle take for changing ones",
             hint,

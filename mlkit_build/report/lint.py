@@ -14,6 +14,9 @@ SARIF = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sari
 _HOME = "https://github.com/tensorflow/tflite-support"
 Findings = Mapping[str, tuple[Finding, ...]]
 """Path -> what is wrong with the file."""
+Unread = Mapping[str, str]
+"""Path -> why the file cannot be read."""
+_ALL_READ: Unread = {}
 
 
 def text(findings: Findings) -> str:
@@ -28,8 +31,9 @@ def text(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def as_json(findings: Findings, target: str) -> str:
-    """Return one object: `target`, and `files` with `path`, `errors`, `warnings`, `findings`."""
+def as_json(findings: Findings, target: str, unread: Unread = _ALL_READ) -> str:
+    """Return one object: `target`, and `files` with `path`, `errors`, `warnings`, `findings`; of one that cannot be read, behind
+    the others, `path` and `error`."""
     files = [
         {
             "path": path,
@@ -39,11 +43,14 @@ def as_json(findings: Findings, target: str) -> str:
         }
         for path, found in findings.items()
     ]
-    return json.dumps({"target": target, "files": files}, ensure_ascii=False)
+    lost = [{"path": path, "error": reason} for path, reason in unread.items()]
+    return json.dumps({"target": target, "files": [*files, *lost]}, ensure_ascii=False)
 
 
-def sarif(findings: Findings, version: str) -> str:
+def sarif(findings: Findings, version: str, unread: Unread = _ALL_READ) -> str:
     """Return a SARIF 2.1.0 log with one run, which lists every rule and a result for each finding.
+
+    What cannot be read is told as a notification of the tool's invocation (section 3.20.21), which then did not succeed.
 
     Args:
         version: Of mlkit-build.
@@ -61,7 +68,20 @@ def sarif(findings: Findings, version: str) -> str:
         for path, found in findings.items()
         for each in found
     ]
-    run = {"tool": {"driver": driver}, "artifacts": [{"location": {"uri": _uri(path)}} for path in findings], "results": results}
+    lost = [
+        {
+            "level": "error",
+            "message": {"text": f"{path}: {reason}"},
+            "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(path)}}}],
+        }
+        for path, reason in unread.items()
+    ]
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [{"executionSuccessful": not lost, "toolExecutionNotifications": lost}],
+        "artifacts": [{"location": {"uri": _uri(path)}} for path in findings],
+        "results": results,
+    }
     return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, ensure_ascii=False, indent=2)
 
 

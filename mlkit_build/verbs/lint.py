@@ -32,18 +32,20 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if parsed.runtime is not None:
         _check_runtime(parser, parsed.runtime)
     findings: dict[str, tuple[Finding, ...]] = {}
-    unread = False
+    unread: dict[str, str] = {}
     for path in (found for given in parsed.files for found in _models(Path(given))):
         try:
             data = read_whole(path, MODEL_BYTES)
         except (OSError, SourceError) as error:
-            unread = True
-            reason = error.message if isinstance(error, SourceError) else f"{path}: cannot be read: {error.strerror}"
-            print(f"error: {reason}", file=sys.stderr)
+            reason = (
+                error.message.removeprefix(f"{path}: ") if isinstance(error, SourceError) else f"cannot be read: {error.strerror}"
+            )
+            unread[str(path)] = reason
+            print(f"error: {path}: {reason}", file=sys.stderr)
         else:
             findings[str(path)] = lint(data, parsed.target, parsed.runtime)
-    if findings:
-        print(_printed(findings, parsed.format, parsed.target))
+    if findings or parsed.format != "text":
+        print(_printed(findings, unread, parsed.format, parsed.target))
     broken = any(each.rule.severity == ERROR for found in findings.values() for each in found)
     return ExitCode.CONFIG if unread else ExitCode.VERIFICATION if broken else ExitCode.OK
 
@@ -63,9 +65,9 @@ def _models(given: Path) -> list[Path]:
     return models
 
 
-def _printed(findings: dict[str, tuple[Finding, ...]], form: str, target: str) -> str:
+def _printed(findings: dict[str, tuple[Finding, ...]], unread: dict[str, str], form: str, target: str) -> str:
     if form == "sarif":
         from mlkit_build import __version__
 
-        return sarif(findings, __version__)
-    return as_json(findings, target) if form == "json" else text(findings)
+        return sarif(findings, __version__, unread)
+    return as_json(findings, target, unread) if form == "json" else text(findings)

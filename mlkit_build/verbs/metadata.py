@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import tempfile
+import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from mlkit_build.bounded import MODEL_BYTES, read_whole
@@ -18,6 +20,7 @@ from mlkit_build.mlkit.labels import LabelSet, check_equal_counts, read_column, 
 from mlkit_build.mlkit.metadata_schema import ScoreTransformation
 from mlkit_build.mlkit.model_entry import End, ends
 from mlkit_build.mlkit.score_calibration import read_calibration
+from mlkit_build.recipe.float32 import check_float32, check_scaling
 from mlkit_build.recipe.label_checks import TRANSFORMATIONS, check_locale, check_threshold
 
 """Bytes of a `.tflite`."""
@@ -26,7 +29,7 @@ from mlkit_build.recipe.label_checks import TRANSFORMATIONS, check_locale, check
 def run(arguments: list[str], roots: Roots) -> ExitCode:
     """Attach what the arguments say, write the result, and say what was kept or dropped."""
     parsed = _parser().parse_args(arguments)
-    _check_place(parsed)
+    _check_told(parsed)
     model = _model(parsed.file)
     try:
         inputs, outputs = ends(model)
@@ -94,7 +97,7 @@ def _asked(parsed: argparse.Namespace, inputs: tuple[End, ...], outputs: tuple[E
         _check_normalization(parsed, inputs[image])
     scores = _chosen("--scores", parsed.scores, outputs) if parsed.scores else 0
     return Metadata(
-        name=parsed.name or parsed.file.stem,
+        name=parsed.name or os.fsencode(parsed.file.stem).decode(errors="replace"),
         description=parsed.description,
         version=parsed.model_version,
         author=parsed.author,
@@ -125,8 +128,7 @@ def _scored(parsed: argparse.Namespace, end: End) -> Tensor:
     if parsed.score_calibration is not None:
         if not labels.names:
             raise ConfigError("--score-calibration: expected labels, found none", "add --labels FILE")
-        if not math.isfinite(parsed.default_score):
-            raise ConfigError(f"--default-score: expected a finite number, found {parsed.default_score}")
+        check_float32("--default-score", parsed.default_score)
         calibration = ScoreCalibration(
             read_calibration(parsed.score_calibration, labels.names, "--score-calibration"),
             ScoreTransformation[parsed.score_transformation.upper()],
@@ -190,8 +192,7 @@ def _check_normalization(parsed: argparse.Namespace, end: End) -> None:
             )
     if len(parsed.mean) > 1 < len(parsed.std) and end.shape[-1] == 1:
         raise ConfigError(f"--mean: expected 1 value for the grey image {_name(end)!r}, found {len(parsed.mean)}")
-    if any(value == 0 for value in parsed.std):
-        raise ConfigError(f"--std: expected values other than 0, found {', '.join(f'{value:g}' for value in parsed.std)}")
+    check_scaling(("--mean", "--std"), parsed.mean, parsed.std)
 
 
 def _is_image(end: End) -> bool:
@@ -210,28 +211,44 @@ def _model(path: Path) -> bytes:
         raise SourceError(f"{path}: cannot be read: {error.strerror}", "expected a .tflite file") from error
 
 
-def _check_place(parsed: argparse.Namespace) -> None:
-    """Refuse a file that could not, or should not, be written. Raises ConfigError."""
+def _check_told(parsed: argparse.Namespace) -> None:
+    """Refuse a file that could not, or should not, be written, and texts that no file could hold. Raises ConfigError."""
     place: Path = parsed.output
     if place.is_dir():
         raise ConfigError(f"--output: expected a file, found the folder {place}", f"e.g. --output {place / parsed.file.name}")
     if not place.absolute().parent.is_dir():
         raise ConfigError(f"--output: expected a file in a folder that exists, found {place}", "make the folder first")
-    if place.exists() and not parsed.overwrite:
+    if os.path.lexists(place) and not parsed.overwrite:
         raise ConfigError(f"--output: {place} exists", "name another file, or add --overwrite")
+    if place.exists() and not place.is_file():
+        raise ConfigError(f"--output: expected a file, found {place}, which is no regular file", "name another file")
+    for name in _TEXTS:
+        text = getattr(parsed, name.replace("-", "_"))
+        if not _is_unicode(text):
+            raise ConfigError(f"--{name}: expected text in UTF-8, found {text!r}")
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text of the command line was one: Python keeps other bytes as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write(place: Path, data: bytes) -> None:
-    """Write a file, whole or not at all. Raises StoreError."""
+    """Write a file, whole or not at all. One that is replaced hands on its permissions. Raises StoreError."""
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=place.absolute().parent, prefix=f".{place.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:  # with the permissions that the user's umask leaves
                 file.write(data)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(place)
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+            temporary.replace(place)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StoreError(f"--output: {place}: cannot be written: {error.strerror or error}", "name a file elsewhere") from error

@@ -170,6 +170,16 @@ def test_an_empty_folder_in_the_bundles_place_is_replaced(place: Path) -> None:
     assert holds(place, 1)
 
 
+def test_a_symbolic_link_to_an_empty_folder_is_not_replaced(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="expected a bundle or nothing there"):
+        publish(place, writer(1))
+    assert place.is_symlink()
+    assert neighbours(place) == ["int8"]
+
+
 @pytest.mark.usefixtures("either_way")
 def test_a_symbolic_link_to_a_bundle_is_replaced_and_that_bundle_is_not_touched(place: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "int8"
@@ -184,8 +194,8 @@ def test_a_symbolic_link_to_a_bundle_is_replaced_and_that_bundle_is_not_touched(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=["disk", "interrupt"])
-@pytest.mark.parametrize("call", [0, 1])
-def test_a_fallback_that_fails_between_its_renames_puts_the_old_bundle_back(
+@pytest.mark.parametrize("call", [0, 1, 2])
+def test_a_fallback_that_fails_at_any_of_its_renames_puts_the_old_bundle_back(
     place: Path, monkeypatch: pytest.MonkeyPatch, call: int, error: BaseException
 ) -> None:
     publish(place, writer(1))
@@ -263,6 +273,45 @@ def test_a_reader_sees_one_complete_version_though_writers_are_killed_at_random_
     assert len(seen) > 6, "the writers never got anywhere: this test saw nothing"
     publish(place, writer(7))
     assert holds(place, 7)
+
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from mlkit_build.bundle.publish import publish
+from tests.bundle.test_publish import writer
+
+def write(folder):
+    writer(2)(folder)
+    print(folder.name, flush=True)
+    sys.stdin.readline()
+
+publish(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where folders have locks")
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_killed_publisher_left_goes_with_the_next_and_what_a_living_one_has_stays(place: Path, killed: bool) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", _HOLDER, str(place)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        staged = process.stdout.readline().decode().strip()
+        assert neighbours(place) == [staged]
+        if killed:
+            process.kill()
+            process.wait()
+        publish(place, writer(1))
+        assert holds(place, 1)
+        assert neighbours(place) == (["int8"] if killed else [staged, "int8"])
+        if not killed:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert process.wait(60) == 0
+            assert holds(place, 2)
+            assert neighbours(place) == ["int8"]
 
 
 def _can_exchange(folder: Path) -> bool:

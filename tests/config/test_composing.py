@@ -40,12 +40,36 @@ def test_mnist_composes_to_what_its_file_says(workspace: Workspace) -> None:
 
 
 def test_the_command_line_wins_over_the_recipe(workspace: Workspace) -> None:
-    job = workspace.compose("recipe=mnist", "quantization=float16", "target=custom", "calibration.samples=7", "version=9.9")
+    job = workspace.compose("recipe=mnist", "quantization=float16", "target=custom", "calibration.samples=7", "version='9.9'")
     assert job.recipe.quantization.mode == "float16"
     assert job.recipe.target.task == "custom"
     assert job.recipe.calibration is not None
     assert job.recipe.calibration.samples == 7
     assert job.recipe.version == "9.9"
+
+
+VERSIONS = ("version", "package.min_runtime", "package.android.version")
+
+
+@pytest.mark.parametrize("field", VERSIONS)
+def test_a_version_that_reads_as_a_number_is_refused(workspace: Workspace, field: str) -> None:
+    hint = f"quote it: '{field}=\"2.10\"'"
+    with pytest.raises(
+        ConfigError, match=rf"^override '{field}=2\.10': {field}: expected a text, found the number 2\.1"
+    ) as caught:
+        workspace.compose("recipe=mnist", f"{field}=2.10")
+    assert caught.value.hint == hint
+    assert workspace.compose("recipe=mnist", f'{field}="2.10"').recipe is not None
+    workspace.copy("mnist", "mine")
+    workspace.edit("mine", {field: 2.5})
+    with pytest.raises(ConfigError, match=rf"recipe\.yaml: {field}: expected a text, found the number 2\.5"):
+        workspace.compose("recipe=mine")
+    assert workspace.compose("recipe=mnist", "version=2").recipe.version == "2"
+
+
+def test_a_version_in_a_mapping_is_looked_at_too(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"package\.min_runtime: expected a text, found the number 2\.2"):
+        workspace.compose("recipe=mnist", "package={min_runtime: 2.20}")
 
 
 def test_the_order_of_overrides_does_not_matter(workspace: Workspace) -> None:

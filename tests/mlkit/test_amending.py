@@ -202,6 +202,42 @@ def test_a_compressed_archive_is_not_kept() -> None:
     assert amended(small() + stream.getvalue(), ASKED, "replace").model == attach(small(), ASKED)
 
 
+LISTED = appended(b"", {"labels.txt": b"a\nb\nc\n", "notes.txt": b"n" * 100})
+MANY = appended(b"", {f"{number}.txt": b"" for number in range(25_000)})
+DAMAGED = {
+    "cut off": LISTED[: LISTED.index(b"n" * 100) + 50],
+    "without its end": LISTED[: LISTED.index(b"PK\x05\x06")],
+    "with half of its end": LISTED[:-4],
+    "without its beginning": LISTED[LISTED.index(b"PK\x03\x04", 1) :],
+    "with a flipped bit": LISTED[:14] + bytes([LISTED[14] ^ 1]) + LISTED[15:],
+    "of too many files": MANY,
+    "with another behind it": LISTED[:60] + LISTED,
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_an_archive_that_nobody_can_read_is_not_left_behind(case: str) -> None:
+    model = small() + DAMAGED[case]
+    for existing in ("refuse", "keep"):
+        with pytest.raises(SourceError, match=rf"^--existing {existing}: behind the model there is ") as caught:
+            amended(model, ASKED, existing)
+        assert "--existing replace" in caught.value.hint
+    done = amended(model, ASKED, "replace")
+    assert (done.model, len(done.dropped)) == (attach(small(), ASKED), 1)
+
+
+def test_of_files_of_one_name_none_disappears() -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("labels.txt", b"a")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("labels.txt", b"b")
+    model = small() + stream.getvalue()
+    with pytest.raises(SourceError, match=r"--existing keep: there are several files called 'labels\.txt'"):
+        amended(model, ASKED, "keep")
+    assert amended(model, ASKED, "replace").model == attach(small(), ASKED)
+
+
 def bomb() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -35,6 +35,13 @@ def test_a_blank_line_is_refused_with_its_number(tmp_path: Path, data: bytes, li
         read_labels(tmp_path / "labels.txt")
 
 
+@pytest.mark.parametrize("label", ["\u200b", "\u00ad", "\u00a0\u2060 \ufeff", "\u200d\ufe0f", "\u3164", "\u2800"])
+def test_a_label_that_shows_nothing_is_blank(tmp_path: Path, label: str) -> None:
+    (tmp_path / "labels.txt").write_text(f"cat\n{label}\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="line 2 is blank"):
+        read_labels(tmp_path / "labels.txt")
+
+
 @pytest.mark.parametrize("data", [b"", b"\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "labels.txt").write_bytes(data)
@@ -60,6 +67,9 @@ def test_a_missing_file_is_a_source_error(tmp_path: Path) -> None:
         (b"cat\ndo\x00g\n", "line 2: expected a text, found the control character U\\+0000 in it"),
         (b"cat\n\x1b[31mdog\n", "line 2: .* U\\+001B"),
         ("cat\nd\x85og\n".encode(), "line 2: .* U\\+0085"),
+        (b"cat\nd\tog\n", "line 2: .* U\\+0009"),
+        *((f"cat\nd{chr(code)}og\n".encode(), f"line 2: .* U\\+{code:04X}") for code in (0x2028, 0x2029, 0x202A, 0x202E)),
+        *((f"cat\nd{chr(code)}og\n".encode(), f"line 2: .* U\\+{code:04X}") for code in (0x2066, 0x2069)),
     ],
 )
 def test_characters_that_end_a_text_are_refused_with_the_line(tmp_path: Path, data: bytes, words: str) -> None:

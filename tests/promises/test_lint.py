@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,33 @@ def test_json_and_sarif_are_one_document_on_stdout(files: Path, command: Command
     _, out, err = command("lint", "bad.tflite", "--format", "sarif")
     assert err == ""
     assert [result["ruleId"] for result in json.loads(out)["runs"][0]["results"]] == ["normalization"]
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_told(files: Path) -> None:
+    (files / "good.tflite").rename(files / "\N{SNOWMAN}.tflite")
+    program = "from mlkit_build.cli import main; main()"
+    for name, code in (("\N{SNOWMAN}.tflite", 0), ("\N{UMBRELLA}.tflite", 2)):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, "lint", name],
+            capture_output=True,
+            env={**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"},
+            check=False,
+        )
+        assert ran.returncode == code, ran.stderr
+        assert f"\\u{ord(name[0]):04x}.tflite: ".encode() in ran.stdout + ran.stderr
+        assert b"Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "sarif"])
+def test_a_document_tells_of_files_that_cannot_be_read(files: Path, command: Command, form: str) -> None:
+    for arguments in (("nope.tflite",), ("good.tflite", "nope.tflite")):
+        code, out, err = command("lint", *arguments, "--format", form)
+        assert code == 2
+        assert "nope.tflite: cannot be read: No such file" in err
+        found = json.loads(out)
+        told = found["files"][-1] if form == "json" else found["runs"][0]["invocations"][0]["toolExecutionNotifications"][0]
+        assert "nope.tflite" in str(told)
+        assert "cannot be read: No such file" in str(told)
 
 
 def test_neither_tensorflow_nor_hydra_nor_litert_is_imported(files: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.mlkit.associated_files import extracted
 from mlkit_build.mlkit.metadata import ScoreCalibration, ScoreTransformation, attach, read
 from tests.conftest import Workspace
+from tests.mlkit.contract.cases import BROKEN
 from tests.mlkit.test_metadata import SAID, small
 from tests.promises.conftest import Command, snapshot
 
@@ -79,6 +82,10 @@ REFUSED = {
     "not a number": (("plain.tflite", "--score-threshold", "nan"), "expected a score between 0 and 1, found nan"),
     "no names": (("plain.tflite", "--score-calibration", "c.csv"), "--score-calibration: expected labels, found none"),
     "no image": (("plain.tflite", "--mean", "0", "--std", "1"), "expected an image [1, height, width, 3], found the input"),
+    "no float32": (
+        ("plain.tflite", "--labels", "labels.txt", "--score-calibration", "c.csv", "--default-score", "1e39"),
+        "--default-score: expected a finite number that float32 can hold",
+    ),
     "no such input": (("plain.tflite", "--input", "pitcure"), "--input: expected one of picture, found 'pitcure'"),
     "no such output": (("plain.tflite", "--scores", "x"), "--scores: expected one of scores, found 'x'"),
     "not numbers": (("plain.tflite", "--mean", "a,b", "--std", "1"), "expected numbers with commas between them, found 'a,b'"),
@@ -109,6 +116,38 @@ def test_what_is_there_is_not_overwritten_unasked(files: Path, command: Command,
     assert snapshot(files) == before
 
 
+def test_what_is_no_file_is_never_replaced(files: Path, command: Command) -> None:
+    os.mkfifo(files / "pipe")
+    (files / "link").symlink_to("nowhere")
+    code, _, err = command("metadata", "plain.tflite", "-o", "pipe", "--overwrite")
+    assert (code, "expected a file, found pipe, which is no regular file" in err) == (2, True)
+    code, _, err = command("metadata", "plain.tflite", "-o", "link")
+    assert (code, "--output: link exists" in err) == (2, True)
+    assert stat.S_ISFIFO((files / "pipe").stat().st_mode)
+    assert (files / "link").is_symlink()
+
+
+def test_permissions_are_those_of_the_user_and_of_the_file_before(files: Path, command: Command) -> None:
+    before = os.umask(0o027)
+    try:
+        assert command("metadata", "plain.tflite", "-o", "o.tflite")[0] == 0
+        assert (files / "o.tflite").stat().st_mode & 0o777 == 0o640
+        (files / "o.tflite").chmod(0o664)
+        assert command("metadata", "plain.tflite", "-o", "o.tflite", "--overwrite")[0] == 0
+    finally:
+        os.umask(before)
+    assert (files / "o.tflite").stat().st_mode & 0o777 == 0o664
+
+
+def test_bytes_that_are_no_text_are_named_or_replaced(files: Path, command: Command) -> None:
+    code, _, err = command("metadata", "plain.tflite", "-o", "o.tflite", "--name", os.fsdecode(b"a\xff"))
+    assert code == 2
+    assert err.startswith("error: --name: expected text in UTF-8, found 'a")
+    (files / os.fsdecode(b"b\xff.tflite")).write_bytes(small())
+    assert command("metadata", os.fsdecode(b"b\xff.tflite"), "-o", "o.tflite")[0] == 0
+    assert read((files / "o.tflite").read_bytes()).name == "b\N{REPLACEMENT CHARACTER}"
+
+
 def test_a_file_is_described_in_place_when_asked_and_what_went_is_named(files: Path, command: Command) -> None:
     code, out, _ = command("metadata", "said.tflite", "--output", "said.tflite", "--overwrite", "--existing", "replace")
     assert code == 0
@@ -135,6 +174,15 @@ def test_labels_that_repeat_are_warned_of(files: Path, command: Command) -> None
     code, out, _ = command("metadata", "plain.tflite", "-o", "o.tflite", "--labels", "labels.txt")
     assert code == 0
     assert "warning: --labels: 'crane' names the classes of lines 1, 3; an app cannot tell them apart" in out
+
+
+@pytest.mark.parametrize(("mean", "std", "field"), [("1e39", "1", "--mean"), ("0", "1e-50", "--std"), ("0", "1e-45", "--std")])
+def test_normalization_is_what_float32_holds(files: Path, command: Command, mean: str, std: str, field: str) -> None:
+    (files / "image.tflite").write_bytes(BROKEN["no normalization"].make())
+    code, out, err = command("metadata", "image.tflite", "--existing", "replace", "-o", "o.tflite", "--mean", mean, "--std", std)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {field}: expected ")
+    assert not (files / "o.tflite").exists()
 
 
 def test_equal_commands_give_equal_bytes_without_tensorflow_or_litert(files: Path) -> None:
@@ -260,6 +308,10 @@ WRONG = [
         "score_calibration.transformation: expected one",
     ),
     ({"metadata": {"score_calibration": {"transformation": "log"}}}, "metadata.score_calibration.path: missing"),
+    (
+        {"metadata": {"score_calibration": {"path": "c", "default_score": 1e300}}},
+        "metadata.score_calibration.default_score: expected a finite number that float32 can hold",
+    ),
     (
         {"metadata": {"score_calibration": {"path": "c"}}, "labels": None},
         "metadata.score_calibration: expected labels, found none",

@@ -19,7 +19,7 @@ from tests.mlkit.contract.cases import CASES
 FINDINGS = {f"models/{name}.tflite": lint(case.make(), "image_labeling") for name, case in CASES.items()}
 ALLOWED = {
     "log": {"$schema", "version", "runs"},
-    "run": {"tool", "artifacts", "results"},
+    "run": {"tool", "invocations", "artifacts", "results"},
     "driver": {"name", "version", "rules"},
     "rule": {"id", "shortDescription", "fullDescription", "help", "helpUri", "defaultConfiguration"},
     "result": {"ruleId", "ruleIndex", "level", "message", "locations"},
@@ -69,6 +69,25 @@ def test_every_finding_is_a_result_at_its_file(log: dict[str, Any]) -> None:
         uri = location["physicalLocation"]["artifactLocation"]["uri"]
         assert uri in places
         assert URI.fullmatch(uri)
+
+
+def test_a_file_that_cannot_be_read_is_in_every_report() -> None:
+    unread = {"gone é.tflite": "cannot be read: No such file or directory"}
+    found = json.loads(as_json({"a.tflite": ()}, "custom", unread))
+    assert found["files"][1:] == [{"path": "gone é.tflite", "error": "cannot be read: No such file or directory"}]
+    (run,) = json.loads(sarif({"a.tflite": ()}, "1", unread))["runs"]
+    (invocation,) = run["invocations"]
+    (notification,) = invocation["toolExecutionNotifications"]
+    assert invocation["executionSuccessful"] is False
+    assert (notification["level"], notification["message"]["text"]) == (
+        "error", "gone é.tflite: cannot be read: No such file or directory",
+    )  # fmt: skip
+    (location,) = notification["locations"]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == "gone%20%C3%A9.tflite"
+
+
+def test_a_run_that_read_every_file_succeeded(log: dict[str, Any]) -> None:
+    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
 
 
 def test_json_says_what_text_says() -> None:
