@@ -171,7 +171,8 @@ def _viewed(view: Any) -> str:
     if view is None or view.skipped:
         return ""
     right = "the right label" if view.labelled else "the label that validation found"
-    return f"it names {right} for {view.accuracy:.2%} of {view.samples:,} images"
+    silent = f"; for {view.silent:,} of them its threshold lets an app have no label" if view.silent else ""
+    return f"it names {right} for {view.accuracy:.2%} of {view.samples:,} images{silent}"
 
 
 def _labels(file: Path | None) -> list[str]:

@@ -71,10 +71,13 @@ class AppModel:
         normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
         *,
         calibrates: bool = True,
-    ) -> NDArray[np.int64]:
-        """Return the class of each image: `[n]` from `[n, height, width, channels]` uint8 in 0..255.
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the class of each image, and whether its score reaches the threshold that the file states: `[n]` each.
+
+        Of an image whose scores do not, ML Kit returns no label.
 
         Args:
+            pixels: `[n, height, width, channels]` uint8 in 0..255.
             normalization: Mean and std in place of those that the file states.
             calibrates: Whether scores are calibrated where the file says how.
         """
@@ -82,13 +85,17 @@ class AppModel:
         interpreter = self._interpreter()
         stated = normalization or self.normalization
         mean, std = (np.array(values, np.float32) for values in stated) if stated else (None, None)
-        calibration = self.metadata.outputs[self._labelled].score_calibration if calibrates else None
-        found = np.empty(len(pixels), np.int64)
+        output = self.metadata.outputs[self._labelled]
+        calibration = output.score_calibration if calibrates else None
+        found, told = np.empty(len(pixels), np.int64), np.ones(len(pixels), np.bool_)
         for row, image in enumerate(pixels):
             fed: NDArray[Any] = image if mean is None else (image - mean) / std
             scores = interpreter.scores(fed, self._labelled)
-            found[row] = int(np.argmax(scores if calibration is None else calibrated(scores, calibration)))
-        return found
+            scores = scores if calibration is None else calibrated(scores, calibration)
+            found[row] = int(np.argmax(scores))
+            if output.score_threshold is not None:
+                told[row] = scores.reshape(-1)[found[row]] >= np.float32(output.score_threshold)
+        return found, told
 
     @property
     def _labelled(self) -> int | None:

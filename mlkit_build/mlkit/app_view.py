@@ -16,6 +16,7 @@ class AppView:
         validated: That share as validation found it on the same samples.
         changed: How many samples have another label than validation found.
         labelled: Whether the dataset has labels.
+        silent: How many samples get no label at all, because no score reaches the threshold that the file states.
     """
 
     skipped: str = ""
@@ -24,3 +25,4 @@ class AppView:
     validated: float = 0.0
     changed: int = 0
     labelled: bool = False
+    silent: int = 0

@@ -32,6 +32,8 @@ SLACK = 0.005
 """How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
 SLACK_UNLABELLED = 0.02
 """How many labels may differ where there is no truth: near-ties that were wrong before count too."""
+SILENT = 0.5
+"""The share of the samples that may get no label: a threshold hides doubtful ones, and one that hides most is a mistake."""
 PROBED = 16
 """Samples whose values tell what range they are in."""
 TRIED = 256
@@ -66,17 +68,22 @@ def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> 
         raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
     dataset = FirstSamples(whole, request.samples)
     tally = _Tally(texts, winners)
-    for batch, found in _run(dataset, feed, model, [AS_IS]):
+    silent = 0
+    for batch, found, told in _run(dataset, feed, model, [AS_IS]):
         tally.add(batch, found)
+        silent += int(np.count_nonzero(~told))
     allowed = max(1.0, (SLACK if tally.labelled else SLACK_UNLABELLED) * tally.samples)
     if abs(tally.right[0] - tally.validated) > allowed:
         raise _failure(request, tally, FirstSamples(dataset, TRIED), feed, model)
+    if silent > SILENT * tally.samples:
+        raise _silence(silent, tally.samples)
     return AppView(
         samples=tally.samples,
         accuracy=significant(tally.right[0] / tally.samples),
         validated=significant(tally.validated / tally.samples),
         changed=tally.changed,
         labelled=tally.labelled,
+        silent=silent,
     )
 
 
@@ -117,23 +124,27 @@ class _Tally:
 
 def _run(
     dataset: Dataset, feed: Feed, model: AppModel, ways: Sequence[Suspect]
-) -> Iterator[tuple[Batch, list[NDArray[np.int64]]]]:
-    """Yield each batch with the classes that the file gives in each way. What is in 0..1 is brought to an app's 0..255."""
+) -> Iterator[tuple[Batch, list[NDArray[np.int64]], NDArray[np.bool_]]]:
+    """Yield each batch with the classes that the file gives in each way, and which samples get a label at all in the first.
+
+    What is in 0..1 is brought to an app's 0..255.
+    """
     name = model.metadata.inputs[0].name
     in_unit = _in_unit(dataset, name)
 
-    def run(batch: Batch) -> list[NDArray[np.int64]]:
+    def run(batch: Batch) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
         raw = batch.features[name]
         pixels = feed.pixels(raw * 255 if in_unit else raw, batch.first)
-        known: dict[Any, NDArray[np.int64]] = {}
+        known: dict[Any, tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
         for way in ways:
             if way.fed not in known:
                 fed = pixels[..., ::-1] if way.swapped else pixels
                 known[way.fed] = model.classes(fed, way.normalization, calibrates=way.calibrates)
-        return [known[way.fed] for way in ways]
+        return [known[way.fed][0] for way in ways], known[ways[0].fed][1]
 
     size = int(np.prod(model.shape))
-    return in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run)
+    for batch, (found, told) in in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run):
+        yield batch, found, told
 
 
 def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
@@ -153,7 +164,7 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
     suspects = suspects_of(request.inputs, model, in_unit=in_unit)
     tried = _Tally(tally.texts, tally.winners, suspects)
-    for batch, found in _run(dataset, feed, model, suspects):
+    for batch, found, _ in _run(dataset, feed, model, suspects):
         tried.add(batch, found)
     what = "names the right label" if tally.labelled else "names the label that validation found"
     message = (
@@ -170,6 +181,13 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     return GateError(
         f"{message}; no usual mean and std, no exchange of red and blue and no shift of the labels restores it",
         "compare the model, its metadata and its labels with what was trained; nothing was published",
+    )
+
+
+def _silence(silent: int, samples: int) -> GateError:
+    return GateError(
+        f"app: for {silent} of {samples_text(samples)} no score reaches the threshold that the file states: an app gets no label",
+        "state a lower metadata.score_threshold: int8 scores reach 255/256 at most, and few models are so sure",
     )
 
 

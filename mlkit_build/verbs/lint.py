@@ -37,11 +37,9 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         try:
             data = read_whole(path, MODEL_BYTES)
         except (OSError, SourceError) as error:
-            reason = (
-                error.message.removeprefix(f"{path}: ") if isinstance(error, SourceError) else f"cannot be read: {error.strerror}"
-            )
-            unread[str(path)] = reason
-            print(f"error: {path}: {reason}", file=sys.stderr)
+            told = error.message if isinstance(error, SourceError) else f"cannot be read: {error.strerror}"
+            unread[str(path)] = told.removeprefix(f"{path}: ")
+            print(f"error: {path}: {unread[str(path)]}", file=sys.stderr)
         else:
             findings[str(path)] = lint(data, parsed.target, parsed.runtime)
     if findings or parsed.format != "text":

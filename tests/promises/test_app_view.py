@@ -105,3 +105,16 @@ def test_a_folder_of_colour_images_is_fed_as_its_pixels_are(workspace: Workspace
     view = manifest(report.bundle)["app"]
     assert (view["samples"], view["labelled"], view["changed"]) == (80, True, 0)
     assert view["accuracy"] > 0.9
+
+
+def test_a_threshold_that_hides_most_labels_is_not_published_and_one_that_hides_some_is_told(warm_workspace: Workspace) -> None:
+    """The highest score of an int8 softmax is 255/256, so 0.999 leaves an app without any label."""
+    report = warm_workspace.build("recipe=mnist", "metadata={score_threshold: 0.999}")
+    assert report.exit_code == 3
+    assert report.error is not None
+    assert "for 1000 of 1,000 samples no score reaches the threshold" in report.error.message
+    report = warm_workspace.build("recipe=mnist", "metadata={score_threshold: 0.9}")
+    assert report.bundle is not None
+    silent = manifest(report.bundle)["app"]["silent"]
+    assert 0 < silent < 100
+    assert f"for {silent} of them its threshold lets an app have no label" in (report.bundle / "README.md").read_text()

@@ -62,7 +62,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory, pool: Any) -> Any:
     with np.load(FLAGS / "data" / "flags_test.npz") as archive:
         images, labels = archive["images"][:SAMPLES], archive["labels"][:SAMPLES]
     np.savez(folder / "flags.npz", images=images, labels=labels)
-    return Flags(folder / "flags.npz", floating, uint8, bgr, AppModel(floating).classes(images))
+    return Flags(folder / "flags.npz", floating, uint8, bgr, AppModel(floating).classes(images)[0])
 
 
 @pytest.fixture
