@@ -61,8 +61,8 @@ def test_the_verb_writes_what_it_is_told(files: Path, command: Command) -> None:
 
 REFUSED = {
     "no file": (("nothing.tflite",), "nothing.tflite: cannot be read: No such file"),
-    "a folder": (("recipes",), "recipes: expected a .tflite file, found a folder"),
-    "a device": (("/dev/zero",), "/dev/zero: expected a .tflite file, found no regular file"),
+    "a folder": (("recipes",), "recipes: cannot be read: Is a directory"),
+    "a device": (("/dev/zero",), "/dev/zero: expected a file, found a pipe or a device"),
     "noise": (("noise.tflite",), "The model is not a valid Flatbuffer"),
     "metadata": (("said.tflite",), "--existing: the file has metadata named 'pictures' and the files labels.txt"),
     "too few": (
