@@ -77,7 +77,11 @@ def test_every_field_of_a_recipe_class_is_explained_in_its_order(cls: type) -> N
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_recipe_objects_cannot_be_changed(cls: type) -> None:
-    assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    empty = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        object.__setattr__(empty, field.name, None)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(empty, field.name, 1)
 
 
 def test_every_kind_is_among_the_recipe_classes() -> None:

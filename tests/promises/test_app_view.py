@@ -39,7 +39,7 @@ def test_manifest_and_report_say_how_right_the_file_is_in_an_app(warm_workspace:
     assert report.bundle is not None
     view = manifest(report.bundle)["app"]
     assert view == {
-        "skipped": "", "samples": 1000, "accuracy": 0.995, "validated": 0.995, "changed": 0, "labelled": True,
+        "skipped": "", "samples": 1000, "accuracy": 0.995, "validated": 0.995, "changed": 0, "labelled": True, "silent": 0,
     }  # fmt: skip
     page = " ".join((report.bundle / "report.html").read_text().split())
     assert "Fed 1000 raw images" in page
