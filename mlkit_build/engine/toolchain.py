@@ -54,6 +54,12 @@ def whole_toolchain(packages: Iterable[str] = ()) -> dict[str, str]:
     return dict(sorted(merged.items()))
 
 
+def toolchain_beside(stated: Iterable[str]) -> dict[str, str]:
+    """Return the versions here of the tools that a manifest or a lock names, and of every other that can decide bytes."""
+    known = whole_toolchain()
+    return whole_toolchain(name for name in stated if name not in known)
+
+
 def purl(name: str, version: str) -> str:
     """Return the package URL of a tool of the toolchain (https://github.com/package-url/purl-spec)."""
     if name in NO_PACKAGES:

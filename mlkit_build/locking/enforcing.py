@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlkit_build.bundle.manifest import FileEntry, Manifest
 from mlkit_build.engine.decide import differences
-from mlkit_build.engine.toolchain import whole_toolchain
+from mlkit_build.engine.toolchain import toolchain_beside
 from mlkit_build.errors import ConfigError, LockError
 from mlkit_build.job import Job
 from mlkit_build.locking.document import LockedVariant, listed, read_lock, settings_of
@@ -54,7 +54,7 @@ class Enforced:
         found = [
             *differences(dict(self._locked.settings), settings_of(recipe)),
             *_other_files(self._locked.inputs, listed(inputs)),
-            *differences(dict(self._locked.toolchain), whole_toolchain()),
+            *differences(dict(self._locked.toolchain), toolchain_beside(self._locked.toolchain)),
         ]
         if found:
             raise LockError(f"{self._name} would not be the package that is locked: {'; '.join(found)}", _HINT)

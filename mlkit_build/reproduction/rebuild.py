@@ -13,7 +13,7 @@ from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
 from mlkit_build.config.roots import RECIPE_FILE
 from mlkit_build.engine.decide import differences
-from mlkit_build.engine.toolchain import whole_toolchain
+from mlkit_build.engine.toolchain import toolchain_beside
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
 from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
@@ -73,7 +73,7 @@ def rebuild(
         MlkitBuildError: The build failed.
     """
     recipe = embedded_recipe(stated)
-    tools = tuple(differences(dict(sorted(stated.toolchain.items())), whole_toolchain()))
+    tools = tuple(differences(dict(sorted(stated.toolchain.items())), toolchain_beside(stated.toolchain)))
     for line in tools:
         tell(f"another toolchain than the manifest's: {line}")
     root = folder / "recipe"

@@ -114,7 +114,9 @@ def hostile_texts() -> str:
 
 def test_hostile_texts_and_labels_stay_texts(warm_workspace: Workspace, hostile_texts: str) -> None:
     folder = warm_workspace.copy("mnist")
-    labels = [re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip() for text in HOSTILE]  # controls are refused in labels
+    labels = [
+        re.sub(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+", " ", text).strip() for text in HOSTILE
+    ]  # controls are refused in labels
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     warm_workspace.edit("mnist", {"author": hostile_texts, "license": hostile_texts, "description": HOSTILE[1]})
     text = page(warm_workspace, "recipe=mnist", EVERYTHING)
