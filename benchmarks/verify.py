@@ -23,6 +23,7 @@ from pairing import judge, machine, mlkit_build, paired, report, timed
 from mlkit_build.plain import pretty
 
 PROMISE = 1.2
+BILL = "sbom.cdx.json"
 MEMORY_BYTES = 100 << 20
 
 
@@ -51,18 +52,21 @@ def main() -> int:
 
 
 def grow(bundle: Path, megabytes: int) -> None:
-    """Put bytes behind the model, and make the documents say so."""
+    """Put bytes behind the model, and make the documents say so; the bill of materials, which says it too, goes."""
+    (bundle / BILL).unlink()
     model = bundle / "add_one.tflite"
     with model.open("ab") as file:
         for number in range(megabytes):
             file.write(hashlib.sha256(str(number).encode()).digest() * (1 << 15))
     digest = hashlib.file_digest(model.open("rb"), "sha256").hexdigest()
     manifest = json.loads((bundle / "manifest.json").read_bytes())
+    manifest["outputs"] = [entry for entry in manifest["outputs"] if entry["path"] != BILL]
     for entry in manifest["outputs"]:
         if entry["path"] == model.name:
             entry.update(sha256=digest, size_bytes=model.stat().st_size)
     (bundle / "manifest.json").write_bytes(pretty(manifest))
     provenance = json.loads((bundle / "provenance.json").read_bytes())
+    provenance["subject"] = [subject for subject in provenance["subject"] if subject["name"] != BILL]
     for subject in provenance["subject"]:
         subject["digest"]["sha256"] = hashlib.file_digest((bundle / subject["name"]).open("rb"), "sha256").hexdigest()
     (bundle / "provenance.json").write_bytes(pretty(provenance))
