@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from mlkit_build.engine.toolchain import ABSENT, KERAS_LOADERS, NO_PACKAGES, purl, toolchain, whole_toolchain
+from mlkit_build.engine.toolchain import ABSENT, KERAS_LOADERS, NO_PACKAGES, purl, toolchain, toolchain_beside, whole_toolchain
 
 ROOT = Path(__file__).parents[2]
 HARMLESS = {
@@ -83,6 +83,13 @@ def test_every_package_that_the_process_of_a_runtime_imports_is_in_its_key_or_kn
     assert len(loaded) > 1
     optional = (*KERAS_LOADERS, "pillow", "scipy") if runtime == "tensorflow" else ()  # Keras tries the last two, for images
     assert sorted(loaded - set(toolchain(runtime, optional)) - HARMLESS.keys()) == []
+
+
+def test_the_toolchain_beside_a_manifest_has_the_tools_that_it_names() -> None:
+    """A build of a Keras source names h5py, others do not: compared with those of the other kind, it would be gone."""
+    assert "h5py" not in toolchain_beside(["tensorflow"])
+    assert toolchain_beside(["tensorflow", "h5py"])["h5py"] == whole_toolchain(["h5py"])["h5py"]
+    assert toolchain_beside(["no-such-package"])["no-such-package"] == ABSENT
 
 
 def test_the_whole_toolchain_is_that_of_all_runtimes_with_the_packages_of_the_build() -> None:

@@ -55,7 +55,7 @@ def test_a_file_or_a_tool_that_differs_is_named(
 ) -> None:
     with (locked.parent / "model/graph.pb").open("ab") as file:
         file.write(b"\x32\x00")  # an empty library: the same graph
-    monkeypatch.setattr("mlkit_build.locking.enforcing.whole_toolchain", lambda: {"tensorflow": "2.99"})
+    monkeypatch.setattr("mlkit_build.locking.enforcing.toolchain_beside", lambda stated: {**stated, "tensorflow": "2.99"})
     code, _, err = command("recipe=mine", "locked=true", "ui=quiet")
     assert code == 4
     assert "model/graph.pb: other content; " in err
