@@ -38,16 +38,9 @@ def check_runtime(model: Any, limit: RuntimeLimit, task: str) -> None:
     says = f"; {'in the app ML Kit' if task in ML_KIT_TARGETS else 'an older runtime'} would say: {beyond[0].says}"
     told = "; ".join(_told(each) for each in beyond[:_MOST_NAMED])
     more = f"; and {len(beyond) - _MOST_NAMED} more" if len(beyond) > _MOST_NAMED else ""
-    quoted = limit.runtime in ("2.1", "2.2")
     raise GateError(
         f"{where}: the model must run in the runtime {limit.runtime}, but {told}{more}{'' if beyond[0].silent else says}",
-        "; ".join(
-            [
-                *([f"YAML reads 2.20 as {limit.runtime}: quote the version"] if quoted else []),
-                *_ways_out(model, beyond, limit),
-                _newer(found.runtime),
-            ]
-        ),
+        "; ".join([*_ways_out(model, beyond, limit), _newer(found.runtime)]),
     )
 
 
