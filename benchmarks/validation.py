@@ -1,4 +1,4 @@
-"""Validation: 10,000 MNIST images through our evaluate action, against the loop that every tutorial shows.
+"""Validation: MNIST through our evaluate action, against the loop that every tutorial shows.
 
 The loop (see `plain_loop`) sets one image, invokes, and reads one result, with one interpreter and LiteRT's default number of
 threads. Both sides run in this process on the same files and are timed whole: opening and decoding the dataset, creating
@@ -6,8 +6,12 @@ interpreters, normalizing, inference, and the accuracy. Importing LiteRT is outs
 the normalized RGB that the model takes just before it sets it, which measured faster than doing so for all of them beforehand.
 Our side does more: it checks that no calibration image is among the images, and compares every output with TensorFlow's.
 
-The promise, for the int8 and the float32 model: at least 3 times the loop's samples per second, with the same accuracy. What
-two threads can gain is bounded by the number of cores; the script prints that bound too.
+Two sizes, because opening files, creating interpreters and writing results cost the same for any number of images: the 10,000
+test images, and those five times over, where what counts is the throughput alone.
+
+The promise, with the same accuracy: 50,000 images of the int8 model at least 5 times as fast as the loop, 10,000 at least 3
+times, and both at least 3 times for the float32 model, whose arithmetic leaves little else to gain. What two threads can gain
+is bounded by the number of cores; the script prints that bound too.
 """
 
 from __future__ import annotations
@@ -31,7 +35,6 @@ from ai_edge_litert.interpreter import Interpreter
 from pairing import Paired, judge, machine, paired, report
 
 from mlkit_build.config import Roots, compose
-from mlkit_build.config.roots import builtin
 from mlkit_build.engine import OutputOf
 from mlkit_build.engine.pool import Pool
 from mlkit_build.report.screens import Quiet
@@ -39,8 +42,8 @@ from mlkit_build.stages.validate import evaluate
 from mlkit_build.store.disk import DiskStore
 from mlkit_build.workflow import build
 
-PROMISE = 1 / 3
-DATASET = builtin("recipes") / "mnist" / "data" / "mnist_test.npz"
+PROMISES = {("int8", 1): 1 / 3, ("int8", 5): 1 / 5, ("float32", 1): 1 / 3, ("float32", 5): 1 / 3}
+"""Quantization and how often the test images are repeated -> the most that our time may be of the loop's."""
 
 
 @dataclass(frozen=True)
@@ -60,28 +63,43 @@ def main() -> int:
     worst = 0
     with tempfile.TemporaryDirectory(prefix="mlkit-build-validation-") as name:
         os.chdir(name)
-        for mode in ("int8", "float32"):
-            built = build_mnist(mode, Path(name))
+        models = {mode: build_mnist(mode, Path(name)) for mode in ("int8", "float32")}
+        for (mode, times), promise in PROMISES.items():
+            built = repeated(models[mode], times, Path(name))
             result, accuracy = compared(built, Path(name), options.pairs)
             assert accuracy["ours"] == accuracy["loop"], f"{mode}: not the same accuracy: {accuracy}"
-            report(f"validation, {mode}, top-1 {accuracy['ours']:.4f} on both sides", ("evaluate", "plain loop"), result)
-            speed = [len(np.load(DATASET)["labels"]) / median(seconds) for seconds in (result.ours, result.theirs)]
+            images = len(np.load(built.inputs["dataset"])["labels"])
+            title = f"validation, {mode}, {images:,} images, top-1 {accuracy['ours']:.4f} on both sides"
+            report(title, ("evaluate", "plain loop"), result)
+            speed = [images / median(seconds) for seconds in (result.ours, result.theirs)]
             best = min(result.theirs) / min(result.ours)
             print(f"  samples per second: {speed[0]:,.0f} and {speed[1]:,.0f}")
             print(f"  times faster: {1 / result.ratio:.1f}; fastest run against fastest run: {best:.1f}")
-            bound = min(result.theirs) / invoke_alone(built.inputs["model"]) * (os.cpu_count() or 1)
-            print(f"  the model's arithmetic alone, spread over every core, would be {bound:.1f} times faster")
-            worst = max(worst, judge(result.ratio, PROMISE))
+            bound = min(result.theirs) / (invoke_alone(built.inputs["model"]) * images) * (os.cpu_count() or 1)
+            print(f"  the model's arithmetic alone, image by image, spread over every core, would be {bound:.1f} times faster")
+            worst = max(worst, judge(result.ratio, promise))
         os.chdir(Path(name).anchor)
     return worst
+
+
+def repeated(built: Built, times: int, folder: Path) -> Built:
+    """Return the same evaluation of the images `times` over, with as many reference outputs."""
+    if times == 1:
+        return built
+    data = np.load(built.inputs["dataset"])
+    dataset, reference = folder / f"{times}.npz", folder / f"{times}.bin"
+    np.savez_compressed(dataset, images=np.tile(data["images"], (times, 1, 1)), labels=np.tile(data["labels"], times))
+    reference.write_bytes(built.inputs["reference.bin"].read_bytes() * times)
+    return Built(built.params, {**built.inputs, "dataset": dataset, "reference.bin": reference})
 
 
 def compared(built: Built, folder: Path, pairs: int) -> tuple[Paired, dict[str, float]]:
     """Time both sides in pairs; return the times, and the accuracy that each side found."""
     accuracy: dict[str, float] = {}
+    outputs = (Path(tempfile.mkdtemp(dir=folder)) for _ in range(pairs + 1))  # an action writes into an empty folder
     result = paired(
-        clocked(lambda: accuracy.update(ours=our_evaluate(built, folder))),
-        clocked(lambda: accuracy.update(loop=plain_loop(built.inputs["model"]))),
+        clocked(lambda: accuracy.update(ours=our_evaluate(built, next(outputs)))),
+        clocked(lambda: accuracy.update(loop=plain_loop(built.inputs["model"], built.inputs["dataset"]))),
         pairs,
     )
     return result, accuracy
@@ -123,12 +141,12 @@ def our_evaluate(built: Built, folder: Path) -> float:
     return float(json.loads((folder / "metrics.json").read_bytes())["top1"]["value"])
 
 
-def plain_loop(model: Path) -> float:
+def plain_loop(model: Path, dataset: Path) -> float:
     """Return the accuracy of the model: set_tensor, invoke, get_tensor, image by image.
 
     The loop's body is that of TensorFlow's tutorial on integer quantization after training.
     """
-    data = np.load(DATASET)
+    data = np.load(dataset)
     images, labels = data["images"], data["labels"]
     interpreter = Interpreter(model_path=str(model))
     interpreter.allocate_tensors()
@@ -144,16 +162,16 @@ def plain_loop(model: Path) -> float:
 
 
 def invoke_alone(model: Path) -> float:
-    """Return the least seconds that one thread needs for as many bare invocations as the dataset has images."""
+    """Return the least seconds that one thread needs for a bare invocation, on average over many."""
     interpreter = Interpreter(model_path=str(model), num_threads=1)
     interpreter.allocate_tensors()
-    images = len(np.load(DATASET)["labels"])
+    count = 10_000
 
     def invocations() -> None:
-        for _ in range(images):
+        for _ in range(count):
             interpreter.invoke()
 
-    return min(clocked(invocations)() for _ in range(5))
+    return min(clocked(invocations)() for _ in range(5)) / count
 
 
 if __name__ == "__main__":

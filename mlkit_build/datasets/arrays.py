@@ -20,8 +20,6 @@ from mlkit_build.records import dataclass
 READ_BYTES = 1 << 22
 """The most that is decoded at once."""
 AGAIN = "write the file again, or fetch it again"
-_PIECE_BYTES = 1 << 18
-"""The most that is asked of a compressed stream at once: it copies what it has with every step it decodes."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +141,20 @@ class ArrayDataset(ABC):
         except self.damaged as error:
             raise SourceError(f"{self.place(array)}: damaged: {error}", AGAIN) from error
 
-    def _read(self, stream: Any, array: Array, start: int, rows: int) -> NDArray[np.uint8]:
-        """Return the bytes of the next rows, of which the first is `start`. Raises SourceError, which names array and sample."""
-        found = np.empty(rows * array.row_bytes, np.uint8)
-        left = found.data
+    def _read(self, stream: IO[bytes], array: Array, start: int, rows: int) -> NDArray[np.uint8]:
+        """Return the bytes of the next rows, of which the first is `start`. Raises SourceError, which names array and samples.
+
+        They are read, and not read into an array: streams that inflate have `read` as their one step.
+        """
+        size, found = rows * array.row_bytes, b""
         try:
-            while left and (count := stream.readinto(left[:_PIECE_BYTES])):
-                left = left[count:]
+            while len(found) < size and (piece := stream.read(size - len(found))):
+                found = found + piece if found else piece
         except self.damaged as error:
-            sample = start + (found.size - len(left)) // array.row_bytes
-            raise SourceError(f"{self.place(array)}: damaged, noticed at sample {sample}: {error}", AGAIN) from error
-        if left:
-            missing = (array.count - start) * array.row_bytes - (found.size - len(left))
-            sample = start + (found.size - len(left)) // array.row_bytes
+            samples = f"samples {start} to {start + rows - 1}"
+            raise SourceError(f"{self.place(array)}: damaged, noticed among {samples}: {error}", AGAIN) from error
+        if len(found) < size:
+            missing = (array.count - start) * array.row_bytes - len(found)
+            sample = start + len(found) // array.row_bytes
             raise SourceError(f"{self.place(array)}: truncated: it ends {missing} bytes early, in sample {sample}", AGAIN)
-        return found
+        return np.frombuffer(found, np.uint8)

@@ -12,6 +12,10 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.recipe import Input
 from mlkit_build.signature import TensorSpec
 
+_TO_RGB = np.kron(np.eye(8, dtype=np.float32), np.ones((1, 3), np.float32))
+"""`[8, 24]`: eight grey pixels times this are their RGB, exactly: each is a pixel times 1 and zeros. One product is one time
+without the GIL; three strided copies, no faster, are three, and after each the threads that infer wait for one another."""
+
 
 class Feed:
     """Turns batches of one feature into batches of one input.
@@ -60,9 +64,13 @@ class Feed:
             np.subtract(pixels.reshape(out.shape), self._mean, out=out)
             np.divide(out, self._std, out=out)
             return
-        grey, out = pixels.reshape(-1), out.reshape(-1, self._repeat)
-        planes = [(grey - mean if mean else grey) / std for mean, std in self._planes]
-        for channel in range(self._repeat):  # normalizing before repeating is a third of the work
+        grey = pixels.reshape(-1)
+        planes = [(grey - mean if mean else grey) / std for mean, std in self._planes]  # before repeating: a third of the work
+        if len(planes) == 1 and grey.size % len(_TO_RGB) == 0:
+            np.matmul(planes[0].reshape(-1, len(_TO_RGB)), _TO_RGB, out=out.reshape(-1, _TO_RGB.shape[1]))
+            return
+        out = out.reshape(-1, self._repeat)
+        for channel in range(self._repeat):
             out[:, channel] = planes[channel % len(planes)]
 
     def pixels(self, raw: NDArray[Any], first: int) -> NDArray[np.uint8]:

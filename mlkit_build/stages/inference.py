@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ class LiteRtModel:
         self._signature = signature
         self._feeds = feeds
         self.batch = 1
-        self._local = threading.local()
+        self._idle: list[Runner | FlexRunner] = []
         self._flex = self._split() if flex else None
         if self._flex is not None:
             return  # nothing to try: some operators refuse zeros (no matrix of them has an inverse), and batches
@@ -126,6 +126,7 @@ class LiteRtModel:
                 raw = batch.features[spec.name][start:end]
                 fill(runner, spec, self._feeds[spec.name], raw, batch.first + start, self.batch)
             parts.append([result.reshape(self.batch, -1)[: end - start] for result in runner.invoke()])
+        self._idle.append(runner)
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]
 
     def _probe(self, batch: Batch) -> None:
@@ -135,12 +136,16 @@ class LiteRtModel:
             return
         alone = self.run(batch)
         try:
-            self.batch = size
+            self._use(size)
             together = self.run(batch)
         except (ValueError, RuntimeError):
             together = []
         if len(together) != len(alone) or not all(map(np.array_equal, alone, together)):
-            self.batch = 1
+            self._use(1)
+
+    def _use(self, batch: int) -> None:
+        self.batch = batch
+        self._idle = []
 
     def _split(self) -> FlexModel:
         from mlkit_build.tflite.flex import FlexModel
@@ -148,15 +153,12 @@ class LiteRtModel:
         return FlexModel(self._path, self._signature)
 
     def _runner(self) -> Runner | FlexRunner:
-        """Return this thread's interpreter for the batch in use."""
+        """Return an interpreter for the batch in use that no other thread has: one that was used before, or else a new one."""
         from mlkit_build.tflite.runner import Runner
 
-        if not hasattr(self._local, "runners"):
-            self._local.runners = {}
-        runners: dict[int, Runner | FlexRunner] = self._local.runners
-        if self.batch not in runners:
-            runners[self.batch] = self._flex.runner() if self._flex else Runner(self._path, self._signature, self.batch)
-        return runners[self.batch]
+        with suppress(IndexError):
+            return self._idle.pop()
+        return self._flex.runner() if self._flex else Runner(self._path, self._signature, self.batch)
 
 
 class TensorFlowModel:

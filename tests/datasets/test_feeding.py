@@ -42,13 +42,14 @@ def test_each_channel_has_its_own_mean_and_std(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stated", [IMAGE, RGB])
-@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 1)])
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5, 6, 1), (3, 5, 5)])
 def test_a_grey_image_fills_three_channels_alike(tmp_path: Path, shape: tuple[int, ...], stated: Input) -> None:
     raw = pixels(*shape)
-    repeated = np.repeat(raw.reshape(4, 5, 6, 1), 3, -1)
-    expected = feed(tmp_path, repeated, (1, 5, 6, 3), stated).values(repeated, 0)
-    np.testing.assert_array_equal(feed(tmp_path, raw, (1, 5, 6, 3), stated).values(raw, 0), expected)
-    np.testing.assert_array_equal(feed(tmp_path, raw, (1, 5, 6, 3), stated).pixels(raw, 0), repeated)
+    wanted = (1, *shape[1:3], 3)
+    repeated = np.repeat(raw.reshape(*shape[:3], 1), 3, -1)
+    expected = feed(tmp_path, repeated, wanted, stated).values(repeated, 0)
+    np.testing.assert_array_equal(feed(tmp_path, raw, wanted, stated).values(raw, 0), expected)
+    np.testing.assert_array_equal(feed(tmp_path, raw, wanted, stated).pixels(raw, 0), repeated)
 
 
 def test_a_grey_image_gets_its_channel_where_one_is_wanted(tmp_path: Path) -> None:
