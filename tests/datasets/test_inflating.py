@@ -72,12 +72,11 @@ def test_another_checksum_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [1, 400_000])
-def test_more_bytes_than_the_archive_says_are_refused_by_who_reads_all_that_it_says(tmp_path: Path, more: int) -> None:
+def test_more_bytes_than_the_archive_says_are_refused(tmp_path: Path, more: int) -> None:
     path, member = archive(tmp_path)
     member.file_size -= more
-    with inflated(path, member) as stream, pytest.raises((zipfile.BadZipFile, OSError), match=r"longer than the archive|length"):
-        stream.read(member.file_size)
-        stream.read(1)
+    with pytest.raises((zipfile.BadZipFile, OSError), match=r"longer than the archive|length"):
+        read_whole(path, member)
 
 
 def test_a_member_that_ends_early_is_refused(tmp_path: Path) -> None:
