@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,24 +14,16 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build import pipeline
 from mlkit_build.bundle.archives import Archive
 from mlkit_build.bundle.baseline import Baseline, read_baseline
-from mlkit_build.bundle.manifest import (
-    SCHEMA,
-    ActionEntry,
-    FileEntry,
-    Manifest,
-    entries,
-    metric_entries,
-    portable,
-    portable_place,
-    portable_text,
-)
-from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, check_place, is_published, publish
-from mlkit_build.bundle.sbom import SBOM, Input, bill_of_materials
+from mlkit_build.bundle.contents import Contents, completed, made_files
+from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry, Manifest, entries, metric_entries
+from mlkit_build.bundle.portable import portable, portable_recipe
+from mlkit_build.bundle.publish import check_place
+from mlkit_build.bundle.sbom import Input
 from mlkit_build.engine import Action, Decision, Engine, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
-from mlkit_build.errors import ExitCode, GateError, MlkitBuildError, StageError
+from mlkit_build.errors import ExitCode, GateError, MlkitBuildError
 from mlkit_build.formats import ARCHIVES
 from mlkit_build.gates import Verdict
 from mlkit_build.job import Job, JobReport
@@ -39,11 +31,9 @@ from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
 from mlkit_build.locating import Locator, open_locator
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import Recipe, Tf1Checkpoint
-from mlkit_build.records import dataclass
 from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Tree, open_store
+from mlkit_build.store import BlobUnusableError, LayeredStore, Tree, open_store
 from mlkit_build.store.layered import default_folder
 from mlkit_build.timing import Timing
 
@@ -194,14 +184,12 @@ class _Run:
         self._engine.run([*packaging, *self._timing()])
         self._time, self._timed = judged_time(self._recipe, self._engine.output)
         refuse_slow(self._timed)
-        manifest, contents = self._manifest(files, packaging, judgement)
-        data = manifest.to_bytes()
+        contents = self._contents(files, packaging, judgement)
         if held:
-            held.after(manifest, data)
-        archives = [Archive(kind, f"{self._recipe.name}-{self._recipe.variant_name}") for kind in self._archived()]
-        unchanged = is_published(place, data, {name: output.digest for name, output in contents.items()}, archives)
+            held.after(contents.manifest, contents.data)
+        unchanged = contents.are_at(place)
         if not unchanged:
-            self._publish(place, manifest, data, contents, archives, command, started)
+            self._publish(contents, place, command, started)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
@@ -226,7 +214,7 @@ class _Run:
         from mlkit_build.locking import Enforced
 
         held = Enforced.open(self._job)
-        held.before(_portable(self._recipe), self._inputs(files))
+        held.before(portable_recipe(self._recipe), self._inputs(files))
         return held
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
@@ -243,27 +231,18 @@ class _Run:
         action = pipeline.timing(self._recipe)
         return [action] if action else []
 
-    def _manifest(
-        self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement
-    ) -> tuple[Manifest, dict[str, _Content]]:
-        """Return the manifest, and place in the bundle -> what is there."""
+    def _contents(self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement) -> Contents:
         recipe = self._recipe
-        contents = {
-            (f"{recipe.name}.tflite" if output == "model.tflite" else output): _Content(action.name, output, digest)
-            for action in packaging
-            if action.name != "app"
-            for output, digest in self._results[action.name].outputs.items()
-        }
         order = [action.name for action in [*pipeline.actions(recipe, files), *packaging]]
         manifest = Manifest(
             schema=SCHEMA,
             name=recipe.name,
             version=recipe.version,
             variant=recipe.variant_name,
-            recipe=_portable(recipe),
+            recipe=portable_recipe(recipe),
             signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
             inputs=self._inputs(files),
-            outputs=entries(sorted((name, output.digest) for name, output in contents.items())),
+            outputs=(),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(judgement.metrics),
             gates=judgement.verdicts,
@@ -275,53 +254,22 @@ class _Run:
             toolchain=whole_toolchain(name for found in order for name in self._results[found].action.packages),
         )
         stated = zip(manifest.inputs, files.all(), strict=True)
-        bill = bill_of_materials(
-            manifest, [Input(entry, files.roles(path), is_folder=isinstance(path, Tree)) for entry, path in stated]
+        return completed(
+            manifest,
+            made_files(recipe.name, [self._results[action.name] for action in packaging if action.name != "app"]),
+            [Input(entry, files.roles(path), is_folder=isinstance(path, Tree)) for entry, path in stated],
+            [Archive(kind, f"{recipe.name}-{recipe.variant_name}") for kind in ARCHIVES if kind in recipe.package.formats],
         )
-        contents[SBOM] = _Content("", "", Digest.of_bytes(bill), bill)
-        listed = entries(sorted((name, output.digest) for name, output in contents.items()))
-        return replace(manifest, outputs=listed), contents
 
-    def _publish(
-        self,
-        place: Path,
-        manifest: Manifest,
-        data: bytes,
-        contents: Mapping[str, _Content],
-        archives: Sequence[Archive],
-        command: Sequence[str],
-        started: float,
-    ) -> None:
+    def _publish(self, contents: Contents, place: Path, command: Sequence[str], started: float) -> None:
         from mlkit_build.bundle.provenance import statement
 
-        made = {name: content for name, content in contents.items() if content.data is None}
-        blobs = {name: self._engine.output(content.action, content.output) for name, content in made.items()}
         results = list(self._results.values())
 
-        def write(folder: Path) -> None:
-            import shutil
+        def provenance(subjects: Sequence[FileEntry]) -> bytes:
+            return statement(contents.manifest, results, subjects, self._job.folder, command, started, self._time)
 
-            for name, blob in blobs.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(blob, folder / name)
-                if Digest.of_file(folder / name) != contents[name].digest:
-                    raise StageError(f"package: {name} was damaged while it was copied", "check the disk, then build again")
-            for name, content in contents.items():
-                if content.data is not None:
-                    (folder / name).write_bytes(content.data)
-            (folder / MANIFEST).write_bytes(data)
-            for archive in archives:
-                with (folder / archive.name).open("wb") as file:
-                    archive.write(folder, [*contents, MANIFEST], file)
-            wholes = [(name, Digest.of_file(folder / name)) for name in (MANIFEST, *(archive.name for archive in archives))]
-            subjects = [*manifest.outputs, *entries(wholes)]
-            provenance = statement(manifest, results, subjects, self._job.folder, command, started, self._time)
-            (folder / PROVENANCE).write_bytes(provenance)
-
-        publish(place, write)
-
-    def _archived(self) -> list[str]:
-        return [kind for kind in ARCHIVES if kind in self._recipe.package.formats]
+        contents.publish(place, self._engine.output, provenance)
 
     def _view(self, package: Action) -> AppView:
         """Return how right the packaged file was found to be in an app, or why nobody looked."""
@@ -345,32 +293,3 @@ class _Run:
             actions=tuple(self._results.values()),
             **rest,
         )
-
-
-@dataclass(frozen=True)
-class _Content:
-    """A file of the bundle: which action's output it is, or what follows from the manifest."""
-
-    action: str
-    output: str
-    digest: Digest
-    data: bytes | None = None
-
-
-def _portable(recipe: Recipe) -> Recipe:
-    """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
-    cut: dict[str, Any] = {
-        field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))
-    }
-    if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
-        cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
-    if recipe.validation.baseline:
-        cut["validation"] = replace(recipe.validation, baseline=portable_text(recipe.validation.baseline))
-    if recipe.labels:
-        locales = {locale: portable_text(stated) for locale, stated in recipe.labels.locales.items()}
-        path = portable_text(recipe.labels.path) if recipe.labels.path else None
-        cut["labels"] = replace(recipe.labels, path=path, locales=locales)
-    if calibration := recipe.metadata.score_calibration:
-        placed = replace(calibration, path=portable_text(calibration.path))
-        cut["metadata"] = replace(recipe.metadata, score_calibration=placed)
-    return replace(recipe, **cut)

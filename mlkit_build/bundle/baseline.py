@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.bundle.manifest import SCHEMA, portable_place
+from mlkit_build.bundle.manifest import SCHEMA
+from mlkit_build.bundle.portable import portable_place
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import AnyDataset, Gate

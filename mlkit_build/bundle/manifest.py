@@ -6,24 +6,20 @@ No times, hosts, or absolute paths: what varies is in `provenance.json`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest, value_of
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.plain import pretty
-from mlkit_build.recipe import AnyDataset, AnySource, Recipe
+from mlkit_build.recipe import Recipe
 from mlkit_build.records import dataclass
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import Digest, Tree
+from mlkit_build.store import Digest
 
 SCHEMA = "mlkit-build/manifest/v1"
-
-Stated = TypeVar("Stated", bound=AnySource | AnyDataset)
 
 
 @dataclass(frozen=True)
@@ -125,28 +121,3 @@ def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]
 def entries(files: Sequence[tuple[str, Digest]]) -> tuple[FileEntry, ...]:
     """Return (path, digest) pairs as entries."""
     return tuple(FileEntry(path, digest.sha256, digest.size_bytes) for path, digest in files)
-
-
-def portable(path: Path | Tree, folder: Path) -> str:
-    """Return the file's path relative to the recipe's folder, or its bare name when it lies elsewhere."""
-    if isinstance(path, Tree):
-        path = path.root
-    try:
-        return path.absolute().relative_to(folder.absolute()).as_posix()
-    except ValueError:
-        return path.name
-
-
-def portable_place(stated: Stated) -> Stated:
-    """Return a source or dataset with its path as `portable_text` has it; as it is where it has none."""
-    place: dict[str, Any] = {"path": portable_text(stated.path)} if hasattr(stated, "path") else {}
-    return replace(stated, **place)
-
-
-def portable_text(stated: str) -> str:
-    """Return a path or URL of the recipe without what is particular to this machine, and without secrets."""
-    if "://" in stated:
-        from mlkit_build.fetch import shown
-
-        return shown(stated)
-    return PurePosixPath(stated).name if Path(stated).is_absolute() else stated

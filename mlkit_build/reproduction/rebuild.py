@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build import pipeline
-from mlkit_build.bundle.manifest import FileEntry, entries, portable
+from mlkit_build.bundle.manifest import FileEntry, entries
+from mlkit_build.bundle.portable import portable
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
 from mlkit_build.config.roots import RECIPE_FILE

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlkit_build.bundle.baseline import Baseline
-from mlkit_build.bundle.manifest import portable_place
+from mlkit_build.bundle.portable import portable_place
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput
 

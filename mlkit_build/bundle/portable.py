@@ -1,0 +1,56 @@
+"""What a bundle may say of places: nothing that is particular to the machine that built it, and no secrets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from mlkit_build.recipe import AnyDataset, AnySource, Recipe, Tf1Checkpoint
+from mlkit_build.store import Tree
+
+Stated = TypeVar("Stated", bound=AnySource | AnyDataset)
+
+
+def portable_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
+    cut: dict[str, Any] = {
+        field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))
+    }
+    if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
+        cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
+    if recipe.validation.baseline:
+        cut["validation"] = replace(recipe.validation, baseline=portable_text(recipe.validation.baseline))
+    if recipe.labels:
+        locales = {locale: portable_text(stated) for locale, stated in recipe.labels.locales.items()}
+        path = portable_text(recipe.labels.path) if recipe.labels.path else None
+        cut["labels"] = replace(recipe.labels, path=path, locales=locales)
+    if calibration := recipe.metadata.score_calibration:
+        placed = replace(calibration, path=portable_text(calibration.path))
+        cut["metadata"] = replace(recipe.metadata, score_calibration=placed)
+    return replace(recipe, **cut)
+
+
+def portable(path: Path | Tree, folder: Path) -> str:
+    """Return the file's path relative to the recipe's folder, or its bare name when it lies elsewhere."""
+    if isinstance(path, Tree):
+        path = path.root
+    try:
+        return path.absolute().relative_to(folder.absolute()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def portable_place(stated: Stated) -> Stated:
+    """Return a source or dataset with its path as `portable_text` has it; as it is where it has none."""
+    place: dict[str, Any] = {"path": portable_text(stated.path)} if hasattr(stated, "path") else {}
+    return replace(stated, **place)
+
+
+def portable_text(stated: str) -> str:
+    """Return a path or URL of the recipe without what is particular to this machine, and without secrets."""
+    if "://" in stated:
+        from mlkit_build.fetch import shown
+
+        return shown(stated)
+    return PurePosixPath(stated).name if Path(stated).is_absolute() else stated
