@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
-import os
-import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -19,15 +14,14 @@ from typing import Protocol
 from mlkit_build import progress
 from mlkit_build.engine.action import Action, Decision, OutputOf, Result
 from mlkit_build.engine.decide import decide, waiting
+from mlkit_build.engine.outcome import Logs, refuse_failed
 from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import toolchain
-from mlkit_build.engine.work import is_full, no_room, work_folder
-from mlkit_build.engine.worker import PRELOADS, RESULT_FILE
-from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError, by_name
+from mlkit_build.engine.work import work_folder
+from mlkit_build.engine.worker import PRELOADS
+from mlkit_build.errors import MlkitBuildError, SourceError, StageError, StoreError
 from mlkit_build.store import BlobUnusableError, Digest, LayeredStore, Record, Tree
-
-KEPT_LOGS = 50
 
 
 class Listener(Protocol):
@@ -77,7 +71,7 @@ class Engine:
         self._pool = pool
         self._listener = listener
         self._scope = scope
-        self._logs = logs
+        self._logs = Logs(logs, scope)
         self._alone = shared is None
         self._shared = shared or Shared(jobs)
         self._files = self._shared.files(store)
@@ -196,7 +190,7 @@ class Engine:
             with self._shared.slot(alone=action.alone):
                 self._listener.started(action, reason)
                 ended = self._awaited(self._pool.submit(action.runtime, request), action, work)
-            self._check(action, ended, work)
+            refuse_failed(action, ended, work, self._logs)
             changed = self._files.changed(own)
             if changed:
                 raise SourceError(f"{changed}: changed while {action.name} was reading it", "run the build again")
@@ -227,53 +221,6 @@ class Engine:
                 f"{folder}: {error.strerror}; neither the cache nor the temporary folder can be written",
                 "free some space, or set cache.dir= and TMPDIR to folders that can be written",
             ) from error
-
-    def _check(self, action: Action, ended: Ended, work: Path) -> None:
-        """Raise what the child reported, or what became of it."""
-        log = work / "log"
-        if ended.status < 0:
-            known = -ended.status in {number.value for number in signal.Signals}
-            name = signal.Signals(-ended.status).name if known else str(-ended.status)
-            out_of_memory = "; the system may have run out of memory" if name == "SIGKILL" else ""
-            raise StageError(
-                f"{action.stage}: {action.name} was killed by signal {name}{out_of_memory}",
-                log=self._keep_log(action, log),
-            )
-        if ended.status != 0 and is_full(work):
-            raise no_room(os.strerror(errno.ENOSPC))
-        try:
-            result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            if action.timeout_s is not None and ended.seconds >= action.timeout_s:
-                raise SourceError(
-                    f"{action.timeout_field}: {action.name} was not done after {action.timeout_s:g} s and was ended",
-                    f"give it more time with {action.timeout_field}, or see in the log where it was",
-                    log=self._keep_log(action, log),
-                ) from error
-            raise StageError(
-                f"{action.stage}: {action.name} ended with status {ended.status} and no result",
-                log=self._keep_log(action, log),
-            ) from error
-        if not result["ok"]:
-            if result["kind"] == "crash":
-                raise StageError(f"{action.stage}: {action.name}: {result['message']}", log=self._keep_log(action, log))
-            error_class = by_name(result["kind"])
-            kept = self._keep_log(action, log) if error_class is StageError else ""
-            raise error_class(result["message"], result["hint"], log=kept)
-        missing = [name for name in action.outputs if not (work / "out" / name).is_file()]
-        if missing:
-            raise StageError(f"{action.stage}: {action.name} did not write {', '.join(missing)}", log=self._keep_log(action, log))
-
-    def _keep_log(self, action: Action, log: Path) -> str:
-        name = f"{self._scope}-{action.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        for folder in (self._logs, Path(tempfile.gettempdir(), "mlkit-build-logs")):
-            with contextlib.suppress(OSError):
-                folder.mkdir(parents=True, exist_ok=True)
-                kept = shutil.copyfile(log, folder / name)
-                for old in sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-KEPT_LOGS]:
-                    old.unlink(missing_ok=True)
-                return str(kept)
-        return ""
 
     @contextlib.contextmanager
     def _single_flight(self, action: Action, key: str) -> Iterator[None]:

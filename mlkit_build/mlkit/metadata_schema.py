@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import ClassVar, get_args
 
-from mlkit_build.mlkit.flatbuffer import BYTE, BYTES, FLOAT, INT, NUMBERS, TEXT, TEXTS, UINT, UINTS, Kind, Many, One, Union
+from mlkit_build.mlkit.flatbuffer import Kind
+from mlkit_build.mlkit.flatbuffer_fields import BYTE, BYTES, FLOAT, INT, NUMBERS, TEXT, TEXTS, UINT, UINTS, Many, One, Union
 from mlkit_build.records import dataclass
 
 IDENTIFIER = b"M001"

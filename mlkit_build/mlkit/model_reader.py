@@ -7,7 +7,8 @@ from __future__ import annotations
 import struct
 from typing import Any, TypeVar
 
-from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, Scalar, Table, elements
+from mlkit_build.mlkit.flatbuffer import DamagedError, Reader, Table, elements
+from mlkit_build.mlkit.flatbuffer_fields import Scalar
 from mlkit_build.records import dataclass
 
 _MOST_TABLES = 300_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mlkit_build.mlkit.flatbuffer import BYTE, INT, UINT, Kind, Many, One, Scalar
+from mlkit_build.mlkit.flatbuffer import Kind
+from mlkit_build.mlkit.flatbuffer_fields import BYTE, INT, UINT, Many, One, Scalar
 from mlkit_build.mlkit.model_reader import DATA, FLOATS, INTS, LONGS, NAME, PLACE, UNSIGNED_BYTE, UNSIGNED_LONG, Skipped, Tables
 from mlkit_build.records import dataclass
 

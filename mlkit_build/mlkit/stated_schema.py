@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from mlkit_build.mlkit.flatbuffer import BYTE, FLOAT, Kind, Many, One
+from mlkit_build.mlkit.flatbuffer import Kind
+from mlkit_build.mlkit.flatbuffer_fields import BYTE, FLOAT, Many, One
 from mlkit_build.mlkit.metadata_schema import ImageProperties
 from mlkit_build.mlkit.model_reader import FLOATS, NAME, Skipped, Tables, Tagged
 from mlkit_build.records import dataclass

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlkit_build.engine import Action, OutputOf
-from mlkit_build.engine.run import KEPT_LOGS
+from mlkit_build.engine.outcome import KEPT_LOGS
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError, StageError
 from mlkit_build.store import Digest, DiskStore, open_store
 from tests.engine.conftest import PATIENCE, ROOT, Bench, action, alive, eventually
