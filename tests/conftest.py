@@ -103,18 +103,21 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool) -> Wo
     return Workspace(folder, cache, pool)
 
 
-@pytest.fixture(scope="session")
-def mnist_cache(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
-    """A cache in which `recipe=mnist` was built. Never write to it: use `warm_workspace`."""
-    folder = tmp_path_factory.mktemp("mnist")
+def built_once(folder: Path, pool: Pool, *overrides: str) -> Path:
+    """Build in a folder of its own, for tests that only read it; return the folder, which holds `cache` and `dist`."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        job = compose(["recipe=mnist", f"cache.dir={folder / 'cache'}"], Roots.find())
-        assert build(job, pool, Quiet()).exit_code == 0
+        assert build(compose([*overrides, f"cache.dir={folder / 'cache'}"], Roots.find()), pool, Quiet()).exit_code == 0
     finally:
         os.chdir(before)
-    return folder / "cache"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_cache(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
+    """A cache in which `recipe=mnist` was built. Never write to it: use `warm_workspace`."""
+    return built_once(tmp_path_factory.mktemp("mnist"), pool, "recipe=mnist") / "cache"
 
 
 @pytest.fixture

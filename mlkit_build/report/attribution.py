@@ -9,6 +9,7 @@ from mlkit_build.metrics import samples_text
 from mlkit_build.quantization.attribution import Attribution, OperatorError, Trial
 from mlkit_build.recipe import Recipe, Rule
 from mlkit_build.records import dataclass
+from mlkit_build.report.rendering import template
 from mlkit_build.report.summary import number, size
 
 _LISTED = 20
@@ -214,13 +215,8 @@ def chart(found: Attribution) -> Chart:
 
 def page(recipe: Recipe, found: Attribution) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("mlkit_build.report"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
     texts = (decibels, share, span, clipped, recovered, headline, output_text, short)
-    return environment.get_template("attribution.html").render(
+    return template("attribution.html").render(
         recipe=recipe,
         found=found,
         chart=chart(found),

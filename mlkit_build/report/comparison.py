@@ -11,6 +11,7 @@ from mlkit_build.comparison import Aspect, Comparison, Subject
 from mlkit_build.metrics.values import size
 from mlkit_build.plain import to_plain
 from mlkit_build.printable import shown
+from mlkit_build.report.rendering import template
 
 _LISTED = 12
 """Changes of an aspect in the terminal; JSON has all that were kept."""
@@ -51,18 +52,8 @@ def as_json(found: Comparison) -> str:
 
 def page(found: Comparison) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("mlkit_build.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     aspects = found.aspects.items()
-    return environment.get_template("comparison.html").render(
+    return template("comparison.html", trims=True).render(
         found=found,
         sides=[(letter, side, _measures(side)) for letter, side in (("A", found.first), ("B", found.second))],
         differing=[

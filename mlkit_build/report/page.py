@@ -11,6 +11,7 @@ from mlkit_build.metrics import Measurement, Table, samples_text
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.report import summary
 from mlkit_build.report.drawing import drawn
+from mlkit_build.report.rendering import template
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import FLEX
 
@@ -42,14 +43,6 @@ def render(
         told: What was noticed while measuring; empty for nothing.
         hops: How far every form of the model is from the one before it.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("mlkit_build.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
     rows = [
         {
             "title": summary.title(name),
@@ -67,7 +60,7 @@ def render(
         for name, found in metrics.items()
         if not name.startswith(FLEX)
     ]
-    return environment.get_template("bundle.html").render(
+    return template("bundle.html").render(
         params=params,
         signature=signature,
         rows=rows,

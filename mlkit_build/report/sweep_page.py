@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mlkit_build.report import plot, summary, sweep_table
+from mlkit_build.report.rendering import template
 from mlkit_build.tflite import FLEX
 from mlkit_build.timing import METRIC as LATENCY
 
@@ -17,18 +18,8 @@ if TYPE_CHECKING:
 
 def render(outcome: Outcome, folder: Path) -> str:
     """Return the page, which lies in `folder`: links to the bundles are relative."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("mlkit_build.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     chosen = {(choice.recipe, choice.variant) for choice in outcome.choices if choice.place}
-    return environment.get_template("sweep.html").render(
+    return template("sweep.html", trims=True).render(
         parts=[_part(name, rows, chosen, folder) for name, rows in outcome.recipes.items()],
         selected=[(sweep_table.selected(choice, _place(choice)), choice.place is not None) for choice in outcome.choices],
         jobs=len(outcome.rows),

@@ -410,7 +410,8 @@ def start(bench: Bench, *todo: tuple[str, str, dict[str, Any]]) -> subprocess.Po
     return build
 
 
-def test_two_builds_of_the_same_key_at_once_run_it_once(bench: Bench) -> None:
+def rivals(bench: Bench) -> tuple[subprocess.Popen[str], subprocess.Popen[str], Path]:
+    """Start two builds of one key; return the one at work, the one that waits, and the file whose presence ends the work."""
     release = bench.folder / "release"
     todo = ("one", "slow", {"label": "one", "trace": str(bench.trace), "release": str(release)})
     first = start(bench, todo)
@@ -418,6 +419,11 @@ def test_two_builds_of_the_same_key_at_once_run_it_once(bench: Bench) -> None:
     second = start(bench, todo)
     assert second.stdout is not None
     assert second.stdout.readline() == "waiting one\n"
+    return first, second, release
+
+
+def test_two_builds_of_the_same_key_at_once_run_it_once(bench: Bench) -> None:
+    first, second, release = rivals(bench)
     release.touch()
     assert first.communicate(timeout=PATIENCE)[0].split("\n")[:3] == ["started one", "finished one ran", "done"]
     assert second.communicate(timeout=PATIENCE)[0].split("\n")[:2] == ["finished one cached", "done"]
@@ -425,13 +431,7 @@ def test_two_builds_of_the_same_key_at_once_run_it_once(bench: Bench) -> None:
 
 
 def test_a_build_whose_rival_dies_does_the_work_itself(bench: Bench) -> None:
-    release = bench.folder / "release"
-    todo = ("one", "slow", {"label": "one", "trace": str(bench.trace), "release": str(release)})
-    first = start(bench, todo)
-    assert eventually(lambda: bench.traced() == ["one"])
-    second = start(bench, todo)
-    assert second.stdout is not None
-    assert second.stdout.readline() == "waiting one\n"
+    first, second, release = rivals(bench)
     first.kill()
     first.communicate()
     release.touch()

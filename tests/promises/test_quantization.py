@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from mlkit_build.config.roots import builtin
+from mlkit_build.engine.pool import Pool
 from mlkit_build.quantization.offers import OFFERS
-from tests.conftest import Workspace
+from tests.conftest import Workspace, built_once
 from tests.promises.conftest import Command
 
 EVERY = [(backend, mode) for backend, modes in OFFERS.items() for mode in modes]
@@ -86,29 +88,16 @@ def test_a_mode_that_costs_too_much_accuracy_fails_its_gate(flags_workspace: Wor
 
 
 @pytest.fixture(scope="session")
-def flags_cache(tmp_path_factory: pytest.TempPathFactory, pool: Any) -> Path:
+def flags_cache(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
     """A cache in which the graph of `recipe=flags` was frozen and its reference computed."""
-    import os
-
-    from mlkit_build.config import Roots, compose
-    from mlkit_build.report.screens import Quiet
-    from mlkit_build.workflow import build
-
-    folder, before = tmp_path_factory.mktemp("flags"), Path.cwd()
-    os.chdir(folder)
-    try:
-        for samples in ("null", "200"):
-            asked = ["recipe=flags", f"dataset.samples={samples}", "validation.gates={}", f"cache.dir={folder / 'cache'}"]
-            assert build(compose(asked, Roots.find()), pool, Quiet()).exit_code == 0
-    finally:
-        os.chdir(before)
+    folder = tmp_path_factory.mktemp("flags")
+    for samples in ("null", "200"):
+        built_once(folder, pool, "recipe=flags", f"dataset.samples={samples}", "validation.gates={}")
     return folder / "cache"
 
 
 @pytest.fixture
 def flags_workspace(workspace: Workspace, flags_cache: Path) -> Workspace:
-    import shutil
-
     shutil.copytree(flags_cache, workspace.cache)
     return workspace
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any
 
 import pytest
 
-from mlkit_build.config import Roots, compose
 from mlkit_build.engine.pool import Pool
 from mlkit_build.plain import pretty
-from mlkit_build.report.screens import Quiet
 from mlkit_build.verification import Verified, verify
 from mlkit_build.verification.places import open_place
-from mlkit_build.workflow import build
+from tests.conftest import built_once
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -26,15 +23,7 @@ Edit = Callable[[dict[str, Any]], None]
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
     """The bundle of `recipe=multiply`. Never write to it: use `bundle`."""
-    folder = tmp_path_factory.mktemp("published")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        report = build(compose(["recipe=multiply", f"cache.dir={folder / 'cache'}"], Roots.find()), pool, Quiet())
-    finally:
-        os.chdir(before)
-    assert report.bundle is not None
-    return folder / report.bundle
+    return built_once(tmp_path_factory.mktemp("published"), pool, "recipe=multiply") / "dist/multiply/float32"
 
 
 @pytest.fixture
