@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,6 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.store import LayeredStore, open_store
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
-"""Seconds until a wait is given up: far beyond what anything here takes, so that a slow machine fails no test."""
 
 
 @dataclass
@@ -145,24 +141,3 @@ def bench(tmp_path: Path, toy_pool: Pool) -> Iterator[Bench]:
     for build in bench.builds:
         with build:  # closes its pipe and waits for it
             build.kill()
-
-
-def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Wait until `holds()` is true; return whether it became so."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return bool(holds())
-
-
-def alive(process: int) -> bool:
-    """Return whether a process runs; one that is dead and not yet buried by its parent does not."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    return True

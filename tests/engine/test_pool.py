@@ -16,7 +16,8 @@ import pytest
 
 from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.errors import StageError
-from tests.engine.conftest import PATIENCE, ROOT, alive, eventually
+from tests.engine.conftest import ROOT
+from tests.processes import PATIENCE, alive, eventually
 
 
 @pytest.fixture

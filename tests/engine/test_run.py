@@ -19,7 +19,8 @@ from mlkit_build.engine import Action, OutputOf
 from mlkit_build.engine.outcome import KEPT_LOGS
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError, StageError
 from mlkit_build.store import Digest, DiskStore, open_store
-from tests.engine.conftest import PATIENCE, ROOT, Bench, action, alive, eventually
+from tests.engine.conftest import ROOT, Bench, action
+from tests.processes import PATIENCE, alive, eventually
 
 
 def diamond(bench: Bench, **text: str) -> tuple[Action, ...]:

@@ -13,7 +13,7 @@ import pytest
 from mlkit_build.engine.shared import Shared
 from mlkit_build.errors import StageError
 from mlkit_build.store import LayeredStore
-from tests.engine.conftest import PATIENCE, eventually
+from tests.processes import PATIENCE, eventually
 
 
 @pytest.fixture

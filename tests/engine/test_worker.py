@@ -13,8 +13,9 @@ import pytest
 
 from mlkit_build.engine.pool import _environment
 from mlkit_build.engine.worker import command_line
-from tests.engine.conftest import PATIENCE, Bench, action, alive, eventually
+from tests.engine.conftest import Bench, action
 from tests.engine.test_pool import Desk
+from tests.processes import PATIENCE, alive, eventually
 
 
 class Worker:

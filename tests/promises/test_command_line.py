@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlkit_build.errors import ExitCode
 from mlkit_build.sweep.outcome import worst
 from mlkit_build.verbs import VERBS
 from tests.conftest import Workspace
+from tests.processes import alive, descendants, eventually
 from tests.promises.conftest import Command, snapshot
 
 HEAVY = ("tensorflow", "ai_edge_litert", "ai_edge_quantizer", "numpy", "matplotlib", "jinja2", "keras")
@@ -555,42 +555,12 @@ def test_a_build_from_nothing_never_imports_tensorflow_in_the_parent(workspace: 
 # Interruption -------------------------------------------------------------------------------------------------------------
 
 
-def descendants(parent: int) -> set[int]:
-    """Return the processes below `parent`, from /proc."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(stat.parent.name)] = int(fields[1])
-    found = {parent}
-    while True:
-        more = {child for child, above in parents.items() if above in found} - found
-        if not more:
-            return found - {parent}
-        found |= more
-
-
-def alive(process: int) -> bool:
-    """Return whether the process still runs; one that only waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for the condition; it failing to come true at all is the failure."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the build never got there"
-        time.sleep(0.005)
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-@pytest.mark.parametrize("moment", ["freeze", "reference"])
+@pytest.mark.parametrize(
+    ("how", "moment"),
+    [(signal.SIGINT, "freeze"), (signal.SIGTERM, "reference")],
+    ids=["Ctrl-C at freeze", "SIGTERM at reference"],
+)
 def test_an_interrupted_build_leaves_nothing_behind(
     workspace: Workspace, tmp_path: Path, how: signal.Signals, moment: str
 ) -> None:
@@ -607,14 +577,14 @@ def test_an_interrupted_build_leaves_nothing_behind(
             stderr=errors,
             start_new_session=True,
         )
-        until(lambda: f"  {moment:<10} running" in log.read_text() or build.poll() is not None)
+        assert eventually(lambda: f"  {moment:<10} running" in log.read_text() or build.poll() is not None, 60)
         if moment == "reference":
-            until(lambda: len(list(temporary.glob("mlkit-build-*/log"))) > 0 or build.poll() is not None)
+            assert eventually(lambda: len(list(temporary.glob("mlkit-build-*/log"))) > 0 or build.poll() is not None, 60)
         children = descendants(build.pid)
         os.killpg(build.pid, how)
         assert build.wait(60) == 130
     assert children, "TensorFlow was to be at work"
-    until(lambda: not any(map(alive, children)), 10)
+    assert eventually(lambda: not any(map(alive, children)), 10)
     assert log.read_text().splitlines()[-1] == "interrupted; nothing was left half-written"
     assert "Traceback" not in log.read_text()
     assert [path.name for path in temporary.iterdir()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 
 from mlkit_build.config import Roots, launcher
+from mlkit_build.engine.pool import Pool
 from mlkit_build.errors import ExitCode, StageError
 from mlkit_build.job import Job, JobReport
 from mlkit_build.report import screens
 from mlkit_build.sweep.run import sweep
 from tests.conftest import Workspace
-from tests.engine.conftest import alive, eventually
+from tests.processes import alive, descendants, eventually
 from tests.promises.conftest import Borrowed, Command, snapshot
 
+LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
+"""End a sweep in every way; a single build is ended in every way elsewhere."""
 MODES = "quantization=float32,float16,weight_only_int8,int8"
 SHARED = {"freeze", "contract", "convert", "calibrate", "reference"}
 
@@ -50,12 +54,23 @@ def small(workspace: Workspace) -> None:
 # Side by side -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def swept_once(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> tuple[Path, str, str]:
+    """The four modes of mnist, built in one sweep; with its stdout and stderr. Never write to it: use `swept`."""
+    folder = tmp_path_factory.mktemp("swept")
+    place = Workspace(folder / "work", folder / "cache", pool)
+    small(place)
+    done = place.cli("-m", "recipe=mnist", MODES, "ui=plain", env={"MLKIT_BUILD_CACHE": str(place.cache)})
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout, done.stderr
+
+
 @pytest.fixture
-def swept(workspace: Workspace, command: Command) -> tuple[Workspace, str, str]:
-    """The four modes of mnist, built in one sweep; with its stdout and stderr."""
-    small(workspace)
-    code, out, err = command("-m", "recipe=mnist", MODES, "ui=plain")
-    assert code == 0, err
+def swept(workspace: Workspace, swept_once: tuple[Path, str, str]) -> tuple[Workspace, str, str]:
+    """A copy of it."""
+    folder, out, err = swept_once
+    shutil.copytree(folder / "work", workspace.folder, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(folder / "cache", workspace.cache)
     return workspace, out, err
 
 
@@ -238,7 +253,7 @@ def test_a_summary_that_cannot_be_written_costs_a_warning(workspace: Workspace, 
     assert "the summary of the sweep cannot be written" in err
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, *([signal.SIGTERM] if LONG else []), signal.SIGKILL])
 def test_an_interrupted_sweep_goes_on_where_it_was(workspace: Workspace, tmp_path: Path, how: signal.Signals) -> None:
     small(workspace)
     log = tmp_path / "stderr"
@@ -262,23 +277,6 @@ def test_an_interrupted_sweep_goes_on_where_it_was(workspace: Workspace, tmp_pat
     assert not {"freeze", "contract", "convert"} & set(counted)
     assert counted.total() == records(workspace) - done
     assert records(workspace) == len(SHARED) + 1 + 3 + 7 * 4
-
-
-def descendants(process: int) -> list[int]:
-    """Return every process below `process`, from /proc."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found, left = [], [process]
-    while left:
-        below = parents.get(left.pop(), [])
-        found += below
-        left += below
-    return found
 
 
 # Launchers of Hydra -------------------------------------------------------------------------------------------------------
