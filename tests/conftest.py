@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from omegaconf import OmegaConf
 
 from mlkit_build.config import Roots, compose
@@ -20,6 +21,9 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.job import Job, JobReport
 from mlkit_build.report.screens import Quiet
 from mlkit_build.workflow import build
+
+settings.register_profile("unhurried", parent=settings(), deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("unhurried")
 
 SHARED_MODELS = Path(os.environ.get("MLKIT_BUILD_TEST_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
@@ -115,15 +119,21 @@ def built_once(folder: Path, pool: Pool, *overrides: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist_cache(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
-    """A cache in which `recipe=mnist` was built. Never write to it: use `warm_workspace`."""
-    return built_once(tmp_path_factory.mktemp("mnist"), pool, "recipe=mnist") / "cache"
+def warm_cache(tmp_path_factory: pytest.TempPathFactory, pool: Pool) -> Path:
+    """A cache in which `mnist` and the two smallest recipes were built. Never write to it: use `warm_workspace`."""
+    folder = tmp_path_factory.mktemp("warm")
+    for name in ("mnist", "add_one", "multiply"):
+        built_once(folder, pool, f"recipe={name}")
+    return folder / "cache"
 
 
 @pytest.fixture
-def warm_workspace(workspace: Workspace, mnist_cache: Path) -> Workspace:
-    """A workspace whose cache, a copy of its own, already holds the mnist build."""
-    shutil.copytree(mnist_cache, workspace.cache)
+def warm_workspace(workspace: Workspace, warm_cache: Path) -> Workspace:
+    """A workspace whose cache, a copy of its own, already holds these builds.
+
+    A module in which no test is about a first build says `pytestmark = pytest.mark.usefixtures("warm_workspace")`.
+    """
+    shutil.copytree(warm_cache, workspace.cache)
     return workspace
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.config.roots import builtin
-from mlkit_build.workflow import JobReport
+from mlkit_build.job import JobReport
 from tests.conftest import Workspace
 
 Find = Callable[[str], Path]

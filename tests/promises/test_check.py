@@ -13,7 +13,8 @@ from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
 LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
-"""Check every built-in recipe in every quantization, not only some."""
+"""Check every built-in recipe in every quantization, and every way to be irreproducible, not only some."""
+LONGER = "set MLKIT_BUILD_LONG_TESTS=1 to check more"
 MODES = ("float32", "float16", "dynamic_range", "dynamic_range_int4", "weight_only_int8", "weight_only_int4", "int8", "int16x8")
 MODEL = """
 import os, pathlib, random
@@ -50,7 +51,7 @@ def test_a_built_in_recipe_is_reproducible_and_as_the_cache_has_it(workspace: Wo
     assert told["kept"] is None
 
 
-@pytest.mark.skipif(not LONG, reason="set MLKIT_BUILD_LONG_TESTS=1 to check every recipe in every quantization")
+@pytest.mark.skipif(not LONG, reason=LONGER)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("recipe", ["add_one", "multiply", "mnist", "flags", "digits_lstm"])
 def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str, mode: str) -> None:
@@ -64,10 +65,10 @@ def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str
     ("body", "named"),
     [
         ("value = float(os.urandom(1)[0])", "freeze"),
-        ("value = float(len(os.environ['HOME']))", "freeze"),
         ("value = float(len(os.listdir('data')[0]))", "freeze"),
+        pytest.param("value = float(len(os.environ['HOME']))", "freeze", marks=pytest.mark.skipif(not LONG, reason=LONGER)),
     ],
-    ids=["chance", "home", "order of files"],
+    ids=["chance", "order of files", "home"],
 )
 def test_what_is_not_reproducible_is_found_and_where_it_begins(workspace: Workspace, body: str, named: str) -> None:
     python_recipe(workspace, body)

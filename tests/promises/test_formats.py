@@ -18,6 +18,8 @@ from tests.conftest import Workspace
 from tests.formats.made import files
 from tests.promises.conftest import Command
 
+pytestmark = pytest.mark.usefixtures("warm_workspace")  # the builds here are the same ones over and over
+
 ALL = "package.formats=[aar,aipack,ios,zip,tar]"
 VARYING = {"provenance.json", "SHA256SUMS"}
 

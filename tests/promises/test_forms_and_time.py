@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
+pytestmark = pytest.mark.usefixtures("warm_workspace")  # the builds here are the same ones over and over
+
 
 def bundle(workspace: Workspace, file: str) -> Any:
     return json.loads((workspace.folder / "dist/multiply/float32" / file).read_bytes())

@@ -5,6 +5,7 @@ In that runtime itself, which pip installs where `MLKIT_BUILD_OLD_RUNTIME` says 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,8 @@ from mlkit_build.quantization.offers import OFFERS
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
+LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
+"""Run every mode of the image recipe in the old runtime, too, not only those that differ from the digits' in kind."""
 ANY = "package.min_runtime=any"
 OLD = 'validation.runtimes=["tflite_runtime==2.14"]'
 FEW = ("dataset.samples=400", "validation.hops=0", "validation.latency.runs=0", "validation.gates={}")
@@ -69,13 +72,19 @@ def test_every_mode_computes_the_same_in_the_old_runtime_or_is_refused_by_name(
     check(warm_workspace, overrides("mnist", backend, mode, option), REFUSED.get((mode, option)))
 
 
-def test_every_mode_of_the_image_recipe_too(workspace: Workspace, environments: Path) -> None:
+IMAGE_VARIANTS = [
+    ("int8", "io=uint8"),
+    ("dynamic_range_int4", "granularity=blockwise_32"),
+    *([(mode, "io=float32") for mode in OFFERS["litert"]] if LONG else []),
+]
+
+
+def test_modes_of_the_image_recipe_too(workspace: Workspace, environments: Path) -> None:
     (workspace.cache / "v1").mkdir(parents=True)
     (workspace.cache / "v1" / "runtimes").symlink_to(environments)
-    for mode in OFFERS["litert"]:
-        check(workspace, overrides("flags", "litert", mode, "io=float32"), REFUSED.get((mode, "io=float32")))
-    check(workspace, overrides("flags", "litert", "int8", "io=uint8"), None)
-    check(workspace, overrides("flags", "litert", "dynamic_range_int4", "granularity=blockwise_32"), "FULLY_CONNECTED")
+    refused = {**REFUSED, ("dynamic_range_int4", "granularity=blockwise_32"): "FULLY_CONNECTED"}
+    for mode, option in IMAGE_VARIANTS:
+        check(workspace, overrides("flags", "litert", mode, option), refused.get((mode, option)))
 
 
 PER_TENSOR = "quantization.granularity=per_tensor"
