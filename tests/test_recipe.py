@@ -34,17 +34,20 @@ from mlkit_build.recipe import (
     Target,
     Tf1Checkpoint,
     Validation,
+    array_files,
     check,
     check_settings,
-    datasets,
+    made_samples,
     quantization,
+    record_files,
+    sample_folders,
     schema,
     validation,
 )
 
 CLASSES = [
     found
-    for module in (schema, datasets, quantization, validation)
+    for module in (schema, array_files, made_samples, record_files, sample_folders, quantization, validation)
     for _, found in inspect.getmembers(module, dataclasses.is_dataclass)
     if found.__module__ == module.__name__
 ]

@@ -2,7 +2,6 @@
 
 from mlkit_build.recipe.checks import check, check_settings
 from mlkit_build.recipe.datasets import (
-    MANDATORY,
     AnyDataset,
     Csv,
     ExampleFeature,
@@ -17,6 +16,7 @@ from mlkit_build.recipe.datasets import (
     WavFolder,
 )
 from mlkit_build.recipe.labels import Calibration, Labels, Metadata
+from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Android, Ios
 from mlkit_build.recipe.quantization import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from mlkit_build.recipe.datasets import MANDATORY
+from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.records import dataclass
 
 

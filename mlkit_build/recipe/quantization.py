@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlkit_build.recipe.datasets import MANDATORY
+from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.records import dataclass
 
 MODES = (

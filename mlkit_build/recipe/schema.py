@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from mlkit_build.recipe.datasets import MANDATORY, AnyDataset
+from mlkit_build.recipe.datasets import AnyDataset
 from mlkit_build.recipe.labels import Labels, Metadata
+from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
 from mlkit_build.recipe.quantization import Quantization
 from mlkit_build.recipe.validation import Validation
