@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from omegaconf import OmegaConf
@@ -148,3 +149,16 @@ def shared_model() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Datasets that TensorFlow Datasets prepared, as `datasets/prepare.py` says, with 300 digits of MNIST. Never write there."""
+    pytest.importorskip("tensorflow_datasets", reason="TensorFlow Datasets is not installed: pip install 'mlkit-build[test]'")
+    folder = tmp_path_factory.mktemp("prepared")
+    with np.load(builtin("recipes") / "mnist" / "data" / "mnist_test.npz") as archive:
+        np.savez(folder / "digits.npz", images=archive["images"][:300], labels=archive["labels"][:300])
+    command = [sys.executable, str(Path(__file__).parent / "datasets" / "prepare.py"), str(folder), str(folder / "digits.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder

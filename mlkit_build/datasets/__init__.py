@@ -56,6 +56,9 @@ DATASETS = {
     "image_folder": Kind("mlkit_build.datasets.image_folder", "JPEG, PNG, WebP, GIF, BMP and PPM, resized as on the phone"),
     "wav_folder": Kind("mlkit_build.datasets.wav_folder", "PCM of 8, 16, 24 and 32 bits and float; channels are mixed down"),
     "tfrecord": Kind("mlkit_build.datasets.tfrecord", "numbers, raw bytes and encoded images; checksums are verified"),
+    "tfds": Kind(
+        "mlkit_build.datasets.tfds", "shards of `tfrecord` and `array_record`; images, numbers, class labels with their names"
+    ),
     "python": Kind("mlkit_build.datasets.python", "a generator function, for everything else"),
     "random": Kind("mlkit_build.datasets.random", "nothing: where no data may leave its place, parity can still be measured"),
 }

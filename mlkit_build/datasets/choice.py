@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.errors import ConfigError
-from mlkit_build.recipe import AnyDataset
+from mlkit_build.recipe import AnyDataset, Tfds
 from mlkit_build.recipe.dataset_checks import split_ends
 
 MAX_SAMPLES = 50_000_000
@@ -33,14 +33,15 @@ def chosen(
     Raises:
         ConfigError: The part has no sample, or fewer than are asked.
     """
-    if spec.split is None and spec.samples in (None, count):
+    split = None if isinstance(spec, Tfds) else spec.split  # its parts are by place, and made already
+    if split is None and spec.samples in (None, count):
         return None
     found = list(enumerate(identities()))
     place = str(path)
-    if spec.split is not None:
-        low, high = split_ends(f"{where}.split", spec.split)
+    if split is not None:
+        low, high = split_ends(f"{where}.split", split)
         found = [(index, identity) for index, identity in found if low <= _percent(identity) < high]
-        place = f"{spec.split} of {path}"
+        place = f"{split} of {path}"
         if not found:
             raise ConfigError(f"{where}.split: expected samples in {place}, which has {count}, found none", "ask for more of it")
     if spec.samples is None:

@@ -83,6 +83,29 @@ def decoded(data: bytes | Path, form: Form, name: str) -> NDArray[np.uint8]:
     return bilinear(pixels, height, width).reshape(form.shape)
 
 
+def class_map(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Return `[height, width]` uint8: the values of a grey image, whose pixels are classes, as they are.
+
+    Args:
+        name: What to call the image in messages.
+
+    Raises:
+        SourceError: It cannot be decoded, is too large, or has colours.
+    """
+    hint = "a map of classes is a grey image of 8 bits"
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            _check_size(image.size, name, hint)
+            if image.mode == "L":
+                return np.asarray(image)
+            found = f"an image of mode {image.mode}"
+    except SourceError:
+        raise
+    except Exception as error:  # decoders raise many kinds for what is damaged
+        found = f"something else: {error}"
+    raise SourceError(f"{name}: expected a grey PNG, found {found}", hint)
+
+
 def _check_size(size: tuple[int, int], name: str, hint: str) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         raise SourceError(f"{name}: expected at most {MAX_PIXELS} pixels, found {size[0]} x {size[1]}", hint)

@@ -20,7 +20,7 @@ from mlkit_build.datasets import Batch
 from mlkit_build.datasets.choice import check_count, chosen, flat_labels
 from mlkit_build.datasets.parallel import MOST_THREADS
 from mlkit_build.errors import ConfigError, SourceError
-from mlkit_build.recipe import AnyDataset, ImageFolder, TfRecord, WavFolder
+from mlkit_build.recipe import AnyDataset, ImageFolder, Tfds, TfRecord, WavFolder
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
 
@@ -67,7 +67,7 @@ class RecordDataset(ABC):
         self._count = self.count()
         check_count(self._count, spec.samples, where, self.origin, path, empty)
         self._chosen = chosen(spec, self._count, lambda: map(self.identity, self.records()), where, path)
-        if isinstance(spec, (ImageFolder, WavFolder, TfRecord)) and spec.on_error == "skip":
+        if isinstance(spec, (ImageFolder, WavFolder, TfRecord, Tfds)) and spec.on_error == "skip":
             self._skip_damaged()
 
     @abstractmethod

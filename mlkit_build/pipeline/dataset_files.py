@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlkit_build.errors import SourceError
-from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, TfRecord, WavFolder
+from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, Tfds, TfRecord, WavFolder
 from mlkit_build.store import Tree
 
 Locate = Callable[[str, str | None, str], Path]
@@ -30,11 +30,13 @@ def dataset_files(dataset: AnyDataset, folder: Path, where: str, locate: Locate)
         from mlkit_build.sources.python import files
 
         return Tree(folder, tuple(files(dataset, folder, where)))
-    field, path = f"{where}.path", folder / dataset.path
+    field, path = f"{where}.path", folder / (_from_home(dataset.path) if isinstance(dataset, Tfds) else dataset.path)
     if "://" in dataset.path or dataset.sha256 is not None:
         path = locate(dataset.path, dataset.sha256, field)
     if isinstance(dataset, (Npz, Csv)):
         return _file(field, path, dataset.path)
+    if isinstance(dataset, Tfds):
+        return _prepared(dataset, path, where)
     if isinstance(dataset, TfRecord) and not path.is_dir():
         return _file(field, path, dataset.path)
     if not path.is_dir():
@@ -66,6 +68,35 @@ def _named(field: str, folder: Path, name: str) -> str:
             f"{field}: expected a file at {folder / name}, found {_what_is_at(folder / name)}", "it is relative to `path`"
         )
     return Path(name).as_posix()
+
+
+def _prepared(dataset: Tfds, path: Path, where: str) -> Tree:
+    """Return the shards that the split asks for, and what says how they are read. Raises ConfigError too."""
+    from mlkit_build.tfds.features import feature_named, read_features
+    from mlkit_build.tfds.prepared import FEATURES, INFO, prepared_folder, read_prepared
+
+    folder = prepared_folder(dataset, path, where)
+    pieces = read_prepared(folder, where).pieces(f"{where}.split", dataset.split)
+    names = {INFO, FEATURES, *(piece.shard.file for piece in pieces)}
+    features = read_features(folder, where)
+    for name, stated in dataset.features.items():
+        feature_named(features, stated, f"{where}.features.{name}", folder)
+    label = feature_named(features, dataset.label, f"{where}.label", folder) if dataset.label is not None else None
+    if label and label.labels_file and (folder / label.labels_file).is_file():
+        names.add(label.labels_file)
+    if missing := sorted(name for name in names if not (folder / name).is_file()):
+        raise SourceError(
+            f"{where}.path: expected a file at {folder / missing[0]}, as {INFO} says, found nothing",
+            f"{len(missing)} of the {len(names)} files are missing; fetch them, or prepare the dataset again",
+        )
+    return Tree(folder, tuple(sorted(names)))
+
+
+def _from_home(stated: str) -> Path:
+    try:
+        return Path(stated).expanduser()
+    except RuntimeError:  # nobody knows where the home of that user is
+        return Path(stated)
 
 
 def _matching(field: str, folder: Path, pattern: str) -> tuple[str, ...]:

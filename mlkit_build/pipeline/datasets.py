@@ -11,9 +11,9 @@ from mlkit_build.engine.action import Action
 from mlkit_build.engine.toolchain import DECODERS
 from mlkit_build.errors import ConfigError
 from mlkit_build.pipeline.labelling import FoundLabels
-from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, TfRecord
+from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, Tfds, TfRecord
 
-_UNDECIDED: Mapping[str, Any] = {"path": "", "sha256": None, "timeout_s": 0.0}
+_UNDECIDED: Mapping[str, Any] = {"path": "", "sha256": None, "timeout_s": 0.0, "name": None, "config": None, "version": None}
 
 
 def content(dataset: AnyDataset, labels: FoundLabels | None = None, *, labelled: bool = False) -> AnyDataset:
@@ -53,7 +53,7 @@ def reading(action: Action, datasets: Mapping[str, AnyDataset | None], limits: M
         datasets: The recipe's field -> the dataset.
         limits: Field -> how long other code of the user may take, in seconds.
     """
-    decodes = any(isinstance(stated, (ImageFolder, TfRecord)) for stated in datasets.values())
+    decodes = any(isinstance(stated, (ImageFolder, TfRecord, Tfds)) for stated in datasets.values())
     action = replace(action, packages=(*action.packages, *DECODERS)) if decodes else action  # another decoder gives other pixels
     timed = {f"{field}.timeout_s": stated.timeout_s for field, stated in datasets.items() if isinstance(stated, PythonSamples)}
     if not (timed := {**timed, **(limits or {})}):

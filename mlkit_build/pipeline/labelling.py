@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlkit_build.errors import SourceError
 from mlkit_build.mlkit.labels import LABELS, Reading, read_label_set, repeated
-from mlkit_build.recipe import AnyDataset, Labels
+from mlkit_build.recipe import AnyDataset, Labels, Tfds
 from mlkit_build.records import dataclass
 from mlkit_build.store import Tree
 
@@ -66,14 +66,32 @@ def _reading_of(labels: Labels, dataset: AnyDataset | None, samples: Path | Tree
 
 
 def _classes(dataset: AnyDataset | None, samples: Path | Tree | None) -> tuple[str, ...]:
-    """Return the dataset's classes: those that it states, or its folders, as `mlkit_build.datasets.folders` counts them."""
+    """Return the dataset's classes: those that it states, those of its class label, or its folders.
+
+    Folders are counted as `mlkit_build.datasets.folders` does."""
     if classes := getattr(dataset, "classes", ()):
         return tuple(classes)
     assert isinstance(samples, Tree), "the schema refuses others"
+    if isinstance(dataset, Tfds):
+        return _named_by(dataset, samples.root)
     try:
         names = tuple(name.rstrip("/") for name in samples.listed() if name.endswith("/") and name.count("/") == 1)
     except OSError as error:
         raise SourceError(f"dataset.path: {error.filename}: cannot be read: {error.strerror}") from error
     if not names:
         raise SourceError(f"labels.from_dataset: {samples.root}: expected a folder for each class, found none")
+    return names
+
+
+def _named_by(dataset: Tfds, folder: Path) -> tuple[str, ...]:
+    from mlkit_build.tfds.features import class_names, feature_named, read_features
+
+    assert dataset.label is not None, "the schema refuses it"
+    label = feature_named(read_features(folder, "dataset"), dataset.label, "dataset.label", folder)
+    names = class_names(folder, label, "dataset")
+    if not names:
+        raise SourceError(
+            f"labels.from_dataset: {folder}: the feature {dataset.label!r} names no classes",
+            "state dataset.classes, or name a file: `labels: labels.txt`",
+        )
     return names

@@ -12,6 +12,7 @@ from mlkit_build.recipe.datasets import (
     PythonSamples,
     Random,
     RandomInput,
+    Tfds,
     TfRecord,
     WavFolder,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "Target",
     "Tf1Checkpoint",
     "TfRecord",
+    "Tfds",
     "Validation",
     "WavFolder",
     "check",

@@ -13,6 +13,7 @@ from mlkit_build.recipe.datasets import (
     Npz,
     PythonSamples,
     Random,
+    Tfds,
     TfRecord,
     WavFolder,
 )
@@ -25,8 +26,18 @@ FORMATS = ("float", "int64", "image", "raw")
 BY_FOLDER = "folder"
 """The `label` that says that each folder is a class."""
 _SPLIT = re.compile(r"([0-9]+(?:\.[0-9]+)?):([0-9]+(?:\.[0-9]+)?)%")
+_WORD = re.compile(r"[A-Za-z0-9_]{1,200}")
+_CONFIG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]{0,199}")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_STATED_AS = {Npz: "<array>", Npy: "<file>.npy", Csv: "[<column>, ...]", TfRecord: "{key: ..., format: ...}", Random: "{}"}
+_STATED_AS = {
+    Npz: "<array>",
+    Npy: "<file>.npy",
+    Csv: "[<column>, ...]",
+    TfRecord: "{key: ..., format: ...}",
+    Random: "{}",
+    Tfds: "<feature>",
+}
 
 
 def check_dataset(where: str, dataset: AnyDataset | None, signature: Signature) -> None:
@@ -43,10 +54,12 @@ def check_dataset(where: str, dataset: AnyDataset | None, signature: Signature) 
     _check_inputs(where, dataset, signature)
     if dataset.samples is not None and dataset.samples < 1:
         raise ConfigError(f"{where}.samples: expected at least 1, found {dataset.samples}")
-    if dataset.split is not None:
+    if isinstance(dataset, Tfds):
+        _check_tfds(where, dataset)
+    elif dataset.split is not None:
         split_ends(f"{where}.split", dataset.split)
     _check_place(where, dataset)
-    if isinstance(dataset, (ImageFolder, WavFolder, TfRecord)):
+    if isinstance(dataset, (ImageFolder, WavFolder, TfRecord, Tfds)):
         expect_one_of(f"{where}.on_error", dataset.on_error, ON_ERROR)
     if isinstance(dataset, (ImageFolder, WavFolder)):
         _check_folder(where, dataset)
@@ -119,6 +132,23 @@ def _check_folder(where: str, dataset: ImageFolder | WavFolder) -> None:
         )
     if isinstance(dataset, WavFolder) and dataset.sample_rate < 1:
         raise ConfigError(f"{where}.sample_rate: expected a number of Hz above 0, found {dataset.sample_rate}")
+
+
+def _check_tfds(where: str, dataset: Tfds) -> None:
+    from mlkit_build.tfds.slices import parts_of
+
+    parts_of(f"{where}.split", dataset.split)
+    for field, pattern, example in (("name", _WORD, "mnist"), ("config", _CONFIG, "small"), ("version", _VERSION, "3.0.1")):
+        stated = getattr(dataset, field)
+        if stated is None:
+            continue
+        if not pattern.fullmatch(stated):
+            raise ConfigError(
+                f"{where}.{field}: expected a {field} such as `{example}`, found {stated!r}",
+                "name, config and version are fields of their own" if set(stated) & set("/:") else "",
+            )
+        if dataset.name is None:
+            raise ConfigError(f"{where}.{field}: expected {where}.name beside it, found none", "or leave it out: path says which")
 
 
 def _check_csv(where: str, dataset: Csv) -> None:

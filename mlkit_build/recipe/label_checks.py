@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mlkit_build.errors import ConfigError, expect_one_of
-from mlkit_build.recipe.datasets import AnyDataset, ImageFolder, WavFolder
+from mlkit_build.recipe.datasets import AnyDataset, ImageFolder, Tfds, WavFolder
 from mlkit_build.recipe.float32 import check_float32
 from mlkit_build.recipe.labels import Labels, Metadata
 
@@ -51,7 +51,8 @@ def _check_named(dataset: AnyDataset | None) -> None:
     if dataset is None:
         raise ConfigError("labels.from_dataset: the recipe has no dataset", "name a file: `labels: labels.txt`")
     folders = isinstance(dataset, (ImageFolder, WavFolder)) and dataset.table is None and dataset.label is not None
-    if not folders and not getattr(dataset, "classes", ()):
+    named = isinstance(dataset, Tfds) and dataset.label is not None
+    if not folders and not named and not getattr(dataset, "classes", ()):
         raise ConfigError(
             f"labels.from_dataset: the dataset of kind {dataset.kind} names no classes",
             "state dataset.classes where the kind has them, or name a file: `labels: labels.txt`",

@@ -18,8 +18,8 @@ class Labels:
             outputs; relative to the recipe's folder.
         column: The column of a CSV file whose first row names its columns.
         delimiter: What separates the columns.
-        from_dataset: Take the classes of `dataset` in place of a file: its `classes`, or the folders of an `image_folder` or a
-            `wav_folder`.
+        from_dataset: Take the classes of `dataset` in place of a file: its `classes`, the folders of an `image_folder` or a
+            `wav_folder`, or the names of a class label of `tfds`.
         locales: Language, e.g. `de` or `en-US` -> a file like `path` with the names in that language, or with `column` another
             column of the same file.
     """

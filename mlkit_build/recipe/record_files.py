@@ -108,3 +108,49 @@ class TfRecord:
     def inputs(self) -> tuple[str, ...]:
         """The model inputs that it feeds."""
         return tuple(self.features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tfds:
+    """A dataset that TensorFlow Datasets prepared, read as it lies on the disk; nothing is downloaded or prepared.
+
+    Attributes:
+        kind: `tfds`.
+        path: With `name`, the folder that holds prepared datasets, called `data_dir` there; else the folder of one version, with
+            its `dataset_info.json`. Relative to the recipe's folder, from `~`, or a URL of an archive.
+        sha256: Of the archive that a URL names.
+        name: The dataset in `path`, e.g. `mnist`.
+        config: Its configuration; the only one when left out.
+        version: Its version, e.g. `3.0.1`; the only one when left out.
+        split: In the words of TensorFlow Datasets: `test`, `train[:80%]`, `train[1000:2000]`, `train+test`, `all`. Slices are by
+            the samples' places in the shards.
+        features: Model input -> feature of the dataset; one in another as `objects/bbox`.
+        label: The feature that holds the label: a class label, numbers, a text that is the name of a class, or an image whose
+            pixels are classes. Without it only parity can be measured.
+        classes: The names of the classes, in the order of the model's outputs; those of the recipe's `labels` when left out.
+        center_crop: As for `image_folder`.
+        on_error: What becomes of an image that cannot be decoded: `fail` refuses the dataset, `skip` leaves it
+            out, warns, and names it in the manifest.
+        samples: How many samples to use, chosen by content hash; all when left out.
+        seed: Makes another choice of the same size.
+    """
+
+    kind: str = "tfds"
+    path: str = "~/tensorflow_datasets"
+    sha256: str | None = None
+    name: str | None = None
+    config: str | None = None
+    version: str | None = None
+    split: str = MANDATORY
+    features: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
+    classes: tuple[str, ...] = ()
+    center_crop: bool = False
+    on_error: str = "fail"
+    samples: int | None = None
+    seed: int = 0
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The model inputs that it feeds."""
+        return tuple(self.features)

@@ -19,6 +19,7 @@ from mlkit_build.config.roots import builtin
 from tests.conftest import Workspace
 
 COUNT = 300
+TFDS = {"kind": "tfds", "name": "digits", "split": "test", "features": {"image": "image"}, "label": "label"}
 
 
 def npy(folder: Path, images: Any, labels: Any) -> dict[str, Any]:
@@ -103,6 +104,21 @@ def test_every_kind_measures_the_same(
     else:
         assert measured[0] == measured[1]
     assert measured[0]["top1"]["value"] > 0.98
+
+
+def test_a_prepared_dataset_measures_the_same(warm_workspace: Workspace, digits: tuple[Any, Any], prepared: Path) -> None:
+    measured = []
+    for name in ("plain", "other"):
+        folder = warm_workspace.copy("mnist", name)
+        shutil.rmtree(folder / "data")
+        (folder / "data").mkdir()
+        stated = npz(folder / "data", *digits) if name == "plain" else {**TFDS, "path": str(prepared / "tfrecord")}
+        warm_workspace.edit(name, {"name": name, "dataset": stated, "calibration": None})
+        report = warm_workspace.build(f"recipe={name}", "quantization=float32", "validation.gates={}")
+        assert report.error is None, report.error
+        assert report.bundle is not None
+        measured.append(json.loads((report.bundle / "manifest.json").read_bytes())["metrics"])
+    assert measured[0] == measured[1]
 
 
 def npz(folder: Path, images: Any, labels: Any) -> dict[str, Any]:

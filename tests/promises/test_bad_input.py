@@ -288,7 +288,7 @@ def test_several_values_without_a_sweep_are_told_of_the_flag(refused: Refused) -
         ),
         (
             "dataset=npv",
-            "known: csv, idx, image_folder, npy, npz, python, random, tfrecord, wav_folder",
+            "known: csv, idx, image_folder, npy, npz, python, random, tfds, tfrecord, wav_folder",
             "did you mean 'npz' or 'npy'?",
         ),
     ],
