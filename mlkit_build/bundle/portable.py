@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mlkit_build.recipe import AnyDataset, AnySource, Recipe, Tf1Checkpoint
+from mlkit_build.recipe import AnyDataset, AnySource, Recipe, Tf1Checkpoint, Tfds
 from mlkit_build.store import Tree
 
 Stated = TypeVar("Stated", bound=AnySource | AnyDataset)
@@ -44,6 +44,9 @@ def portable(path: Path | Tree, folder: Path) -> str:
 def portable_place(stated: Stated) -> Stated:
     """Return a source or dataset with its path as `portable_text` has it; as it is where it has none."""
     place: dict[str, Any] = {"path": portable_text(stated.path)} if hasattr(stated, "path") else {}
+    if isinstance(stated, Tfds) and _elsewhere(stated.path):
+        # Inputs from elsewhere are listed by their bare names, and a rebuild lays them out so: in one folder, the recipe's own.
+        place = {"path": ".", "name": None, "config": None, "version": None}
     return replace(stated, **place)
 
 
@@ -53,4 +56,8 @@ def portable_text(stated: str) -> str:
         from mlkit_build.fetch import shown
 
         return shown(stated)
-    return PurePosixPath(stated).name if Path(stated).is_absolute() else stated
+    return PurePosixPath(stated).name if _elsewhere(stated) else stated
+
+
+def _elsewhere(stated: str) -> bool:
+    return Path(stated).is_absolute() or stated.startswith("~")

@@ -69,6 +69,21 @@ def test_the_place_is_not_in_the_key_and_an_archive_is_as_good(warm_workspace: W
     assert str(warm_workspace.folder) not in (again.bundle / "manifest.json").read_text()
 
 
+def test_a_package_measured_on_a_dataset_elsewhere_can_be_made_again(
+    warm_workspace: Workspace, prepared: Path, command: Command
+) -> None:
+    place = {"path": str(prepared / "tfrecord"), "version": "3.0.1"}
+    folder = mnist(warm_workspace, prepared, dataset={**TEST, **place}, calibration=None)
+    shutil.rmtree(folder)
+    report = warm_workspace.build("recipe=mine", "quantization=float32")
+    assert report.error is None, report.error
+    assert report.bundle is not None
+    manifest = report.bundle / "manifest.json"
+    assert str(prepared) not in manifest.read_text()
+    code, out, err = command("rebuild", str(manifest), "--inputs", str(prepared / "tfrecord"))
+    assert code == 0, out + err
+
+
 def test_the_classes_of_the_dataset_are_the_labels_where_the_recipe_says_so(
     warm_workspace: Workspace, prepared: Path, command: Command
 ) -> None:
