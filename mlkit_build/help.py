@@ -26,6 +26,7 @@ keys (all of them: mlkit-build recipe=NAME --cfg job):
   output_dir=DIR          where bundles go (default: dist)
   cache.dir=DIR           the build cache (default: the platform's, or MLKIT_BUILD_CACHE)
   ui=MODE                 auto, plain, rich, json, quiet
+  package.sign.key=FILE   sign the bundle with this private key; or package.sign.sigstore=true
   locked=true             build only what the recipe.lock beside the recipe describes
   jobs=N                  actions at once (default: one per core)
   junit=FILE              verdicts as JUnit XML, also when the build fails; github_summary=FILE or auto for Markdown

@@ -39,6 +39,7 @@ from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.locking import Enforced
+    from mlkit_build.signing import Signer
 
 Prepare = Callable[[], tuple[Path, ...]]
 """Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
@@ -172,6 +173,7 @@ class _Run:
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
         check_place(place)
+        signer = self._signer()
         files = self._load()
         held = self._held_to(files)
         baseline = self._baseline(files)
@@ -187,9 +189,9 @@ class _Run:
         contents = self._contents(files, packaging, judgement)
         if held:
             held.after(contents.manifest, contents.data)
-        unchanged = contents.are_at(place)
+        unchanged = contents.are_at(place, signer)
         if not unchanged:
-            self._publish(contents, place, command, started)
+            self._publish(contents, place, signer, command, started)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
@@ -261,7 +263,7 @@ class _Run:
             [Archive(kind, f"{recipe.name}-{recipe.variant_name}") for kind in ARCHIVES if kind in recipe.package.formats],
         )
 
-    def _publish(self, contents: Contents, place: Path, command: Sequence[str], started: float) -> None:
+    def _publish(self, contents: Contents, place: Path, signer: Signer | None, command: Sequence[str], started: float) -> None:
         from mlkit_build.bundle.provenance import statement
 
         results = list(self._results.values())
@@ -269,7 +271,15 @@ class _Run:
         def provenance(subjects: Sequence[FileEntry]) -> bytes:
             return statement(contents.manifest, results, subjects, self._job.folder, command, started, self._time)
 
-        contents.publish(place, self._engine.output, provenance)
+        contents.publish(place, self._engine.output, provenance, signer)
+
+    def _signer(self) -> Signer | None:
+        """Return who signs the bundle. Raises ConfigError where nobody could, before anything is built."""
+        if not self._recipe.package.sign.asked:
+            return None
+        from mlkit_build.signing import open_signer
+
+        return open_signer(self._recipe.package.sign)
 
     def _view(self, package: Action) -> AppView:
         """Return how right the packaged file was found to be in an app, or why nobody looked."""

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlkit_build.bundle.archives import Archive
 from mlkit_build.bundle.manifest import FileEntry, Manifest, entries
 from mlkit_build.bundle.publish import MANIFEST, PROVENANCE, is_published, publish
+from mlkit_build.bundle.resigning import is_as_asked
 from mlkit_build.bundle.sbom import SBOM, Input, bill_of_materials
 from mlkit_build.engine.action import Result
 from mlkit_build.errors import StageError
 from mlkit_build.records import dataclass
 from mlkit_build.store import Digest
+
+if TYPE_CHECKING:
+    from mlkit_build.signing import Signer
 
 
 @dataclass(frozen=True)
@@ -42,21 +48,27 @@ class Contents:
     files: Mapping[str, Content]
     archives: tuple[Archive, ...]
 
-    def are_at(self, place: Path) -> bool:
-        """Return whether the folder `place` is this bundle already, byte for byte."""
-        return is_published(place, self.data, {name: found.digest for name, found in self.files.items()}, self.archives)
+    def are_at(self, place: Path, signer: Signer | None) -> bool:
+        """Return whether the folder `place` is this bundle already, byte for byte, and signed by whom it should be."""
+        digests = {name: found.digest for name, found in self.files.items()}
+        return is_published(place, self.data, digests, self.archives, partial(is_as_asked, signer))
 
     def publish(
-        self, place: Path, output: Callable[[str, str], Path], provenance: Callable[[Sequence[FileEntry]], bytes]
+        self,
+        place: Path,
+        output: Callable[[str, str], Path],
+        provenance: Callable[[Sequence[FileEntry]], bytes],
+        signer: Signer | None,
     ) -> None:
         """Put the bundle at `place` in one step.
 
         Args:
             output: (action, file) -> where that is.
             provenance: Returns the file of that name, given all that it speaks for.
+            signer: Who signs all of it; None for nobody.
 
         Raises:
-            StageError: A file was damaged while it was copied.
+            StageError: A file was damaged while it was copied, or the bundle could not be signed.
             StoreError: The output folder cannot be written.
         """
         made = {name: output(found.action, found.output) for name, found in self.files.items() if found.data is None}
@@ -78,6 +90,8 @@ class Contents:
                     archive.write(folder, [*self.files, MANIFEST], file)
             wholes = [(name, Digest.of_file(folder / name)) for name in (MANIFEST, *(archive.name for archive in self.archives))]
             (folder / PROVENANCE).write_bytes(provenance([*self.manifest.outputs, *entries(wholes)]))
+            if signer:
+                signer.sign(folder, f"{self.manifest.name}-{self.manifest.variant}")
 
         publish(place, write)
 

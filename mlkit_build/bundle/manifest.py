@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlkit_build.bundle.portable import plain_recipe
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict
 from mlkit_build.metrics import Measurement, PairedTest, value_of
 from mlkit_build.mlkit.app_view import AppView
-from mlkit_build.plain import pretty
+from mlkit_build.plain import pretty, to_plain
 from mlkit_build.recipe import Recipe
 from mlkit_build.records import dataclass
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
@@ -106,8 +107,8 @@ class Manifest:
     toolchain: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
-        """Return the file's bytes."""
-        return pretty(self)
+        """Return the file's bytes. Who signs the bundle is not in them: a signature is over the manifest, not of it."""
+        return pretty({**to_plain(self), "recipe": plain_recipe(self.recipe)})
 
 
 def metric_entries(metrics: Mapping[str, Measurement]) -> dict[str, MetricEntry]:

@@ -6,17 +6,20 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mlkit_build.recipe import AnyDataset, AnySource, Recipe, Tf1Checkpoint, Tfds
+from mlkit_build.plain import to_plain
+from mlkit_build.recipe import AnyDataset, AnySource, Recipe, Sign, Tf1Checkpoint, Tfds
 from mlkit_build.store import Tree
 
 Stated = TypeVar("Stated", bound=AnySource | AnyDataset)
 
 
 def portable_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe with absolute paths, which only this machine knows, cut to their names, and URLs without secrets."""
+    """Return the recipe with absolute paths, which only this machine knows, cut to their names, URLs without secrets, and nobody
+    who signs."""
     cut: dict[str, Any] = {
         field: portable_place(part) for field in ("source", "dataset", "calibration") if (part := getattr(recipe, field))
     }
+    cut["package"] = replace(recipe.package, sign=Sign())
     if isinstance(recipe.source, Tf1Checkpoint) and recipe.source.graph:
         cut["source"] = replace(cut["source"], graph=portable_text(recipe.source.graph))
     if recipe.validation.baseline:
@@ -29,6 +32,13 @@ def portable_recipe(recipe: Recipe) -> Recipe:
         placed = replace(calibration, path=portable_text(calibration.path))
         cut["metadata"] = replace(recipe.metadata, score_calibration=placed)
     return replace(recipe, **cut)
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as JSON, as manifests and locks state it: without who signs, which varies and decides nothing."""
+    plain: dict[str, Any] = to_plain(recipe)
+    del plain["package"]["sign"]
+    return plain
 
 
 def portable(path: Path | Tree, folder: Path) -> str:

@@ -21,6 +21,8 @@ from mlkit_build.store import Digest
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
+SIGNATURE = "model.sig"
+"""Says who answers for the files of a bundle, where it is signed: for all but itself and the checksums, which list it."""
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _ABANDONED_SECONDS = 3600
@@ -42,24 +44,40 @@ def check_place(place: Path) -> None:
             raise ConfigError(f"output_dir: {above}: expected a folder, found {found}", "set output_dir= to a folder")
 
 
-def is_published(place: Path, manifest: bytes, files: Mapping[str, Digest], archives: Sequence[Archive] = ()) -> bool:
+Signed = Callable[[bytes | None, Mapping[str, Digest]], bool]
+"""Takes a bundle's signature, None where it has none, and name -> digest of what it has to cover; whether that is as asked."""
+
+
+def is_published(
+    place: Path,
+    manifest: bytes,
+    files: Mapping[str, Digest],
+    archives: Sequence[Archive] = (),
+    signed: Signed = lambda signature, _: signature is None,
+) -> bool:
     """Return whether the folder `place` holds exactly this bundle, byte for byte.
 
     Args:
         manifest: The bytes of its manifest.
-        files: Place in the bundle -> digest of every other file, but for provenance and checksums, which vary.
+        files: Place in the bundle -> digest of every other file, but for provenance, checksums and signature, which vary.
         archives: What holds all of them in one file, besides.
+        signed: Whether the signature there will do; not asked where the signature is among `files`.
     """
-    expected = {*files, MANIFEST, PROVENANCE, CHECKSUMS, *(archive.name for archive in archives)}
+    expected = {*files, MANIFEST, PROVENANCE, *(archive.name for archive in archives)}
     try:
-        if set(_contents(place)) != expected or (place / MANIFEST).read_bytes() != manifest:
+        found = set(_contents(place))
+        if found - {SIGNATURE} != {*expected, CHECKSUMS} - {SIGNATURE} or (place / MANIFEST).read_bytes() != manifest:
             return False
-        if any(Digest.of_file(place / name) != digest for name, digest in files.items()):
+        digests = {name: Digest.of_file(place / name) for name in found - {CHECKSUMS}}
+        if any(digests.get(name) != digest for name, digest in files.items()):
             return False
         held = [*files, MANIFEST]
-        if any(Digest.of_file(place / archive.name) != archive.digest(place, held) for archive in archives):
+        if any(digests[archive.name] != archive.digest(place, held) for archive in archives):
             return False
-        return (place / CHECKSUMS).read_bytes() == _checksums(place, sorted(expected - {CHECKSUMS}))
+        signature = (place / SIGNATURE).read_bytes() if SIGNATURE in found else None
+        if SIGNATURE not in files and not signed(signature, {name: digests[name] for name in expected}):
+            return False
+        return (place / CHECKSUMS).read_bytes() == checksums(digests)
     except OSError:
         return False
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
+from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.model_file import ModelFile, opened
@@ -16,8 +16,8 @@ from mlkit_build.records import dataclass
 from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
 from mlkit_build.verification.places import Place, UnsafeError, open_place
 
-VARYING = (PROVENANCE, CHECKSUMS)
-"""Files of a bundle that say when and where it was made, and so differ between equal builds."""
+VARYING = (PROVENANCE, CHECKSUMS, SIGNATURE)
+"""Files of a bundle that say when, where and by whom it was made, and so differ between equal builds."""
 _LARGEST_MODEL = 2 << 30
 """More than a flatbuffer can have."""
 _DEEPEST = 100

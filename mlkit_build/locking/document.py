@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.bundle.manifest import FileEntry
+from mlkit_build.bundle.portable import plain_recipe
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.recipe import LOCK_FILE, Recipe
@@ -77,7 +78,7 @@ def locked_variant(stated: Stated, manifest: bytes) -> LockedVariant:
 
 def settings_of(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
     """Return the recipe's fields as dotted names, without those that are null or empty."""
-    return dict(_flat(to_plain(recipe), ""))
+    return dict(_flat(plain_recipe(recipe) if isinstance(recipe, Recipe) else recipe, ""))
 
 
 def listed(entries: Sequence[FileEntry]) -> tuple[str, ...]:

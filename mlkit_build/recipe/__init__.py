@@ -19,7 +19,7 @@ from mlkit_build.recipe.datasets import (
 from mlkit_build.recipe.labels import Calibration, Labels, Metadata
 from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.recipe.package import ANY_RUNTIME, ML_KIT_RUNTIME, Package
-from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Android, Ios
+from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Android, Ios, Sign
 from mlkit_build.recipe.quantization import (
     ALGORITHMS,
     BACKENDS,
@@ -106,6 +106,7 @@ __all__ = [
     "Rule",
     "SavedModel",
     "Settings",
+    "Sign",
     "Signature",
     "Target",
     "Tf1Checkpoint",

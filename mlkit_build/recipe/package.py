@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from mlkit_build.recipe.packaging import Android, Ios
+from mlkit_build.recipe.packaging import Android, Ios, Sign
 from mlkit_build.records import dataclass
 
 ML_KIT_RUNTIME = "2.14"
@@ -27,9 +27,11 @@ class Package:
         formats: What is made besides the bundle's folder, which is always there: `aar`, `aipack`, `ios`, `zip`, `tar`.
         android: How an Android app names the model.
         ios: How an iOS app names the model.
+        sign: Who signs the bundle; nobody when left out.
     """
 
     min_runtime: str | None = None
     formats: tuple[str, ...] = ("bundle",)
     android: Android = field(default_factory=Android)
     ios: Ios = field(default_factory=Ios)
+    sign: Sign = field(default_factory=Sign)

@@ -1,4 +1,4 @@
-"""What apps call a model, in the forms in which they can take a bundle."""
+"""What apps call a model, in the forms in which they can take a bundle, and who signs it."""
 
 from __future__ import annotations
 
@@ -46,3 +46,29 @@ class Ios:
     module: str | None = None
     podspec: bool = False
     homepage: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """Who signs the bundle, with the extra `sign`: a private key, or Sigstore. Changes nothing but `model.sig`, and is no part of
+    the manifest. Paths are relative to the current folder, as is `output_dir`: keys are kept away from recipes.
+
+    Attributes:
+        key: A private key in PEM, on one of the elliptic curves P-256, P-384 and P-521.
+        password_file: A file with the key's password; the variable `MLKIT_BUILD_KEY_PASSWORD` when left out.
+        certificate: A file with the key's certificate in PEM, then those between it and the root: who trusts the root can check
+            the signature. For a key without a password.
+        sigstore: Sign with Sigstore's public service and an identity in place of a key. Needs the network.
+        identity_token: A file with the identity token for Sigstore; that of the CI system when left out.
+    """
+
+    key: str | None = None
+    password_file: str | None = None
+    certificate: str | None = None
+    sigstore: bool = False
+    identity_token: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the bundle is to be signed."""
+        return self.key is not None or self.sigstore

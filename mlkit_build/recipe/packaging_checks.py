@@ -1,4 +1,4 @@
-"""Checks of a recipe's `package`: names that Maven, Java, Google Play and Swift would refuse, long after the build."""
+"""Checks of a recipe's `package`: names that Maven, Java, Google Play and Swift would refuse, long after the build; who signs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.recipe.package import Package
-from mlkit_build.recipe.packaging import DELIVERIES, FORMATS
+from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Sign
 from mlkit_build.recipe.schema import Recipe
 
 _MAVEN = "letters, digits, `_`, `-` and `.`"
@@ -50,6 +50,7 @@ def check_package(recipe: Recipe) -> None:
         raise ConfigError(f"package.formats: expected each format once, found {list(stated.formats)}")
     _check_android(recipe)
     _check_ios(recipe)
+    _check_sign(stated.sign)
 
 
 def _check_android(recipe: Recipe) -> None:
@@ -97,6 +98,26 @@ def _check_ios(recipe: Recipe) -> None:
     _expect(
         "version", recipe.version, _POD_VERSION, "a version as CocoaPods takes it, e.g. `1.2.0`", f"or use {where}.podspec=false"
     )
+
+
+def _check_sign(stated: Sign) -> None:
+    where = "package.sign"
+    texts = {"key": stated.key, "password_file": stated.password_file, "certificate": stated.certificate}
+    texts["identity_token"] = stated.identity_token
+    for field, text in texts.items():
+        if text == "":
+            raise ConfigError(f"{where}.{field}: expected a file, found an empty text")
+    if stated.key and stated.sigstore:
+        raise ConfigError(
+            f"{where}: expected `key` or `sigstore`, found both", "a bundle has one signature: sign it with one of them"
+        )
+    for field, value, needed, given in (
+        ("password_file", stated.password_file, "key", stated.key),
+        ("certificate", stated.certificate, "key", stated.key),
+        ("identity_token", stated.identity_token, "sigstore", stated.sigstore),
+    ):
+        if value and not given:
+            raise ConfigError(f"{where}.{field}: says nothing without `{needed}`", f"add {where}.{needed}=..., or leave it out")
 
 
 def _expect(where: str, value: str | None, form: re.Pattern[str], expected: str, hint: str = "") -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from mlkit_build.bundle.publish import CHECKSUMS, PROVENANCE
+from mlkit_build.bundle.publish import CHECKSUMS, PROVENANCE, SIGNATURE
 from mlkit_build.config import Roots, compose
 from mlkit_build.engine import Decision
 from mlkit_build.engine.decide import differences
@@ -155,7 +155,7 @@ def _bundles(first: Path, second: Path) -> Iterator[Difference]:
     """Compare what was published, but for what says when and where."""
     trees = [{path.relative_to(tree).as_posix(): path for path in tree.rglob("*") if path.is_file()} for tree in (first, second)]
     for name in sorted(trees[0].keys() | trees[1].keys()):
-        if PurePosixPath(name).name in (PROVENANCE, CHECKSUMS):
+        if PurePosixPath(name).name in (PROVENANCE, CHECKSUMS, SIGNATURE):
             continue
         one, other = trees[0].get(name), trees[1].get(name)
         if one is None or other is None or one.read_bytes() != other.read_bytes():

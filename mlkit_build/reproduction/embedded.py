@@ -10,7 +10,7 @@ from typing import Any
 from mlkit_build.errors import ConfigError
 from mlkit_build.fetch.urls import Location, is_url
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import Recipe, check
+from mlkit_build.recipe import Recipe, Sign, check
 from mlkit_build.verification.documents import Stated
 
 _MAX_UP = 16
@@ -27,6 +27,8 @@ def embedded_recipe(stated: Stated) -> Recipe:
     """
     try:
         recipe = from_plain(Recipe, stated.recipe)
+        if recipe.package.sign != Sign():  # or a stranger's manifest would sign with a key of this machine
+            raise ConfigError("package.sign: expected none, found one", "no build writes such a manifest")
         check(recipe)
         if recipe.variant_name != stated.variant:
             raise ConfigError(f"variant: expected {recipe.variant_name!r}, found {stated.variant!r}")

@@ -21,7 +21,7 @@ from mlkit_build.records import dataclass
 LONGEST = 64
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
-_NEUTRAL = re.compile(r"ui|jobs|output_dir|locked|junit|github_summary|cache(\..*)?|hydra[./].*")
+_NEUTRAL = re.compile(r"ui|jobs|output_dir|locked|junit|github_summary|cache(\..*)?|package\.sign(\..*)?|hydra[./].*")
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ VERBS = {
         "build twice without the cache, under other conditions, and compare every byte",
     ),
     "verify": Verb(
-        "mlkit_build.verbs.verify", "verify BUNDLE... [--json]", "check that bundles are what they say they are, byte for byte"
+        "mlkit_build.verbs.verify",
+        "verify BUNDLE... [--key FILE] [--json]",
+        "check that bundles are what they say they are, byte for byte, and who signed them",
     ),
     "diff": Verb(
         "mlkit_build.verbs.diff", "diff A B [--html FILE] [--json]", "show what differs between two bundles or two .tflite files"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlkit_build.bundle.publish import SIGNATURE
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
-from mlkit_build.verification import Verified, verify
+from mlkit_build.verification import Detached, Verified, verify
+from mlkit_build.verification.documents import MAX_BYTES
+from mlkit_build.verification.envelope import METHODS, OPTIONS
 from mlkit_build.verification.places import bundle_above, open_place
+
+if TYPE_CHECKING:
+    from mlkit_build.signing import Trusted
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:
@@ -19,35 +27,101 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     parser = argparse.ArgumentParser(prog="mlkit-build verify", description=f"{verb.summary[0].upper()}{verb.summary[1:]}.")
     parser.add_argument("places", nargs="+", metavar="BUNDLE", help="a bundle's folder, a zip or tar archive of it, or its URL")
     parser.add_argument("--json", action="store_true", help="print one JSON object per bundle")
+    signed = parser.add_argument_group(
+        "who signed it",
+        "with the extra `sign`; without these options a signature is compared with the files, and trusted by nobody",
+    )
+    signed.add_argument("--key", metavar="FILE", help="the public key, in PEM, that must have signed it")
+    signed.add_argument(
+        "--certificate-chain",
+        action="append",
+        metavar="FILE",
+        help="certificates, in PEM, that must vouch for who signed it; repeatable",
+    )
+    signed.add_argument("--identity", metavar="WHO", help="who must have signed it with Sigstore, as the provider knows them")
+    signed.add_argument("--identity-provider", metavar="URL", help="who vouches for that identity")
+    signed.add_argument(
+        "--signature", metavar="FILE", help=f"the signature, where it is not the {SIGNATURE} in or above the bundle"
+    )
     parsed = parser.parse_args(arguments)
+    trusted = _trusted(parsed)
     worst = ExitCode.OK
     for stated in parsed.places:
+        detached = _detached(stated, parsed.signature) if trusted else None
         try:
             with open_place(stated) as place:
-                verified = verify(place)
+                verified = verify(place, trusted, detached)
         except ConfigError as error:
             message = error.message if stated in error.message else f"{stated}: {error.message}"
-            raise ConfigError(f"verify: {message}", bundle_above(stated) or error.hint) from error
-        print(_as_json(stated, verified) if parsed.json else _as_text(stated, verified))
+            above = bundle_above(stated)
+            hint = f"it lies in the bundle {above}: verify that" if above else error.hint
+            raise ConfigError(f"verify: {message}", hint) from error
+        print(_as_json(stated, verified, trusted) if parsed.json else _as_text(stated, verified, trusted))
         if verified.wrong:
             worst = ExitCode.VERIFICATION
     return worst
 
 
-def _as_text(stated: str, verified: Verified) -> str:
+def _trusted(parsed: argparse.Namespace) -> Trusted | None:
+    """Return who must have signed. Raises ConfigError where that is not clear, or nobody could tell."""
+    if bool(parsed.identity) != bool(parsed.identity_provider):
+        raise ConfigError(
+            "verify: --identity and --identity-provider go together", "one says who, the other who vouches for them"
+        )
+    stated = {"--key": parsed.key, "--certificate-chain": parsed.certificate_chain, "--identity": parsed.identity}
+    given = [option for option, value in stated.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(
+            f"verify: expected one of {', '.join(stated)}, found {' and '.join(given)}", "a bundle has one signature"
+        )
+    if not given:
+        if parsed.signature is not None:
+            raise ConfigError("verify: --signature says nothing without whom to trust", f"add one of {', '.join(stated)}")
+        return None
+    from mlkit_build.signing import Trusted
+
+    if parsed.key is not None:
+        return Trusted.by_key(parsed.key)
+    if parsed.certificate_chain is not None:
+        return Trusted.by_certificates(parsed.certificate_chain)
+    return Trusted.by_identity(parsed.identity, parsed.identity_provider)
+
+
+def _detached(stated: str, named: str | None) -> Detached | None:
+    """Return the signature that does not lie in the bundle itself: the one that the user named, or that of the bundle above."""
+    above = bundle_above(stated)
+    file = Path(named).expanduser() if named else above / SIGNATURE if above else None
+    if file is None or (named is None and not file.is_file()):
+        return None
+    try:
+        with file.open("rb") as opened:
+            return Detached(str(file.absolute()), opened.read(MAX_BYTES + 1), is_asked=named is not None)
+    except OSError as error:
+        raise ConfigError(f"verify: --signature: {file}: cannot be read: {error.strerror}") from error
+
+
+def _as_text(stated: str, verified: Verified, trusted: Trusted | None) -> str:
     if not verified.wrong:
         assert verified.stated is not None
         what = f"{verified.stated.name} {verified.stated.version}, {verified.stated.variant}"
         return (
             f"{stated}: {what}: verified, {verified.files} files, {size(verified.size_bytes)}\n"
-            f"  {verified.sha256}  manifest.json, which stands for all of them"
+            f"  {verified.sha256}  manifest.json, which stands for all of them{_signed(verified, trusted)}"
         )
     width = max(len(wrong.file) for wrong in verified.wrong)
     lines = [f"  {wrong.file:<{width}}  {wrong.found}" for wrong in verified.wrong]
     return "\n".join([f"{stated}: not what it says it is", *lines])
 
 
-def _as_json(stated: str, verified: Verified) -> str:
+def _signed(verified: Verified, trusted: Trusted | None) -> str:
+    if verified.signed is None:
+        return ""
+    if trusted is not None:
+        return f"\n  signed by {trusted.shown}"
+    return f"\n  signed with {METHODS[verified.signed.method]}; give {OPTIONS[verified.signed.method]} to check who signed it"
+
+
+def _as_json(stated: str, verified: Verified, trusted: Trusted | None) -> str:
     manifest = verified.stated
     return json.dumps(
         {
@@ -59,6 +133,8 @@ def _as_json(stated: str, verified: Verified) -> str:
             "manifest_sha256": verified.sha256 or None,
             "files": verified.files,
             "size_bytes": verified.size_bytes,
+            "signed": verified.signed.method if verified.signed else None,
+            "signed_by": trusted.shown if trusted and not verified.wrong else None,
             "wrong": [{"file": wrong.file, "found": wrong.found} for wrong in verified.wrong],
         },
         ensure_ascii=False,

@@ -3,6 +3,8 @@
 Neither TensorFlow nor LiteRT is imported, nothing of the bundle is run, and nothing outside of it is read or written.
 """
 
-from mlkit_build.verification.verify import Verified, Wrong, verify
+from mlkit_build.verification.findings import Wrong
+from mlkit_build.verification.signed import Detached
+from mlkit_build.verification.verify import Verified, verify
 
-__all__ = ["Verified", "Wrong", "verify"]
+__all__ = ["Detached", "Verified", "Wrong", "verify"]

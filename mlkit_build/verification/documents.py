@@ -105,7 +105,7 @@ def read_provenance(data: bytes) -> dict[str, str]:
         digest = subject.get("digest") if isinstance(subject, dict) else None
         name: Any = subject.get("name") if isinstance(subject, dict) else None
         sha256: Any = digest.get("sha256") if isinstance(digest, dict) else None
-        _check_named(f"subject[{index}]", name, sha256, named)
+        check_named(f"subject[{index}]", name, sha256, named)
         named[name] = sha256
     return named
 
@@ -129,7 +129,7 @@ def read_checksums(data: bytes) -> dict[str, str]:
             raise UnreadableError(
                 f"line {number}: expected 64 lower-case hex digits, two spaces and a file name, found {line[:80]!r}"
             )
-        _check_named(f"line {number}", match[2], match[1], named)
+        check_named(f"line {number}", match[2], match[1], named)
         named[match[2]] = match[1]
     if list(named) != sorted(named):
         raise UnreadableError("expected the files in the order of their names")
@@ -139,7 +139,7 @@ def read_checksums(data: bytes) -> dict[str, str]:
 def _check_outputs(entries: tuple[FileEntry, ...]) -> None:
     named: dict[str, str] = {}
     for index, entry in enumerate(entries):
-        _check_named(f"outputs[{index}]", entry.path, entry.sha256, named)
+        check_named(f"outputs[{index}]", entry.path, entry.sha256, named)
         named[entry.path] = entry.sha256
 
 
@@ -147,10 +147,20 @@ def _check_inputs(entries: tuple[FileEntry, ...]) -> None:
     """An input may be the recipe's folder itself, lie beside it, and be the same file twice."""
     for index, entry in enumerate(entries):
         below = "/".join(part for part in entry.path.split("/") if part != "..")
-        _check_named(f"inputs[{index}]", "folder" if entry.path == "." else below, entry.sha256, {}, "near the recipe's folder")
+        check_named(f"inputs[{index}]", "folder" if entry.path == "." else below, entry.sha256, {}, "near the recipe's folder")
 
 
-def _check_named(where: str, name: Any, sha256: Any, known: Mapping[str, str], place: str = "within the bundle") -> None:
+def check_named(where: str, name: Any, sha256: Any, known: Mapping[str, str], place: str = "within the bundle") -> None:
+    """Refuse the name and digest of a file as a document states them.
+
+    Args:
+        where: Where it does.
+        known: What the document named before.
+        place: Where files may be.
+
+    Raises:
+        UnreadableError: The name leads elsewhere or is among `known`, or the digest is none.
+    """
     if not isinstance(name, str) or not is_safe(name):
         raise UnreadableError(f"{where}: expected a file {place}, found {name!r}")
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):

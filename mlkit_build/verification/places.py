@@ -32,9 +32,15 @@ class UnsafeError(Exception):
 
 
 class Place(Protocol):
-    """What holds the files of a bundle."""
+    """What holds the files of a bundle.
+
+    Attributes:
+        is_archive: Whether that is one file.
+        file: That file.
+    """
 
     is_archive: bool
+    file: Path | None
 
     def files(self) -> Mapping[str, Any]:
         """Return name, with slashes -> what changes whenever the file does.
@@ -117,19 +123,24 @@ def _archive(path: Path, name: str) -> Iterator[Place]:
     if opened is None:
         raise ConfigError(f"{name}: expected {_BUNDLES}, found a file of another kind")
     with opened as archive:
-        yield Zip(archive) if isinstance(archive, zipfile.ZipFile) else Tar(archive)
+        yield Zip(archive, path) if isinstance(archive, zipfile.ZipFile) else Tar(archive, path)
 
 
-def bundle_above(stated: str) -> str:
-    """Return what to do about a file that lies in a bundle, as an AAR does; empty where it lies in none."""
-    folder = next((folder for folder in Path(stated).absolute().parents if (folder / MANIFEST).is_file()), None)
-    return f"it lies in the bundle {folder}: verify that" if folder else ""
+def bundle_above(stated: str) -> Path | None:
+    """Return the bundle that a file lies in, as an AAR or an archive of the bundle does; None where it lies in none."""
+    from mlkit_build.fetch.urls import is_url
+
+    if is_url(stated):
+        return None
+    above = Path(stated).expanduser().absolute().parents
+    return next((folder for folder in above if (folder / MANIFEST).is_file()), None)
 
 
 class Folder:
     """A bundle's own folder."""
 
     is_archive = False
+    file: Path | None = None
     damaged = (OSError,)
 
     def __init__(self, path: Path) -> None:
@@ -169,7 +180,8 @@ class Zip:
     is_archive = True
     damaged = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, file: Path | None = None) -> None:
+        self.file = file
         self._archive = archive
         self._entries: dict[str, zipfile.ZipInfo] = {}
 
@@ -191,7 +203,8 @@ class Tar:
     is_archive = True
     damaged = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
 
-    def __init__(self, archive: tarfile.TarFile) -> None:
+    def __init__(self, archive: tarfile.TarFile, file: Path | None = None) -> None:
+        self.file = file
         self._archive = archive
         self._entries: dict[str, tarfile.TarInfo] = {}
 

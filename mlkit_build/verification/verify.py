@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
+from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from mlkit_build.bundle.sbom import SBOM
 from mlkit_build.errors import ConfigError
 from mlkit_build.verification import bill, model
@@ -19,17 +19,15 @@ from mlkit_build.verification.documents import (
     read_manifest,
     read_provenance,
 )
+from mlkit_build.verification.envelope import Envelope
+from mlkit_build.verification.findings import Findings, Wrong
 from mlkit_build.verification.places import Place, UnsafeError
+from mlkit_build.verification.signed import Detached, check_signature, read_signature
+
+if TYPE_CHECKING:
+    from mlkit_build.signing import Trusted
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A file that is not what the bundle says, and how."""
-
-    file: str
-    found: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,7 @@ class Verified:
         files: How many files were hashed.
         size_bytes: Of all of them.
         sha256: Of the manifest, which stands for the whole bundle.
+        signed: What its signature says of itself; None without one. That it is genuine is known only where somebody was trusted.
     """
 
     wrong: tuple[Wrong, ...]
@@ -49,30 +48,22 @@ class Verified:
     files: int
     size_bytes: int
     sha256: str
+    signed: Envelope | None = None
 
 
-@dataclass
-class _Findings:
-    """What is known so far: file -> digest, document -> what it says of files, and what is wrong."""
-
-    digests: dict[str, tuple[str, int]] = field(default_factory=dict)
-    said: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    wrong: dict[str, str] = field(default_factory=dict)
-
-    def blame(self, file: str, found: str) -> None:
-        """The first thing found of a file explains it best."""
-        self.wrong.setdefault(file, found)
-
-
-def verify(place: Place) -> Verified:
-    """Hash every file of a bundle and compare it with what manifest, provenance and checksums say.
+def verify(place: Place, trusted: Trusted | None = None, detached: Detached | None = None) -> Verified:
+    """Hash every file of a bundle and compare it with what manifest, provenance, checksums and signature say.
 
     Memory stays flat however large the model is; each file is read once.
+
+    Args:
+        trusted: Who must have signed it; None to ask nobody.
+        detached: The signature to go by, of the files of the bundle or of the archive that it is in; its own when left out.
 
     Raises:
         ConfigError: The place holds no bundle at all.
     """
-    findings = _Findings()
+    findings = Findings()
     try:
         before = place.files()
     except UnsafeError as error:
@@ -93,24 +84,27 @@ def verify(place: Place) -> Verified:
         named = _read(kept, name, reader, findings)
         if named is not None:
             findings.said[name] = named
+    signature = read_signature(place, kept, detached, findings)
     _compare(findings, before)
     if stated is not None:
         _check_sizes(stated, findings)
         _check_contents(place, stated, findings)
     _check_unchanged(place, before, findings)
+    if trusted is not None:
+        check_signature(signature, trusted, findings)
     wrong = tuple(Wrong(name, findings.wrong[name]) for name in sorted(findings.wrong))
     total = sum(size for _, size in findings.digests.values())
     sha256, _ = findings.digests.get(MANIFEST, ("", 0))
-    return Verified(wrong, stated, len(findings.digests), total, sha256)
+    return Verified(wrong, stated, len(findings.digests), total, sha256, signature.envelope if signature else None)
 
 
-def _hash(place: Place, names: Mapping[str, Any], findings: _Findings) -> dict[str, bytes]:
+def _hash(place: Place, names: Mapping[str, Any], findings: Findings) -> dict[str, bytes]:
     """Hash every file; return the bytes of the documents, from the same reading."""
     kept: dict[str, bytes] = {}
     for name in names:
         try:
             with place.open(name) as file:
-                if name in (MANIFEST, PROVENANCE, CHECKSUMS):
+                if name in (MANIFEST, PROVENANCE, CHECKSUMS, SIGNATURE):
                     kept[name] = file.read(MAX_BYTES + 1)
                     sha256 = hashlib.sha256(kept[name])
                     size = len(kept[name])
@@ -127,7 +121,7 @@ def _hash(place: Place, names: Mapping[str, Any], findings: _Findings) -> dict[s
     return kept
 
 
-def _read(kept: Mapping[str, bytes], name: str, reader: Callable[[bytes], T], findings: _Findings) -> T | None:
+def _read(kept: Mapping[str, bytes], name: str, reader: Callable[[bytes], T], findings: Findings) -> T | None:
     if name not in kept:
         return None
     try:
@@ -137,7 +131,7 @@ def _read(kept: Mapping[str, bytes], name: str, reader: Callable[[bytes], T], fi
         return None
 
 
-def _compare(findings: _Findings, names: Mapping[str, Any]) -> None:
+def _compare(findings: Findings, names: Mapping[str, Any]) -> None:
     """Find who is wrong: a file that no document knows as it is, or else the documents that contradict it."""
     told: dict[str, dict[str, str]] = {}
     for document, said in findings.said.items():
@@ -157,29 +151,32 @@ def _compare(findings: _Findings, names: Mapping[str, Any]) -> None:
             agreed = _by([document for document in by if document not in against], "says", "say")
             for document in against:
                 findings.blame(document, f"says that the sha256 of {file} is {by[document]}, found {found}, as {agreed}")
-    parts = {MANIFEST, PROVENANCE, CHECKSUMS}.union(*(findings.said.get(document, ()) for document in (MANIFEST, PROVENANCE)))
+    parts = {MANIFEST, PROVENANCE, CHECKSUMS, SIGNATURE}.union(
+        *(findings.said.get(document, ()) for document in (MANIFEST, PROVENANCE))
+    )
     for name in sorted(set(names) - parts):
         findings.blame(name, f"is no part of the bundle: neither {MANIFEST} nor {PROVENANCE} names it")
-    _compare_lists(findings, told.keys() | names.keys() & {MANIFEST, PROVENANCE})
+    bound = {file for file, by in told.items() if not {MANIFEST, PROVENANCE, CHECKSUMS}.isdisjoint(by)}
+    _compare_lists(findings, bound | names.keys() & {MANIFEST, PROVENANCE, SIGNATURE})
 
 
-def _compare_lists(findings: _Findings, known: Set[str]) -> None:
+def _compare_lists(findings: Findings, known: Set[str]) -> None:
     """Every document speaks of all that it has to: left out of one of them, a file could be exchanged."""
     owed = {PROVENANCE: findings.said.get(MANIFEST, {}).keys() | {MANIFEST}, CHECKSUMS: known - {CHECKSUMS}}
-    for document, expected in owed.items():
-        if document in findings.said:
-            for file in sorted(expected - findings.said[document].keys()):
-                findings.blame(document, f"does not name {file}")
+    for document, said in findings.said.items():
+        signed = known - {CHECKSUMS, SIGNATURE} if document not in (MANIFEST, PROVENANCE, CHECKSUMS) else set()
+        for file in sorted(owed.get(document, signed) - said.keys()):
+            findings.blame(document, f"does not name {file}")
 
 
-def _check_sizes(stated: Stated, findings: _Findings) -> None:
+def _check_sizes(stated: Stated, findings: Findings) -> None:
     for entry in stated.outputs:
         found = findings.digests.get(entry.path)
         if found is not None and found[1] != entry.size_bytes and entry.path not in findings.wrong:
             findings.blame(MANIFEST, f"says that {entry.path} has {entry.size_bytes} bytes, found {found[1]}")
 
 
-def _check_contents(place: Place, stated: Stated, findings: _Findings) -> None:
+def _check_contents(place: Place, stated: Stated, findings: Findings) -> None:
     """Only of a file with the right bytes is it worth knowing what it says."""
     has_labels = model.LABELS in findings.digests
     readers: dict[str, Callable[[str], Iterator[str]]] = {
@@ -195,7 +192,7 @@ def _check_contents(place: Place, stated: Stated, findings: _Findings) -> None:
                 findings.blame(name, f"cannot be read: {error}")
 
 
-def _check_unchanged(place: Place, before: Mapping[str, Any], findings: _Findings) -> None:
+def _check_unchanged(place: Place, before: Mapping[str, Any], findings: Findings) -> None:
     try:
         after = place.files()
     except (UnsafeError, OSError) as error:
