@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 from mlkit_build.formats import Plan
 from mlkit_build.formats.maven import Coordinates, Described, publication_files, write_publication
 from mlkit_build.formats.naming import AndroidNames, android_names
+from mlkit_build.formats.packing_list import PACKING_LIST, Identity, packing_list
 from mlkit_build.formats.zipping import Content, write_zip, zipped
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
@@ -29,10 +30,12 @@ class AarParams:
     """What decides the archive, besides the model and its labels.
 
     Attributes:
+        identity: What it says of itself.
         described: What the POM says of it.
         android: What Android's tools call it.
     """
 
+    identity: Identity
     described: Described
     android: AndroidNames
 
@@ -42,7 +45,10 @@ def plan(recipe: Recipe) -> Plan:
     names = android_names(recipe)
     described = Described(f"{recipe.name} {recipe.variant_name}", recipe.description, recipe.license, recipe.author)
     coordinates = Coordinates(names.group, names.artifact, names.version)
-    return Plan(AarParams(described, names), tuple(f"{FOLDER}/{file}" for file in publication_files(coordinates, "aar")))
+    identity = Identity(recipe.name, recipe.version, recipe.variant_name)
+    return Plan(
+        AarParams(identity, described, names), tuple(f"{FOLDER}/{file}" for file in publication_files(coordinates, "aar"))
+    )
 
 
 def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -65,7 +71,9 @@ def _entries(request: AarParams, inputs: Mapping[str, Path]) -> list[tuple[str, 
         (_METADATA, _metadata()),
         (f"{assets}/{request.android.model}", inputs["model.tflite"]),
     ]
-    return [*entries, (f"{assets}/labels.txt", inputs["labels.txt"])] if "labels.txt" in inputs else entries
+    if "labels.txt" in inputs:
+        entries.append((f"{assets}/labels.txt", inputs["labels.txt"]))
+    return [*entries, (PACKING_LIST, packing_list(request.identity, f"{assets}/{request.android.model}", entries))]
 
 
 def _manifest(namespace: str) -> bytes:

@@ -72,7 +72,7 @@ VERSIONS = {
     "app": 3,
     "package": 8,
     "readme": 1,
-    "aar": 1,
+    "aar": 2,
     "aipack": 1,
     "ios": 1,
 }

@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlkit_build.bundle.publish import SIGNATURE
+from mlkit_build.bundle.publish import MANIFEST, SIGNATURE
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
-from mlkit_build.verification import Detached, Verified, verify
-from mlkit_build.verification.documents import MAX_BYTES
+from mlkit_build.verification import Beside, Detached, Verified, verify
+from mlkit_build.verification.documents import MAX_BYTES, PackingList, Stated
 from mlkit_build.verification.envelope import METHODS, OPTIONS
 from mlkit_build.verification.places import bundle_above, open_place
 
@@ -25,8 +25,13 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     """Verify each place; print what was found, and answer with 4 where a bundle is not what it says."""
     verb = VERBS["verify"]
     parser = argparse.ArgumentParser(prog="mlkit-build verify", description=f"{verb.summary[0].upper()}{verb.summary[1:]}.")
-    parser.add_argument("places", nargs="+", metavar="BUNDLE", help="a bundle's folder, a zip or tar archive of it, or its URL")
+    parser.add_argument(
+        "places", nargs="+", metavar="BUNDLE", help="a bundle's folder, a zip or tar archive of it, an AAR, or their URL"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per bundle")
+    parser.add_argument(
+        "--manifest", metavar="FILE", help=f"the {MANIFEST} of the bundle that an AAR is from, where that is not above it"
+    )
     signed = parser.add_argument_group(
         "who signed it",
         "with the extra `sign`; without these options a signature is compared with the files, and trusted by nobody",
@@ -48,9 +53,10 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     worst = ExitCode.OK
     for stated in parsed.places:
         detached = _detached(stated, parsed.signature) if trusted else None
+        beside = _beside(stated, parsed.manifest)
         try:
             with open_place(stated) as place:
-                verified = verify(place, trusted, detached)
+                verified = verify(place, trusted, detached, beside)
         except ConfigError as error:
             message = error.message if stated in error.message else f"{stated}: {error.message}"
             above = bundle_above(stated)
@@ -93,11 +99,22 @@ def _detached(stated: str, named: str | None) -> Detached | None:
     file = Path(named).expanduser() if named else above / SIGNATURE if above else None
     if file is None or (named is None and not file.is_file()):
         return None
+    return Detached(str(file.absolute()), _read("--signature", file), is_asked=named is not None)
+
+
+def _beside(stated: str, named: str | None) -> Beside | None:
+    """Return the manifest that may speak of an AAR: the one that the user named, or that of the bundle above."""
+    above = bundle_above(stated) if Path(stated).suffix == ".aar" else None
+    file = Path(named).expanduser() if named else above / MANIFEST if above else None
+    return Beside(str(file.absolute()), _read("--manifest", file), is_asked=named is not None) if file else None
+
+
+def _read(option: str, file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return Detached(str(file.absolute()), opened.read(MAX_BYTES + 1), is_asked=named is not None)
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"verify: --signature: {file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"verify: {option}: {file}: cannot be read: {error.strerror}") from error
 
 
 def _as_text(stated: str, verified: Verified, trusted: Trusted | None) -> str:
@@ -106,11 +123,19 @@ def _as_text(stated: str, verified: Verified, trusted: Trusted | None) -> str:
         what = f"{verified.stated.name} {verified.stated.version}, {verified.stated.variant}"
         return (
             f"{stated}: {what}: verified, {verified.files} files, {size(verified.size_bytes)}\n"
-            f"  {verified.sha256}  manifest.json, which stands for all of them{_signed(verified, trusted)}"
+            f"  {verified.sha256}  {_stands_for(verified)}{_signed(verified, trusted)}"
         )
     width = max(len(wrong.file) for wrong in verified.wrong)
     lines = [f"  {wrong.file:<{width}}  {wrong.found}" for wrong in verified.wrong]
     return "\n".join([f"{stated}: not what it says it is", *lines])
+
+
+def _stands_for(verified: Verified) -> str:
+    if isinstance(verified.stated, Stated):
+        return "manifest.json, which stands for all of them"
+    if verified.compared:
+        return f"the archive itself, as {verified.compared} says"
+    return "the archive itself; give --manifest to compare it with its bundle's"
 
 
 def _signed(verified: Verified, trusted: Trusted | None) -> str:
@@ -130,7 +155,9 @@ def _as_json(stated: str, verified: Verified, trusted: Trusted | None) -> str:
             "name": manifest.name if manifest else None,
             "version": manifest.version if manifest else None,
             "variant": manifest.variant if manifest else None,
-            "manifest_sha256": verified.sha256 or None,
+            "manifest_sha256": None if isinstance(manifest, PackingList) else verified.sha256 or None,
+            "archive_sha256": verified.sha256 if isinstance(manifest, PackingList) else None,
+            "compared_with": verified.compared or None,
             "files": verified.files,
             "size_bytes": verified.size_bytes,
             "signed": verified.signed.method if verified.signed else None,

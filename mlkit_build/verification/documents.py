@@ -9,6 +9,7 @@ from typing import Any
 
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry
 from mlkit_build.errors import ConfigError
+from mlkit_build.formats.packing_list import SCHEMA as LIST_SCHEMA
 from mlkit_build.plain import from_plain
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
@@ -47,6 +48,23 @@ class Stated:
     whole: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class PackingList:
+    """What an archive for apps says of itself. See `mlkit_build.formats.packing_list`.
+
+    Attributes:
+        model: The entry that is the model.
+        files: Every other entry than the statement.
+    """
+
+    schema: str
+    name: str
+    version: str
+    variant: str
+    model: str
+    files: tuple[FileEntry, ...]
+
+
 def read_json(data: bytes) -> Any:
     """Return what a JSON document says, with the mistakes refused that `json` lets pass.
 
@@ -80,12 +98,32 @@ def read_manifest(data: bytes) -> Stated:
         raise UnreadableError(f"{error.args[0]}: missing") from error
     except ConfigError as error:
         raise UnreadableError(error.message) from error
-    _check_outputs(stated.outputs)
+    _check_files("outputs", stated.outputs)
     _check_inputs(stated.inputs)
     for field in ("name", "version"):
         if stated.recipe.get(field) != found[field]:
             raise UnreadableError(f"{field} is {found[field]!r}, that of its recipe {stated.recipe.get(field)!r}")
     return stated
+
+
+def read_packing_list(data: bytes) -> PackingList:
+    """Return what the statement in an archive for apps says.
+
+    Raises:
+        UnreadableError: It is none, of a schema that is not known, or names files outside of the archive.
+    """
+    found = read_json(data)
+    if not isinstance(found, dict) or found.get("schema") != LIST_SCHEMA:
+        schema = found.get("schema") if isinstance(found, dict) else type(found).__name__
+        raise UnreadableError(f"expected the schema {LIST_SCHEMA!r}, found {schema!r}: another version of mlkit-build made it")
+    try:
+        contents = from_plain(PackingList, found)
+    except ConfigError as error:
+        raise UnreadableError(error.message) from error
+    _check_files("files", contents.files)
+    if contents.model not in {entry.path for entry in contents.files}:
+        raise UnreadableError(f"model: expected one of its files, found {contents.model!r}")
+    return contents
 
 
 def read_provenance(data: bytes) -> dict[str, str]:
@@ -136,10 +174,10 @@ def read_checksums(data: bytes) -> dict[str, str]:
     return named
 
 
-def _check_outputs(entries: tuple[FileEntry, ...]) -> None:
+def _check_files(where: str, entries: tuple[FileEntry, ...]) -> None:
     named: dict[str, str] = {}
     for index, entry in enumerate(entries):
-        check_named(f"outputs[{index}]", entry.path, entry.sha256, named)
+        check_named(f"{where}[{index}]", entry.path, entry.sha256, named)
         named[entry.path] = entry.sha256
 
 

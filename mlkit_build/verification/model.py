@@ -16,25 +16,28 @@ from mlkit_build.mlkit.mapped import mapped
 from mlkit_build.mlkit.metadata import read
 from mlkit_build.mlkit.model_file import ModelFile, opened, shape_of
 from mlkit_build.mlkit.model_schema import TensorMap
-from mlkit_build.verification.documents import Stated
+from mlkit_build.verification.documents import PackingList, Stated
 from mlkit_build.verification.places import Folder, Place
 
 LABELS = "labels.txt"
 
 
-def contradictions(place: Place, model: str, stated: Stated, has_labels: bool) -> Iterator[str]:
+def contradictions(place: Place, model: str, stated: Stated | PackingList, labels: str | None) -> Iterator[str]:
     """Yield what the model says otherwise than the manifest: its signature, name, version, mean and std, labels.
+
+    Of what an archive says of itself, name, version and labels: it says nothing of the rest.
 
     The model is mapped into memory, not read: only its tables and the archive behind it are looked at.
 
     Args:
-        model: The name of its file in the bundle.
-        has_labels: Whether there is a labels.txt beside it.
+        model: The name of its file.
+        labels: That of its labels; None without any.
     """
     try:
         with _mapped(place, model) as data:
             file = opened(data)
-            yield from _signature(file, stated)
+            if isinstance(stated, Stated):
+                yield from _signature(file, stated)
             if file.identifier is None:
                 return
             metadata = read(data)
@@ -42,9 +45,11 @@ def contradictions(place: Place, model: str, stated: Stated, has_labels: bool) -
         yield f"cannot be read as a model: {error.message if isinstance(error, SourceError) else error}"
         return
     yield from _identity(metadata, stated)
-    if has_labels:
-        with place.open(LABELS) as labels:
-            yield from _labels(metadata, labels.read())
+    if isinstance(stated, Stated):
+        yield from _normalization(metadata, stated)
+    if labels is not None:
+        with place.open(labels) as beside:
+            yield from _labels(metadata, beside.read())
 
 
 @contextmanager
@@ -79,10 +84,14 @@ def _shapes(maps: Sequence[TensorMap], file: ModelFile) -> dict[str, tuple[int, 
     return {each.name or "": shape_of(file.tensors[each.tensor]) for each in maps if each.tensor < len(file.tensors)}
 
 
-def _identity(metadata: Metadata, stated: Stated) -> Iterator[str]:
+def _identity(metadata: Metadata, stated: Stated | PackingList) -> Iterator[str]:
+    by = "manifest" if isinstance(stated, Stated) else "archive"
     for what, found, expected in (("name", metadata.name, stated.name), ("version", metadata.version, stated.version)):
         if found != expected:
-            yield f"its metadata say that its {what} is {found!r}, the manifest {expected!r}"
+            yield f"its metadata say that its {what} is {found!r}, the {by} {expected!r}"
+
+
+def _normalization(metadata: Metadata, stated: Stated) -> Iterator[str]:
     inputs = stated.recipe.get("signature", {}).get("inputs", {})
     for tensor in metadata.inputs:
         recipe: Any = inputs.get(tensor.name) if isinstance(inputs, Mapping) else None

@@ -20,7 +20,7 @@ MAX_FILES = 10_000
 """More files than any bundle has: an archive may list as many as it likes."""
 _PACKED = ((b"\x1f\x8b", "r:gz"), (b"BZh", "r:bz2"), (b"\xfd7zXZ\0", "r:xz"))
 """How packed tar archives begin. By its end alone, every model with labels is a zip archive; by trying, zeros are xz for ever."""
-_BUNDLES = "a bundle's folder, its manifest.json, or a zip or tar archive of it"
+_BUNDLES = "a bundle's folder, its manifest.json, a zip or tar archive of it, or an AAR"
 
 
 class UnsafeError(Exception):

@@ -2,66 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from mlkit_build.bundle.sbom import SBOM
 from mlkit_build.errors import ConfigError
+from mlkit_build.formats.packing_list import PACKING_LIST
 from mlkit_build.verification import bill, model
-from mlkit_build.verification.documents import (
-    MAX_BYTES,
-    Stated,
-    UnreadableError,
-    read_checksums,
-    read_manifest,
-    read_provenance,
-)
-from mlkit_build.verification.envelope import Envelope
-from mlkit_build.verification.findings import Findings, Wrong
+from mlkit_build.verification.alone import Beside, verify_alone
+from mlkit_build.verification.documents import Stated, read_checksums, read_manifest, read_provenance
+from mlkit_build.verification.findings import Findings, Verified, Wrong
+from mlkit_build.verification.hashing import check_unchanged, hash_files, read_kept
 from mlkit_build.verification.places import Place, UnsafeError
 from mlkit_build.verification.signed import Detached, check_signature, read_signature
 
 if TYPE_CHECKING:
     from mlkit_build.signing import Trusted
 
-T = TypeVar("T")
+DOCUMENTS = (MANIFEST, PROVENANCE, CHECKSUMS, SIGNATURE)
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What came of verifying one bundle.
-
-    Attributes:
-        wrong: Every file that is not as stated, by name; none for a bundle that is what it says it is.
-        stated: What its manifest says, where it could be read.
-        files: How many files were hashed.
-        size_bytes: Of all of them.
-        sha256: Of the manifest, which stands for the whole bundle.
-        signed: What its signature says of itself; None without one. That it is genuine is known only where somebody was trusted.
-    """
-
-    wrong: tuple[Wrong, ...]
-    stated: Stated | None
-    files: int
-    size_bytes: int
-    sha256: str
-    signed: Envelope | None = None
-
-
-def verify(place: Place, trusted: Trusted | None = None, detached: Detached | None = None) -> Verified:
+def verify(
+    place: Place, trusted: Trusted | None = None, detached: Detached | None = None, beside: Beside | None = None
+) -> Verified:
     """Hash every file of a bundle and compare it with what manifest, provenance, checksums and signature say.
+
+    Or of an archive for apps, with what it says of itself, and with what the bundle's manifest says of it.
 
     Memory stays flat however large the model is; each file is read once.
 
     Args:
         trusted: Who must have signed it; None to ask nobody.
         detached: The signature to go by, of the files of the bundle or of the archive that it is in; its own when left out.
+        beside: The manifest that speaks of an archive for apps; no bundle needs it.
 
     Raises:
-        ConfigError: The place holds no bundle at all.
+        ConfigError: The place holds no bundle at all, and is no such archive.
     """
     findings = Findings()
     try:
@@ -70,18 +47,26 @@ def verify(place: Place, trusted: Trusted | None = None, detached: Detached | No
         return Verified((Wrong(error.name, f"{error.found}: nothing of the kind is in a bundle"),), None, 0, 0, "")
     except OSError as error:
         return Verified((Wrong(".", f"cannot be read: {error.strerror or error}"),), None, 0, 0, "")
+    if PACKING_LIST in before and before.keys().isdisjoint(DOCUMENTS):
+        return verify_alone(place, before, trusted, detached, beside)
+    if beside is not None and beside.is_asked:
+        raise ConfigError("--manifest: a bundle has a manifest of its own", "leave it out: it is for an AAR that lies elsewhere")
     documents = (MANIFEST, CHECKSUMS) if place.is_archive else (MANIFEST, CHECKSUMS, PROVENANCE)
     if not {MANIFEST, CHECKSUMS, PROVENANCE} & before.keys():
+        if "AndroidManifest.xml" in before:
+            raise ConfigError(
+                f"expected an AAR that says what is in it, found no {PACKING_LIST}", "verify the bundle that it is from"
+            )
         raise ConfigError(f"expected a bundle, found no {MANIFEST} in it", "name the folder that a build published")
     for name in documents:
         if name not in before:
             findings.blame(name, "missing")
-    kept = _hash(place, before, findings)
-    stated = _read(kept, MANIFEST, read_manifest, findings)
+    kept = hash_files(place, before, DOCUMENTS, findings)
+    stated = read_kept(kept, MANIFEST, read_manifest, findings)
     if stated is not None:
         findings.said[MANIFEST] = {entry.path: entry.sha256 for entry in stated.outputs}
     for name, reader in ((PROVENANCE, read_provenance), (CHECKSUMS, read_checksums)):
-        named = _read(kept, name, reader, findings)
+        named = read_kept(kept, name, reader, findings)
         if named is not None:
             findings.said[name] = named
     signature = read_signature(place, kept, detached, findings)
@@ -89,46 +74,11 @@ def verify(place: Place, trusted: Trusted | None = None, detached: Detached | No
     if stated is not None:
         _check_sizes(stated, findings)
         _check_contents(place, stated, findings)
-    _check_unchanged(place, before, findings)
+    check_unchanged(place, before, findings)
     if trusted is not None:
         check_signature(signature, trusted, findings)
-    wrong = tuple(Wrong(name, findings.wrong[name]) for name in sorted(findings.wrong))
-    total = sum(size for _, size in findings.digests.values())
     sha256, _ = findings.digests.get(MANIFEST, ("", 0))
-    return Verified(wrong, stated, len(findings.digests), total, sha256, signature.envelope if signature else None)
-
-
-def _hash(place: Place, names: Mapping[str, Any], findings: Findings) -> dict[str, bytes]:
-    """Hash every file; return the bytes of the documents, from the same reading."""
-    kept: dict[str, bytes] = {}
-    for name in names:
-        try:
-            with place.open(name) as file:
-                if name in (MANIFEST, PROVENANCE, CHECKSUMS, SIGNATURE):
-                    kept[name] = file.read(MAX_BYTES + 1)
-                    sha256 = hashlib.sha256(kept[name])
-                    size = len(kept[name])
-                    while rest := file.read(1 << 20):
-                        sha256.update(rest)
-                        size += len(rest)
-                    findings.digests[name] = sha256.hexdigest(), size
-                else:
-                    found = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-                    findings.digests[name] = found.hexdigest(), file.tell()
-        except place.damaged as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            findings.blame(name, f"cannot be read: {reason}")
-    return kept
-
-
-def _read(kept: Mapping[str, bytes], name: str, reader: Callable[[bytes], T], findings: Findings) -> T | None:
-    if name not in kept:
-        return None
-    try:
-        return reader(kept[name])
-    except UnreadableError as error:
-        findings.blame(name, str(error))
-        return None
+    return findings.verified(stated, sha256, signature.envelope if signature else None)
 
 
 def _compare(findings: Findings, names: Mapping[str, Any]) -> None:
@@ -178,9 +128,9 @@ def _check_sizes(stated: Stated, findings: Findings) -> None:
 
 def _check_contents(place: Place, stated: Stated, findings: Findings) -> None:
     """Only of a file with the right bytes is it worth knowing what it says."""
-    has_labels = model.LABELS in findings.digests
+    labels = model.LABELS if model.LABELS in findings.digests else None
     readers: dict[str, Callable[[str], Iterator[str]]] = {
-        f"{stated.name}.tflite": lambda name: model.contradictions(place, name, stated, has_labels),
+        f"{stated.name}.tflite": lambda name: model.contradictions(place, name, stated, labels),
         SBOM: lambda name: bill.contradictions(place, name, stated),
     }
     for name, reader in readers.items():
@@ -190,17 +140,6 @@ def _check_contents(place: Place, stated: Stated, findings: Findings) -> None:
                     findings.blame(name, found)
             except place.damaged as error:
                 findings.blame(name, f"cannot be read: {error}")
-
-
-def _check_unchanged(place: Place, before: Mapping[str, Any], findings: Findings) -> None:
-    try:
-        after = place.files()
-    except (UnsafeError, OSError) as error:
-        findings.blame(getattr(error, "name", "."), f"changed while it was verified: {error}")
-        return
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            findings.wrong[name] = "changed while it was verified"  # which explains whatever else was found of it
 
 
 def _by(documents: list[str], one: str, several: str) -> str:

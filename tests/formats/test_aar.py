@@ -38,6 +38,7 @@ def test_the_archive_has_what_the_format_demands_and_nothing_is_compressed(repos
             "META-INF/com/android/build/gradle/aar-metadata.properties",
             "assets/mnist/mnist.tflite",
             "assets/mnist/labels.txt",
+            "META-INF/mlkit-build/packing_list.json",
         ]
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         # Java's ZipInputStream takes no stored entry whose size stands behind it (flag 8).
@@ -60,6 +61,23 @@ def test_the_archive_has_what_the_format_demands_and_nothing_is_compressed(repos
             "minCompileSdk": "1",
             "minAndroidGradlePluginVersion": "1.0.0",
         }
+
+
+def test_the_archive_states_every_other_entry_of_its_own(repository: Path) -> None:
+    with zipfile.ZipFile(repository / f"{PLACE}.aar") as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    stated = json.loads(contents.pop("META-INF/mlkit-build/packing_list.json"))
+    assert stated == {
+        "schema": "mlkit-build/packing-list/v1",
+        "name": "mnist",
+        "version": "1.2.3",
+        "variant": "float32",
+        "model": "assets/mnist/mnist.tflite",
+        "files": [
+            {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+            for name, data in sorted(contents.items())
+        ],
+    }
 
 
 def test_every_file_has_its_four_checksums(repository: Path) -> None:

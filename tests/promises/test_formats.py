@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -62,6 +63,28 @@ def test_one_build_makes_every_format_of_the_same_model(warm_workspace: Workspac
     assert listed == {name: digest for name, digest in files(bundle).items() if name not in unlisted}
     provenance = json.loads((bundle / "provenance.json").read_bytes())
     assert {entry["name"] for entry in provenance["subject"]} == {*files(bundle)} - VARYING
+
+
+def test_an_aar_is_verified_alone_and_against_the_manifest_above_it(warm_workspace: Workspace, command: Command) -> None:
+    """mnist has labels, and says mean and std."""
+    bundle = bundle_of(warm_workspace.build("recipe=mnist", "package.formats=[aar]"))
+    (archive,) = bundle.rglob("*.aar")
+    code, out, err = command("verify", str(archive))
+    assert (code, f"the archive itself, as {(bundle / 'manifest.json').absolute()} says" in out) == (0, True), out + err
+    alone = Path(shutil.copy(archive, warm_workspace.folder / "renamed.aar"))
+    code, out, _ = command("verify", str(alone), "--json")
+    told = json.loads(out)
+    assert (code, told["name"], told["variant"], told["compared_with"]) == (0, "mnist", "int8", None)
+    assert told["archive_sha256"] == files(alone.parent)["renamed.aar"]
+    assert command("verify", str(alone), "--manifest", str(bundle / "manifest.json"))[0] == 0
+    with zipfile.ZipFile(alone, "a") as entries:
+        entries.comment = b"what no entry says"
+    code, out, _ = command("verify", str(alone), "--manifest", str(bundle / "manifest.json"))
+    assert (code, "the model in it is that of the bundle" in out) == (4, True)
+    code, _, err = command("verify", str(bundle), "--manifest", str(bundle / "manifest.json"))
+    assert (code, "a bundle has a manifest of its own" in err) == (2, True)
+    code, _, err = command("verify", str(alone), "--manifest", "nothing-here")
+    assert (code, "--manifest: nothing-here: cannot be read" in err) == (2, True)
 
 
 def test_the_bundle_and_its_archives_are_what_they_say_they_are(workspace: Workspace, command: Command) -> None:
