@@ -97,17 +97,17 @@ def digests(built: Built) -> dict[str, str]:
 # Each form of a model
 
 
-@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 @pytest.mark.parametrize(
-    "stated",
+    ("stated", "resource"),
     [
-        lambda s: {"inputs": {"x": s.x}, "outputs": {"y": s.y}},
-        lambda s: {"inputs": {"x": "x:0"}, "outputs": {"y": "y"}},
-        lambda s: {"inputs": [s.x], "outputs": [s.y]},
-        lambda s: {"inputs": "x", "outputs": s.y},
-        lambda s: {"inputs": {"x": {"tensor": s.x, "shape": (np.int64(1),)}}, "outputs": {"y": {"tensor": "y:0"}}},
+        (lambda s: {"inputs": {"x": s.x}, "outputs": {"y": s.y}}, False),
+        (lambda s: {"inputs": {"x": s.x}, "outputs": {"y": s.y}}, True),
+        (lambda s: {"inputs": {"x": "x:0"}, "outputs": {"y": "y"}}, True),
+        (lambda s: {"inputs": [s.x], "outputs": [s.y]}, False),
+        (lambda s: {"inputs": "x", "outputs": s.y}, False),
+        (lambda s: {"inputs": {"x": {"tensor": s.x, "shape": (np.int64(1),)}}, "outputs": {"y": {"tensor": "y:0"}}}, False),
     ],
-    ids=["tensors", "names", "list", "single", "mapping"],
+    ids=["tensors", "tensors, resource", "names, resource", "list", "single", "mapping"],
 )
 def test_a_session_is_exported_with_the_values_it_has(stated: Callable[[Session], dict[str, Any]], resource: bool) -> None:
     one = Session(resource=resource)

@@ -12,11 +12,11 @@ from xml.sax.saxutils import quoteattr
 
 from mlkit_build.formats import Plan
 from mlkit_build.formats.maven import Coordinates, Described, publication_files, write_publication
-from mlkit_build.formats.naming import AndroidNames, android_names
 from mlkit_build.formats.packing_list import PACKING_LIST, Identity, packing_list
 from mlkit_build.formats.zipping import Content, write_zip, zipped
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.recipe.naming import AndroidNames, android_names
 from mlkit_build.records import dataclass
 
 FOLDER = "aar"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.formats import Plan
-from mlkit_build.formats.naming import android_names
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.recipe.naming import android_names
 from mlkit_build.records import dataclass
 
 FOLDER = "aipack"

@@ -13,9 +13,9 @@ from typing import Any
 
 from mlkit_build.formats import Plan
 from mlkit_build.formats.escaping import one_line
-from mlkit_build.formats.naming import swift_module
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
+from mlkit_build.recipe.naming import swift_module
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature, TensorSpec
 

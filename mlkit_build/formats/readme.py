@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.formats import Plan
-from mlkit_build.formats.naming import AndroidNames, android_names, swift_module
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Input, Recipe
+from mlkit_build.recipe.naming import AndroidNames, android_names, swift_module
 from mlkit_build.records import dataclass
 
 FILE = "README.md"

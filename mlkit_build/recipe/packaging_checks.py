@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from mlkit_build.errors import ConfigError, expect_one_of
+from mlkit_build.recipe.naming import JAVA_KEYWORDS, android_names
 from mlkit_build.recipe.package import Package
 from mlkit_build.recipe.packaging import DELIVERIES, FORMATS, Sign
 from mlkit_build.recipe.schema import Recipe
@@ -54,8 +55,6 @@ def check_package(recipe: Recipe) -> None:
 
 
 def _check_android(recipe: Recipe) -> None:
-    from mlkit_build.formats.naming import JAVA_KEYWORDS, android_names
-
     stated, where = recipe.package.android, "package.android"
     expect_one_of(f"{where}.delivery", stated.delivery, DELIVERIES)
     _expect(f"{where}.group", stated.group, _GROUP, f"{_MAVEN} between dots, e.g. `com.example.models`")

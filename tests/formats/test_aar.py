@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 import pytest
 
 from mlkit_build.formats.escaping import one_line
-from mlkit_build.formats.naming import android_names
 from mlkit_build.recipe import Android
+from mlkit_build.recipe.naming import android_names
 from tests.formats.made import HOSTILE, MODEL, a_recipe, written
 
 PLACE = "mlkit/models/mnist-float32/1.2.3/mnist-float32-1.2.3"

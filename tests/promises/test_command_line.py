@@ -327,13 +327,6 @@ def test_a_sweep_whose_jobs_are_all_built_exits_with_0(workspace: Workspace, com
     assert (workspace.folder / "dist/multiply/float32/manifest.json").is_file()
 
 
-def test_a_sweep_with_a_launcher_of_hydra_builds_the_same_jobs(workspace: Workspace) -> None:
-    done = workspace.cli("-m", "recipe=add_one,multiply", "hydra/launcher=basic", "ui=json")
-    assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["recipe"] for line in done.stdout.splitlines()] == ["add_one", "multiply"]
-    assert {path.name for path in (workspace.folder / "dist").iterdir()} >= {"add_one", "multiply"}
-
-
 def test_the_worst_exit_code_of_a_sweep_wins() -> None:
     assert worst([ExitCode.OK, ExitCode.GATE]) == ExitCode.GATE
     assert worst([ExitCode.GATE, ExitCode.CONFIG, ExitCode.OK]) == ExitCode.CONFIG
@@ -592,15 +585,6 @@ def test_an_interrupted_build_leaves_nothing_behind(
     assert [path for path in (workspace.cache / "v1/tmp").rglob("*") if path.is_file()] == []
     if moment == "reference":
         assert "freeze" not in workspace.ran(workspace.build("recipe=mnist", "quantization=float32"))
-
-
-def test_a_refused_job_does_not_end_a_sweep_with_a_launcher_of_hydra(workspace: Workspace) -> None:
-    modes = "quantization=int8,float32"
-    done = workspace.cli("-m", "recipe=add_one", modes, "hydra/launcher=basic", "ui=json")
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(row["variant"], row["exit_code"]) for row in rows] == [("int8", 2), ("float32", 0)]
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
 
 
 def test_two_jobs_of_a_sweep_never_write_one_bundle(workspace: Workspace) -> None:

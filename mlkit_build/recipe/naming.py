@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlkit_build.recipe import Recipe
+from mlkit_build.recipe.schema import Recipe
 from mlkit_build.records import dataclass
 
 JAVA_KEYWORDS = frozenset(

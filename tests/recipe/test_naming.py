@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build.formats.naming import JAVA_KEYWORDS, android_names, java_package, pack_name, swift_module
 from mlkit_build.recipe import Android, FrozenGraph, Ios, Package, Recipe, check
+from mlkit_build.recipe.naming import JAVA_KEYWORDS, android_names, java_package, pack_name, swift_module
 
 
 @pytest.mark.parametrize(
