@@ -75,9 +75,11 @@ def check(job: Job, overrides: Sequence[str], roots: Roots, folder: Path, tell: 
     """
     conditions = (as_is(folder), otherwise(folder))
     built = []
+    fetched = cache_folder(job)
     for condition in conditions:
         tell(f"building {'as things are' if condition.name == 'as-is' else 'otherwise'}")
-        share_fetched(cache_folder(job), condition.cache)
+        share_fetched(fetched, condition.cache)
+        fetched = condition.cache  # nothing is fetched twice: a server may refuse requests with another time
         built.append(_built(condition, overrides, roots, first=condition is conditions[0]))
     before = {decision.action.name: decision for decision in plan(job, Quiet())}
     return _compared(built[0], built[1], before, cache_folder(job), conditions)

@@ -13,7 +13,8 @@ from mlkit_build.records import dataclass
 
 OTHERWISE = Path(__file__).with_name("otherwise")
 VARIED = (
-    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "number of threads", "order of files",
+    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "host name", "number of threads",
+    "order of files", "time",
 )  # fmt: skip
 
 
@@ -86,22 +87,33 @@ def as_is(folder: Path) -> Conditions:
 
 
 def otherwise(folder: Path) -> Conditions:
-    """Return conditions in which everything of `VARIED` is another."""
+    """Return conditions in which everything of `VARIED` is another. See `otherwise/sitecustomize.py` for half of them."""
     place = folder / "otherwise"
     python_path = os.pathsep.join(filter(None, (str(OTHERWISE), os.environ.get("PYTHONPATH", ""))))
+    user, threads = _another("USER", "somebody", "anybody"), "1" if (os.cpu_count() or 1) > 1 else "2"
     variables = {
         "HOME": str(place / "home"),
         "TMPDIR": str(place / "ä temporary folder"),
-        "TZ": "Pacific/Kiritimati",
-        "LC_ALL": "C",
-        "LANG": "C",
+        "TZ": _another("TZ", "Pacific/Kiritimati", "America/St_Johns"),
+        "LC_ALL": _another("LC_ALL", "C", "C.UTF-8"),
+        "LANG": _another("LANG", "C", "C.UTF-8"),
         "PYTHONUTF8": "1",
-        "PYTHONHASHSEED": "20181",
-        "USER": "somebody",
-        "LOGNAME": "somebody",
-        "OMP_NUM_THREADS": "1",
-        "TF_NUM_INTRAOP_THREADS": "1",
-        "COLUMNS": "40",
+        "PYTHONHASHSEED": _another("PYTHONHASHSEED", "20181", "20182"),
+        "USER": user,
+        "LOGNAME": user,
+        "OMP_NUM_THREADS": threads,
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "COLUMNS": _another("COLUMNS", "40", "60"),
         "PYTHONPATH": python_path,
     }
-    return Conditions("otherwise", place, variables, umask=0o077, cores=1, overrides=("jobs=1",))
+    return Conditions("otherwise", place, variables, umask=_another_umask(), cores=1, overrides=("jobs=1",))
+
+
+def _another(variable: str, one: str, other: str) -> str:
+    return other if os.environ.get(variable) == one else one
+
+
+def _another_umask() -> int:
+    own = os.umask(0o077)  # it can only be read by setting it
+    os.umask(own)
+    return 0o027 if own == 0o077 else 0o077

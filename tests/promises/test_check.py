@@ -13,12 +13,15 @@ from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
 LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
-"""Check every built-in recipe in every quantization, and every way to be irreproducible, not only some."""
-LONGER = "set MLKIT_BUILD_LONG_TESTS=1 to check more"
+"""Check every built-in recipe in every quantization, and embed every condition, not only some."""
+IN_LONG = pytest.mark.skipif(not LONG, reason="set MLKIT_BUILD_LONG_TESTS=1 to check every recipe and every condition")
 MODES = ("float32", "float16", "dynamic_range", "dynamic_range_int4", "weight_only_int8", "weight_only_int4", "int8", "int16x8")
 MODEL = """
-import os, pathlib, random
+import datetime, getpass, locale, os, pathlib, platform, pwd, random, socket, sys, tempfile, time, zlib
 import tensorflow as tf
+
+def number(thing):
+    return float(zlib.crc32(repr(thing).encode()) & 0xFFFFFF)  # which float32 holds
 
 def build():
     {body}
@@ -51,7 +54,7 @@ def test_a_built_in_recipe_is_reproducible_and_as_the_cache_has_it(workspace: Wo
     assert told["kept"] is None
 
 
-@pytest.mark.skipif(not LONG, reason=LONGER)
+@IN_LONG
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("recipe", ["add_one", "multiply", "mnist", "flags", "digits_lstm"])
 def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str, mode: str) -> None:
@@ -61,23 +64,53 @@ def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str
     assert code == 0, out + err
 
 
+EMBEDDED = {
+    "chance": "value = float(os.urandom(1)[0])",
+    "home": "value = float(len(os.environ['HOME']))",
+    "order of files": "value = float(len(os.listdir('data')[0]))",
+    "time": "value = float(datetime.datetime.now().year)",
+}
+EMBEDDED_TOO = {
+    "working folder": "value = number(os.getcwd())",
+    "temporary folder": "value = number(tempfile.mkdtemp())",
+    "user": "value = number(getpass.getuser())",
+    "user of the system": "value = number(pwd.getpwuid(os.getuid()))",
+    "host": "value = number([socket.gethostname(), platform.node()])",
+    "umask": "pathlib.Path('made').touch()\n    value = float(pathlib.Path('made').stat().st_mode)",
+    "cores": "value = float(os.cpu_count())",
+    "affinity": "value = float(len(os.sched_getaffinity(0)))",
+    "day": "value = number(time.strftime('%d %B'))",
+    "clock": "value = float(round(time.time() / 86400))",
+}
+"""Conditions that an action can see. Those that it cannot are the same in every build: see the next test but one."""
+
+
 @pytest.mark.parametrize(
-    ("body", "named"),
+    "body",
     [
-        ("value = float(os.urandom(1)[0])", "freeze"),
-        ("value = float(len(os.listdir('data')[0]))", "freeze"),
-        pytest.param("value = float(len(os.environ['HOME']))", "freeze", marks=pytest.mark.skipif(not LONG, reason=LONGER)),
+        *(pytest.param(body, id=name) for name, body in EMBEDDED.items()),
+        *(pytest.param(body, id=name, marks=IN_LONG) for name, body in EMBEDDED_TOO.items()),
     ],
-    ids=["chance", "order of files", "home"],
 )
-def test_what_is_not_reproducible_is_found_and_where_it_begins(workspace: Workspace, body: str, named: str) -> None:
+def test_what_is_not_reproducible_is_found_and_where_it_begins(workspace: Workspace, body: str) -> None:
+    if "affinity" in body and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("there is but one core")
     python_recipe(workspace, body)
     code, out, err = checked(workspace, "recipe=made", "--keep", "kept")
     assert code == 4, out + err
-    assert out.startswith(f"made/float32: not reproducible: it begins with {named}, from equal inputs")
+    assert out.startswith("made/float32: not reproducible: it begins with freeze, from equal inputs")
     assert "frozen_graph.pb" in out
     assert re.search(r"^    nodes: .*: value: \d+ of \d+ bytes differ$", out, re.MULTILINE)
     assert (workspace.folder / "kept" / "as-is" / "dist" / "made" / "float32" / "manifest.json").is_file()
+
+
+def test_what_every_action_is_given_alike_cannot_differ(workspace: Workspace) -> None:
+    """The other half of the conditions: actions see one time zone, locale, hash seed and number of threads."""
+    names = ("TZ", "LC_ALL", "LANG", "PYTHONHASHSEED", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+    seen = "hash('text'), time.tzname, locale.setlocale(locale.LC_ALL, ''), locale.getpreferredencoding()"
+    python_recipe(workspace, f"value = number([{seen}, *map(os.environ.get, {names!r})])")
+    code, out, err = checked(workspace, "recipe=made")
+    assert code == 0, out + err
 
 
 def test_a_recipe_that_builds_only_as_things_are_is_told(workspace: Workspace) -> None:
