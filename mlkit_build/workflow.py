@@ -168,7 +168,8 @@ class _Run:
         if all(records.values()):
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judged = judged(self._recipe, found, baseline)
-        return self._engine.plan([*measuring, *self._packaging(files), *self._timing()], explains=explains)
+        decisions = self._engine.plan([*measuring, *self._packaging(files), *self._timing()], explains=explains)
+        return pipeline.with_samples(decisions, self._engine.earlier, self._store.blob, self._engine.file_digests)
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name

@@ -98,6 +98,18 @@ class ArrayDataset(ABC):
     def identities(self) -> list[bytes]:
         return self._hashes(self._chosen)
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of all samples and labels, chosen or not, as they are decoded."""
+        return sum(
+            array.count * array.row_bytes for array in (*self._features.values(), *([self._labels] if self._labels else []))
+        )
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Model input -> dtype and shape of a sample."""
+        return {feature: f"{array.dtype.name} {list(array.sample)}" for feature, array in self._features.items()}
+
     def _hashes(self, wanted: NDArray[np.int64] | None) -> list[bytes]:
         streams = [self._rows(array, 256, wanted) for array in self._features.values()]
         return [identity for parts in zip(*streams, strict=True) for identity in identities(parts)]

@@ -122,6 +122,10 @@ class RecordDataset(ABC):
     def identities(self) -> list[bytes]:
         return [self.identity(record) for record in self._wanted()]
 
+    def listed(self) -> Iterator[tuple[bytes, Any]]:
+        """Yield the identity and the label of every chosen sample. Nothing is decoded."""
+        return ((self.identity(record), record.label) for record in self._wanted())
+
     def _skip_damaged(self) -> None:
         """Leave out what cannot be decoded. Stages must agree on the samples, so that all of them are decoded beforehand."""
         indices = iter(range(self._count) if self._chosen is None else self._chosen.tolist())

@@ -65,7 +65,13 @@ def decide(
     if any(record.key == key for record in earlier):
         return Decision(action, key, document, None, "its cached files are gone or damaged")
     nearest = _nearest(document, (record.document for record in earlier))
-    return Decision(action, key, document, None, _in_short(nearest), nearest or ())
+    reason = "never built here" if nearest is None else in_short(nearest)
+    return Decision(action, key, document, None, reason, nearest or ())
+
+
+def in_short(found: Sequence[Change]) -> str:
+    """Return the first of the changes in one line."""
+    return "; ".join(map(str, found[:3])) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def waiting(action: Action, waits_for: Sequence[str], changes: tuple[Change, ...] = ()) -> Decision:
@@ -86,9 +92,3 @@ def _nearest(document: Mapping[str, Any], earlier: Iterable[Mapping[str, Any]]) 
 def _without(document: Mapping[str, Any], inputs: Iterable[str]) -> dict[str, Any]:
     known = {name: digest for name, digest in document["inputs"].items() if name not in inputs}
     return {**document, "inputs": known}
-
-
-def _in_short(nearest: Sequence[Change] | None) -> str:
-    if nearest is None:
-        return "never built here"
-    return "; ".join(map(str, nearest[:3])) + (f"; and {len(nearest) - 3} more" if len(nearest) > 3 else "")

@@ -155,6 +155,14 @@ class Engine:
             self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), problem)
             return self._store.blob(self._results[action].outputs[file])
 
+    def earlier(self, action: str) -> Iterator[Record]:
+        """Yield the records of earlier runs of the action of that name, newest first."""
+        return self._store.recent(f"{self._scope}/{action}")
+
+    def file_digests(self, tree: Tree) -> dict[str, str]:
+        """Return name -> SHA-256 of the files of a folder; what did not change since it was read is not read. Raises OSError."""
+        return self._files.digests_of(tree)
+
     def file_digest(self, path: Path | Tree) -> Digest:
         """Return the digest of a file, or of some files of a folder, of the user. Raises SourceError."""
         try:

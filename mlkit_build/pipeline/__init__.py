@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlkit_build.engine.action import Action
+from mlkit_build.pipeline.changed_samples import with_samples
 from mlkit_build.pipeline.converting import contract, conversion, convert, freeze, placeless, quantize_params
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.datasets import content, reading
@@ -29,6 +30,7 @@ __all__ = [
     "quantizing",
     "runtime_actions",
     "timing",
+    "with_samples",
 ]
 
 

@@ -11,6 +11,7 @@ from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, FROZEN_GRAPH, SIGNATURE, Inputs, action_of, normalization
 from mlkit_build.recipe import AnySource, Keras, Python, Recipe, Tf1Checkpoint
 from mlkit_build.stages.params import (
+    SAMPLES,
     CalibrateParams,
     ContractParams,
     ConvertParams,
@@ -99,9 +100,8 @@ def _calibrate(recipe: Recipe, files: Files) -> Action:
         percentile=quantization.percentile if quantization.observer == "percentile" else 100.0,
         hessians=quantization.algorithm == "gptq",
     )
-    action = action_of(
-        "calibrate", params, inputs, ("statistics.json", "calibration.json", *(["hessians.npz"] if params.hessians else []))
-    )
+    outputs = ("statistics.json", "calibration.json", SAMPLES, *(["hessians.npz"] if params.hessians else []))
+    action = action_of("calibrate", params, inputs, outputs)
     return reading(action, {"calibration": recipe.calibration})
 
 
@@ -139,6 +139,6 @@ def _quantize_graph(recipe: Recipe, files: Files) -> Action:
         inputs=normalization(recipe),
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    outputs = ("model.tflite", "quantization.json", "calibration.json")
+    outputs = ("model.tflite", "quantization.json", "calibration.json", *([SAMPLES] if params.dataset else []))
     action = action_of("quantize_graph", params, inputs, outputs, after=("contract",))
     return reading(action, {"calibration": recipe.calibration if params.dataset else None})

@@ -15,6 +15,7 @@ from mlkit_build.recipe import STATIC_MODES, AnyDataset, MetricChoice, Recipe
 from mlkit_build.runtimes import parse_all
 from mlkit_build.stages.params import (
     CODE_PREFIX,
+    SAMPLES,
     SOURCE_PREFIX,
     EvaluateParams,
     HopsParams,
@@ -89,7 +90,7 @@ def evaluate(recipe: Recipe, files: Files) -> Action:
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
     )
-    outputs = ("metrics.json", "tables.json", "observations.json", *(["predictions.npy"] if files.dataset else []))
+    outputs = ("metrics.json", "tables.json", "observations.json", *(["predictions.npy", SAMPLES] if files.dataset else []))
     action = action_of("evaluate", params, inputs, outputs)
     datasets = {"dataset": recipe.dataset, "calibration": recipe.calibration if params.calibration else None}
     action = reading(action, datasets, _metric_limits(recipe))

@@ -92,16 +92,18 @@ class Worded:
         kind: `changed`, `new`, `gone`, or `content`: a file or folder has other bytes.
         old: What was there; of content, its SHA-256.
         new: What is there.
+        told: Of content, which samples are others, where that is known.
     """
 
     field: str
     kind: str
     old: Any
     new: Any
+    told: str = ""
 
     def __str__(self) -> str:
         if self.kind == "content":
-            return f"{self.field}: other content"
+            return f"{self.field}: {self.told or 'other content'}"
         if self.kind == "new":
             return f"{self.field}: new ({_spelled(self.new)})"
         return f"{self.field}: gone" if self.kind == "gone" else f"{self.field}: {_spelled(self.old)} -> {_spelled(self.new)}"
@@ -117,7 +119,7 @@ def _worded(action: Action, change: Change) -> Worded:
     part, _, rest = change.path.partition(".")
     if part == "inputs":
         content = "content" if change.kind == "changed" else change.kind
-        return Worded(_file(action, rest), content, change.old, change.new)
+        return Worded(_file(action, rest), content, change.old, change.new, "".join(change.told))
     if part == "params":
         return Worded(_field(action.name.partition("-")[0], rest), change.kind, change.old, change.new)
     if part == "toolchain":

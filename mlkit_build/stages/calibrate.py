@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, open_dataset
+from mlkit_build.datasets.listing import listed, to_bytes
 from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import from_plain, pretty
@@ -27,7 +28,7 @@ from mlkit_build.quantization.statistics import Hessians, Statistics
 from mlkit_build.quantization.steps import unseen_steps
 from mlkit_build.quantization.unread import without_unread_parts
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.params import CalibrateParams
+from mlkit_build.stages.params import SAMPLES, CalibrateParams
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
 from mlkit_build.tflite.model import operator_name, tensor_name
@@ -43,7 +44,7 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     """Write `statistics.json`: the range of every tensor over the calibration samples, and which samples they were.
 
     And `calibration.json`: what was fed, as `inputs` (name -> least and greatest value), and what the user should know of it, as
-    `warning`; empty when the samples look like data. For GPTQ also `hessians.npz`.
+    `warning`; empty when the samples look like data. And `samples.json`: see `datasets.listing`. For GPTQ also `hessians.npz`.
 
     The range of an image input is that of its pixels, 0..255, whatever the samples show: a uint8 model is fed raw pixels, so
     its input scale must be exactly that of the normalization. What only a tanh or a sigmoid reads ends where the function does.
@@ -68,6 +69,8 @@ def calibrate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     ranges |= unseen_steps(ranges)
     Statistics.of({tensor: ranges[tensor.name] for tensor in tensors}, identities).write(outputs / "statistics.json")
     (outputs / "calibration.json").write_bytes(pretty({"inputs": samples.ranges(), "warning": samples.warning()}))
+    listing = listed(request.dataset, inputs["calibration"], "calibration", signature)
+    (outputs / SAMPLES).write_bytes(to_bytes(listing))
     if request.hessians:
         wanted = [tensor for tensor in tensors if tensor.name in dense_inputs(model)]
         parts = run.batches(wanted, Observer.products)

@@ -32,6 +32,7 @@ from mlkit_build.stages.params_packaging import (
 
 __all__ = [
     "CODE_PREFIX",
+    "SAMPLES",
     "SOURCE_PREFIX",
     "VERSIONS",
     "AppParams",
@@ -58,11 +59,11 @@ VERSIONS = {
     "freeze": 4,
     "contract": 4,
     "convert": 4,
-    "calibrate": 7,
+    "calibrate": 8,
     "quantize": 7,
-    "quantize_graph": 4,
+    "quantize_graph": 5,
     "reference": 1,
-    "evaluate": 7,
+    "evaluate": 8,
     "origin": 1,
     "hops": 1,
     "runtime": 2,
@@ -81,3 +82,5 @@ VERSIONS = {
 SOURCE_PREFIX = "source/"
 CODE_PREFIX = "metric_code/"
 """Inputs of that prefix are the source's files, or those of the recipe's own metrics, where an action takes others too."""
+SAMPLES = "samples.json"
+"""An output that no action reads: which samples there were, for the next `explain`."""

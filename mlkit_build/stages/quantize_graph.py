@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.datasets import open_dataset
+from mlkit_build.datasets.listing import listed, to_bytes
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.quantization import truth
 from mlkit_build.quantization.io import feed_pixels
@@ -16,7 +17,7 @@ from mlkit_build.quantization.statistics import Calibrated
 from mlkit_build.recipe import Quantization
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.convert import convert_graph
-from mlkit_build.stages.params import QuantizeGraphParams
+from mlkit_build.stages.params import SAMPLES, QuantizeGraphParams
 from mlkit_build.stages.quantize import write_summary
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
@@ -26,7 +27,7 @@ from mlkit_build.tflite.versions import set_versions
 
 def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Write `model.tflite`, `quantization.json` (what the truth check found, and on what the model was calibrated) and
-    `calibration.json` (what was fed).
+    `calibration.json` (what was fed); of modes that calibrate also `samples.json`, see `datasets.listing`.
 
     Raises:
         ConfigError: A sample cannot be fed.
@@ -65,6 +66,9 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
     )
     seen = {"inputs": samples.ranges(), "warning": samples.warning()} if samples else {"inputs": {}, "warning": ""}
     (outputs / "calibration.json").write_bytes(pretty(seen))
+    if request.dataset is not None:
+        listing = listed(request.dataset, inputs["calibration"], "calibration", signature)
+        (outputs / SAMPLES).write_bytes(to_bytes(listing))
     calibrated = Calibrated.on(tuple(identity.hex() for identity in samples.dataset.identities())) if samples else None
     write_summary(summary, model, calibrated, samples.warning() if samples else "", outputs / "quantization.json")
 

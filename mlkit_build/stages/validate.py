@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset, skipping
+from mlkit_build.datasets.listing import listed, to_bytes
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
@@ -18,7 +19,7 @@ from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
-from mlkit_build.stages.params import CODE_PREFIX, EvaluateParams, ReferenceParams
+from mlkit_build.stages.params import CODE_PREFIX, SAMPLES, EvaluateParams, ReferenceParams
 from mlkit_build.stages.pixel_range import PixelRanges
 from mlkit_build.tflite.arena import arena_bytes
 
@@ -51,7 +52,8 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Run the `.tflite` on the dataset and write `metrics.json`: value name -> value and TensorFlow's value, and `tables.json`.
 
-    And `predictions.npy`, where there is a dataset: the class with the highest score of each sample, `[samples]` int32.
+    And where there is a dataset `predictions.npy`: the class with the highest score of each sample, `[samples]` int32; and
+    `samples.json`, see `datasets.listing`.
 
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
@@ -98,6 +100,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
         told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), told)))
         skipped = dataset.skipped
+        (outputs / SAMPLES).write_bytes(to_bytes(listed(request.dataset, inputs["dataset"], "dataset", signature)))
     told = "; ".join(filter(None, (refused, told)))
     (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))

@@ -89,7 +89,11 @@ class FileDigests:
         return stamp, digest
 
     def _look_through(self, tree: Tree) -> tuple[dict[str, _Stamp], Digest]:
-        """Look at every file of a tree. One note holds what is remembered of them all: there may be very many."""
+        stamps, digests = self._look_at(tree)
+        return stamps, Digest(Digest.of_bytes(canonical(digests)).sha256, sum(stamp.size for stamp in stamps.values()))
+
+    def _look_at(self, tree: Tree) -> tuple[dict[str, _Stamp], dict[str, str]]:
+        """Look at every file of a tree; a folder has no digest. One note remembers them all: there may be very many."""
         now, root = time.time_ns(), Path(os.path.abspath(tree.root))  # noqa: PTH100
         note = self._note(root / "*")
         known = self._notes.read_note(*note)
@@ -111,7 +115,11 @@ class FileDigests:
             kept[name] = [*fields, digests[name]]
         if kept and any(known.get(name) != value for name, value in kept.items()):
             self._notes.write_note(kept if tree.names is None else {**known, **kept}, *note)
-        return stamps, Digest(Digest.of_bytes(canonical(digests)).sha256, sum(stamp.size for stamp in stamps.values()))
+        return stamps, digests
+
+    def digests_of(self, tree: Tree) -> dict[str, str]:
+        """Return name -> SHA-256 of every file of a tree. Raises OSError."""
+        return {name: sha256 for name, sha256 in self._look_at(tree)[1].items() if sha256}
 
     def _tree_changed(self, tree: Tree) -> Path | None:
         stamps, digest = self._trees[tree]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.sweep import refuse_several
 from mlkit_build.engine import Decision
 from mlkit_build.errors import ExitCode
 from mlkit_build.job import Job
-from mlkit_build.pipeline.wording import explained
+from mlkit_build.pipeline.wording import Worded, explained
 from mlkit_build.report.screens import Quiet
 from mlkit_build.verbs import VERBS
 from mlkit_build.workflow import plan
@@ -55,13 +56,15 @@ def _as_json(job: Job, decisions: list[Decision]) -> str:
                     "hit": decision.hit,
                     "key": decision.key,
                     "reason": decision.reason,
-                    "changes": [
-                        {"field": change.field, "kind": change.kind, "old": change.old, "new": change.new}
-                        for change in explained(decision)
-                    ],
+                    "changes": [_change_as_json(change) for change in explained(decision)],
                 }
                 for decision in decisions
             ],
         },
         ensure_ascii=False,
     )
+
+
+def _change_as_json(change: Worded) -> dict[str, Any]:
+    stated = {"field": change.field, "kind": change.kind, "old": change.old, "new": change.new}
+    return {**stated, "told": change.told} if change.told else stated

@@ -101,7 +101,7 @@ def test_the_bytes_are_the_same_on_one_core_and_on_many(
         assert cores <= parallel.MOST_THREADS
         folder = seen(built.files, tmp_path / str(cores), observer=observer, percentile=99.0, hessians=True)
         found.append(contents(folder))
-    assert found[0].keys() == {"statistics.json", "calibration.json", "hessians.npz"}
+    assert found[0].keys() == {"statistics.json", "calibration.json", "samples.json", "hessians.npz"}
     assert found[0] == found[1] == found[2]
 
 

@@ -1,0 +1,180 @@
+"""Which samples a dataset holds, in a few bytes of each: so that of one that changed can be told how many of them did.
+
+Only what is read in a moment is listed: `explain` reads the present file itself, while somebody waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlkit_build.datasets import identities, open_dataset
+from mlkit_build.datasets.choice import chosen
+from mlkit_build.plain import pretty
+from mlkit_build.recipe import AnyDataset, Csv, Idx, ImageFolder, Npy, Npz, TfRecord, WavFolder
+from mlkit_build.records import dataclass
+from mlkit_build.signature import FrozenSignature
+from mlkit_build.store import Digest
+
+if TYPE_CHECKING:
+    from mlkit_build.datasets.records import Record
+
+MOST_SAMPLES = 100_000
+"""Of more none are listed. So many take 1.6 MB of the cache."""
+_ARRAY_BYTES = 32 << 20
+_TFRECORD_BYTES = 16 << 20
+_CSV_BYTES = 2 << 20
+"""What takes about 0.2 s to read, and at most as long again where the samples are chosen."""
+_FOLDER_BYTES = 1 << 30
+"""Of a folder that is listed where it is decoded too. Elsewhere its files' digests are known."""
+_SAMPLE_BYTES = 8
+_LABEL_BYTES = 4
+"""Two of a million samples look alike with a probability of 3e-8; that a label changes to one that looks alike, with 2e-10."""
+
+FileDigest = Callable[[Path], bytes]
+"""Returns the SHA-256 of a file."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The chosen samples of a dataset, in its order.
+
+    Attributes:
+        types: Model input -> dtype and shape of a sample, where the file states them.
+        samples: The beginning of each one's identity.
+        labels: Some bytes that equal labels have alike, whatever their dtype; None without labels.
+    """
+
+    types: Mapping[str, str]
+    samples: tuple[bytes, ...]
+    labels: tuple[bytes, ...] | None
+
+    @classmethod
+    def of(cls, types: Mapping[str, str], found: Iterable[tuple[bytes, Any]], *, labelled: bool) -> Listing:
+        """Return the listing of identities with their labels."""
+        samples, labels = [], []
+        for identity, label in found:
+            samples.append(identity[:_SAMPLE_BYTES])
+            if labelled:
+                numbers = np.asarray(label, np.float64).tobytes()
+                labels.append(hashlib.sha256(numbers).digest()[:_LABEL_BYTES])
+        return cls(dict(types), tuple(samples), tuple(labels) if labelled else None)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Listing | None:
+        """Return what `to_bytes` wrote; None where that was nothing."""
+        stated = json.loads(data)
+        if stated is None:
+            return None
+        labels = None if stated["labels"] is None else _cut(b64decode(stated["labels"]), _LABEL_BYTES)
+        return cls(stated["types"], _cut(b64decode(stated["samples"]), _SAMPLE_BYTES), labels)
+
+
+def to_bytes(listing: Listing | None) -> bytes:
+    """Return the listing as JSON, the bytes of all samples one after another in base64."""
+    if listing is None:
+        return pretty(None)
+    labels = None if listing.labels is None else b64encode(b"".join(listing.labels)).decode()
+    return pretty({"types": listing.types, "samples": b64encode(b"".join(listing.samples)).decode(), "labels": labels})
+
+
+def listed(
+    spec: AnyDataset, path: Path, where: str, signature: FrozenSignature | None, digest: FileDigest | None = None
+) -> Listing | None:
+    """Return which samples the dataset at `path` holds; None where that takes too long, or code of the user.
+
+    Damaged samples are listed as well: nothing is decoded.
+
+    Args:
+        signature: What the model takes: rows and examples are read as its numbers, and not listed without it.
+        digest: Knows the files of a folder; without it they are read.
+
+    Raises:
+        ConfigError, SourceError: As `open_dataset`.
+    """
+    if isinstance(spec, (Npz, Npy, Idx)):
+        return _of_arrays(spec, path, where)
+    if isinstance(spec, (ImageFolder, WavFolder)):
+        return _of_folder(spec, path, where, digest)
+    if isinstance(spec, (Csv, TfRecord)) and signature is not None:
+        return _of_records(spec, path, where, signature)
+    return None
+
+
+def _of_arrays(spec: Npz | Npy | Idx, path: Path, where: str) -> Listing | None:
+    from mlkit_build.datasets.arrays import ArrayDataset
+
+    dataset = open_dataset(replace(spec, samples=None, split=None), path, where)  # reads no more than the headers
+    assert isinstance(dataset, ArrayDataset)
+    if dataset.size_bytes > _ARRAY_BYTES or len(dataset) > MOST_SAMPLES:
+        return None
+    if (spec.samples, spec.split) != (None, None):
+        dataset = open_dataset(spec, path, where)
+    assert isinstance(dataset, ArrayDataset)
+
+    def found() -> Iterator[tuple[bytes, Any]]:
+        for batch in dataset.batches(256):
+            labels = [None] * len(batch) if batch.labels is None else batch.labels
+            yield from zip(identities(list(batch.features.values())), labels, strict=True)
+
+    return Listing.of(dataset.types, found(), labelled=spec.label is not None)
+
+
+def _of_folder(spec: ImageFolder | WavFolder, path: Path, where: str, digest: FileDigest | None) -> Listing | None:
+    from mlkit_build.datasets import images, wav_folder
+    from mlkit_build.datasets.folders import records_of
+
+    suffixes = images.SUFFIXES if isinstance(spec, ImageFolder) else wav_folder.SUFFIXES
+    records = records_of(spec, path, where, suffixes)
+    if len(records) > MOST_SAMPLES:
+        return None
+    if digest is None and sum(_file(record).stat().st_size for record in records) > _FOLDER_BYTES:
+        return None
+    found = [(digest or _read)(_file(record)) for record in records]
+    picked = chosen(spec, len(records), lambda: found, where, path)
+    indices = range(len(records)) if picked is None else picked.tolist()
+    return Listing.of({}, ((found[index], records[index].label) for index in indices), labelled=spec.label is not None)
+
+
+def _of_records(spec: Csv | TfRecord, path: Path, where: str, signature: FrozenSignature) -> Listing | None:
+    from mlkit_build.datasets.records import RecordDataset
+
+    if isinstance(spec, TfRecord):
+        spec = replace(spec, on_error="fail")  # else all of them are decoded
+    if _size_of(spec, path) > (_TFRECORD_BYTES if isinstance(spec, TfRecord) else _CSV_BYTES):
+        return None
+    dataset = open_dataset(spec, path, where, signature)
+    assert isinstance(dataset, RecordDataset)
+    if len(dataset) > MOST_SAMPLES:
+        return None
+    return Listing.of({}, dataset.listed(), labelled=spec.label is not None)
+
+
+def _size_of(spec: Csv | TfRecord, path: Path) -> int:
+    if isinstance(spec, TfRecord) and path.is_dir():
+        from mlkit_build.pipeline.dataset_files import shards
+
+        return sum((path / name).stat().st_size for name in shards(path, spec.files))
+    return path.stat().st_size
+
+
+def _file(record: Record) -> Path:
+    """Return the file of a folder's record, which has one feature."""
+    (path,) = record.stored
+    assert isinstance(path, Path)
+    return path
+
+
+def _read(path: Path) -> bytes:
+    return bytes.fromhex(Digest.of_file(path).sha256)
+
+
+def _cut(data: bytes, size: int) -> tuple[bytes, ...]:
+    return tuple(data[start : start + size] for start in range(0, len(data), size))

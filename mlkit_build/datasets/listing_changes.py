@@ -1,0 +1,54 @@
+"""Two listings of a dataset in one line: how many of its samples changed, came, went, or have another label."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mlkit_build.datasets.listing import Listing
+
+
+def changed_samples(old: Listing, new: Listing) -> str:
+    """Return what became of the samples, like `3 of 10000 samples changed, 2 samples added`.
+
+    A sample that went and one that came are one that changed: where a sample stands says nothing, since a file may be sorted
+    anew. The same sample twice counts twice.
+    """
+    if old.types != new.types:
+        return _of_other_types(old, new)
+    before, after = Counter(old.samples), Counter(new.samples)
+    gone, came = (before - after).total(), (after - before).total()
+    changed = min(gone, came)
+    count = len(old.samples)
+    found = []
+    if changed:
+        found.append(f"{changed} of {_samples(count)} changed")
+    if gone > changed:
+        found.append(f"{gone - changed} of {_samples(count)} removed")
+    if came > changed:
+        found.append(f"{_samples(came - changed)} added to {count}")
+    if relabelled := _relabelled(old, new, gone):
+        found.append(f"{relabelled} of {_samples(count)} with another label")
+    if found:
+        return ", ".join(found)
+    order = (old.samples, old.labels) == (new.samples, new.labels)
+    return f"the same {_samples(count)}, stored otherwise" if order else f"the same {_samples(count)} in another order"
+
+
+def _relabelled(old: Listing, new: Listing, gone: int) -> int:
+    """Return how many of the samples that stayed are labelled otherwise."""
+    if old.labels is None or new.labels is None:
+        return 0
+    before, after = (Counter(zip(one.samples, one.labels or (), strict=True)) for one in (old, new))
+    return (before - after).total() - gone
+
+
+def _of_other_types(old: Listing, new: Listing) -> str:
+    """Say what the samples are now: no number of changed ones could, since all are."""
+    names = [name for name in dict.fromkeys([*old.types, *new.types]) if old.types.get(name) != new.types.get(name)]
+    found = [f"{name}: {old.types.get(name, 'nothing')} -> {new.types.get(name, 'nothing')}" for name in names]
+    one, other = len(old.samples), len(new.samples)
+    return f"{', '.join(found)}, in " + (f"all {_samples(one)}" if one == other else f"{one} -> {_samples(other)}")
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample{'' if count == 1 else 's'}"
