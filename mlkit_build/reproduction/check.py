@@ -81,8 +81,15 @@ def check(job: Job, overrides: Sequence[str], roots: Roots, folder: Path, tell: 
         share_fetched(fetched, condition.cache)
         fetched = condition.cache  # nothing is fetched twice: a server may refuse requests with another time
         built.append(_built(condition, overrides, roots, first=condition is conditions[0]))
-    before = {decision.action.name: decision for decision in plan(job, Quiet())}
-    return _compared(built[0], built[1], before, cache_folder(job), conditions)
+    return _compared(built[0], built[1], _before(job), cache_folder(job), conditions)
+
+
+def _before(job: Job) -> dict[str, Decision]:
+    """Return what the user's own cache holds, action by action."""
+    try:
+        return {decision.action.name: decision for decision in plan(job, Quiet())}
+    except MlkitBuildError:  # it was built twice, so that nothing is wrong with it: its cache has not fetched what the two have
+        return {}
 
 
 def share_fetched(cache: Path, fresh: Path) -> None:

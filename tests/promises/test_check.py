@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlkit_build.store import Digest
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 
@@ -113,6 +118,25 @@ def test_what_every_action_is_given_alike_cannot_differ(workspace: Workspace) ->
     python_recipe(workspace, f"value = number([{seen}, *map(os.environ.get, {names!r})])")
     code, out, err = checked(workspace, "recipe=made")
     assert code == 0, out + err
+
+
+def test_nothing_is_fetched_twice(workspace: Workspace) -> None:
+    """Servers that sign requests refuse those of another time; and what is fetched is no result."""
+    data = workspace.copy("add_one") / "data" / "samples.npz"
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *told: Any) -> None:
+            asked.append(told[1])
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=data.parent)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{data.name}"
+        workspace.edit("add_one", {"dataset.path": url, "dataset.sha256": Digest.of_file(data).sha256})
+        code, out, err = checked(workspace, "recipe=add_one", "quantization=float32")
+        server.shutdown()
+    assert code == 0, out + err
+    assert len([request for request in asked if request.startswith("GET")]) == 1
 
 
 def test_a_recipe_that_builds_only_as_things_are_is_told(workspace: Workspace) -> None:
