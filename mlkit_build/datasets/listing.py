@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from mlkit_build.recipe import AnyDataset, Csv, Idx, ImageFolder, Npy, Npz, TfRe
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest
-
-if TYPE_CHECKING:
-    from mlkit_build.datasets.records import Record
 
 MOST_SAMPLES = 100_000
 """Of more none are listed. So many take 1.6 MB of the cache."""
@@ -38,8 +35,8 @@ _SAMPLE_BYTES = 8
 _LABEL_BYTES = 4
 """Two of a million samples look alike with a probability of 3e-8; that a label changes to one that looks alike, with 2e-10."""
 
-FileDigest = Callable[[Path], bytes]
-"""Returns the SHA-256 of a file."""
+FileDigest = Callable[[str], bytes]
+"""Returns the SHA-256 of a file by its name in the folder."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +132,10 @@ def _of_folder(spec: ImageFolder | WavFolder, path: Path, where: str, digest: Fi
     records = records_of(spec, path, where, suffixes)
     if len(records) > MOST_SAMPLES:
         return None
-    if digest is None and sum(_file(record).stat().st_size for record in records) > _FOLDER_BYTES:
+    if digest is None and sum((path / record.place).stat().st_size for record in records) > _FOLDER_BYTES:
         return None
-    found = [(digest or _read)(_file(record)) for record in records]
+    known = digest or (lambda name: bytes.fromhex(Digest.of_file(path / name).sha256))
+    found = [known(record.place) for record in records]
     picked = chosen(spec, len(records), lambda: found, where, path)
     indices = range(len(records)) if picked is None else picked.tolist()
     return Listing.of({}, ((found[index], records[index].label) for index in indices), labelled=spec.label is not None)
@@ -163,17 +161,6 @@ def _size_of(spec: Csv | TfRecord, path: Path) -> int:
 
         return sum((path / name).stat().st_size for name in shards(path, spec.files))
     return path.stat().st_size
-
-
-def _file(record: Record) -> Path:
-    """Return the file of a folder's record, which has one feature."""
-    (path,) = record.stored
-    assert isinstance(path, Path)
-    return path
-
-
-def _read(path: Path) -> bytes:
-    return bytes.fromhex(Digest.of_file(path).sha256)
 
 
 def _cut(data: bytes, size: int) -> tuple[bytes, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from mlkit_build.changes import CHANGED, Change
@@ -83,7 +83,8 @@ def _told(role: str, old: str, actions: dict[str, Action], earlier: Earlier, blo
         try:
             before = Listing.from_bytes(blob(record.outputs[SAMPLES]).read_bytes())
             now = before and _now(role, action, record, earlier, blob, digests)
-        except (MlkitBuildError, BlobUnusableError, OSError):  # the build will say it, if it is a mistake
+        # The build will say it, if it is a mistake. A name that no digest is known of is one that the disk spells otherwise.
+        except (MlkitBuildError, BlobUnusableError, OSError, KeyError):
             return ""
         return changed_samples(before, now) if before and now else ""
     return ""
@@ -110,11 +111,11 @@ def _now(role: str, action: Action, record: Record, earlier: Earlier, blob: Blob
 
     names: dict[str, str] = {}
 
-    def digest(path: Path) -> bytes:
+    def digest(name: str) -> bytes:
         if not names:
             assert isinstance(item, Tree)
             names.update(digests(item))
-        return bytes.fromhex(names[path.relative_to(place).as_posix()])
+        return bytes.fromhex(names.get(name) or names[PurePosixPath(name).as_posix()])  # a table may say ./a.png
 
     spec = from_plain(_Stated, {"dataset": action.params["dataset"]}).dataset
     return listed(spec, place, role, FrozenSignature.read(blob(signature)) if signature else None, digest)

@@ -54,7 +54,7 @@ class FileDigests:
         self._notes = notes
         self._seen: dict[Path, tuple[_Stamp, Digest]] = {}
         self._reading: dict[Path | Tree, threading.Lock] = {}
-        self._trees: dict[Tree, tuple[dict[str, _Stamp], Digest]] = {}
+        self._trees: dict[Tree, tuple[dict[str, _Stamp], Digest, dict[str, str]]] = {}
 
     def digest(self, path: Path | Tree) -> Digest:
         """Return the digest of the file as this build first saw it; of a tree, that of its names and their digests.
@@ -88,11 +88,7 @@ class FileDigests:
                 self._notes.write_note([*known, digest.sha256], *note)
         return stamp, digest
 
-    def _look_through(self, tree: Tree) -> tuple[dict[str, _Stamp], Digest]:
-        stamps, digests = self._look_at(tree)
-        return stamps, Digest(Digest.of_bytes(canonical(digests)).sha256, sum(stamp.size for stamp in stamps.values()))
-
-    def _look_at(self, tree: Tree) -> tuple[dict[str, _Stamp], dict[str, str]]:
+    def _look_through(self, tree: Tree) -> tuple[dict[str, _Stamp], Digest, dict[str, str]]:
         """Look at every file of a tree; a folder has no digest. One note remembers them all: there may be very many."""
         now, root = time.time_ns(), Path(os.path.abspath(tree.root))  # noqa: PTH100
         note = self._note(root / "*")
@@ -115,14 +111,16 @@ class FileDigests:
             kept[name] = [*fields, digests[name]]
         if kept and any(known.get(name) != value for name, value in kept.items()):
             self._notes.write_note(kept if tree.names is None else {**known, **kept}, *note)
-        return stamps, digests
+        size = sum(stamp.size for stamp in stamps.values())
+        return stamps, Digest(Digest.of_bytes(canonical(digests)).sha256, size), digests
 
     def digests_of(self, tree: Tree) -> dict[str, str]:
-        """Return name -> SHA-256 of every file of a tree. Raises OSError."""
-        return {name: sha256 for name, sha256 in self._look_at(tree)[1].items() if sha256}
+        """Return name -> SHA-256 of every file of a tree, as this build first saw it. Raises OSError."""
+        self.digest(tree)
+        return {name: sha256 for name, sha256 in self._trees[tree][2].items() if sha256}
 
     def _tree_changed(self, tree: Tree) -> Path | None:
-        stamps, digest = self._trees[tree]
+        stamps, digest, _ = self._trees[tree]
         try:
             listed = [name for name in tree.listed() if not name.endswith("/")]
             differ = [

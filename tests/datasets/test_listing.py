@@ -199,10 +199,10 @@ def test_files_whose_digests_are_known_are_not_opened(tmp_path: Path, kind: str)
     spec, made = KINDS[kind]
     path = made(tmp_path, IMAGES, LABELS)
     expected = listed(spec, path, "dataset", None)
-    known = {path / name: hashlib.sha256((path / name).read_bytes()).digest() for name in Tree(path).listed() if "." in name}
-    for file in known:
-        if file.suffix != ".csv":
-            file.write_bytes(b"nobody looks")
+    known = {name: hashlib.sha256((path / name).read_bytes()).digest() for name in Tree(path).listed() if "." in name}
+    for name in known:
+        if not name.endswith(".csv"):
+            (path / name).write_bytes(b"nobody looks")
     assert listed(spec, path, "dataset", None, known.__getitem__) == expected
 
 

@@ -15,9 +15,9 @@ from mlkit_build.datasets.listing import listed, to_bytes
 from mlkit_build.engine import Action, Decision
 from mlkit_build.pipeline import with_samples
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import Csv, Npz
+from mlkit_build.recipe import Csv, ImageFolder, Npz
 from mlkit_build.signature import FrozenSignature, TensorSpec
-from mlkit_build.store import BlobUnusableError, Digest, Record
+from mlkit_build.store import BlobUnusableError, Digest, Record, Tree
 
 SPEC = Npz(path="", features={"x": "images"})
 OLD = "0" * 64
@@ -118,6 +118,28 @@ def test_rows_are_listed_as_the_numbers_that_the_model_took(cache: Cache, tmp_pa
     assert cache.told(evaluate) == ["as it was"]
     freeze = replace(evaluate, action=replace(evaluate.action, name="freeze"), record=frozen, changes=())
     assert cache.told(evaluate, freeze) == [text, "as it was"]
+
+
+def test_files_of_a_folder_are_known_however_a_table_spells_them(cache: Cache, tmp_path: Path) -> None:
+    spec = ImageFolder(path="", input="x", table="table.csv", file="file")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_bytes(name.encode())
+    (folder / "table.csv").write_text("file\n./a\nb\n")
+    digest = next(digest for digest, path in cache.blobs.items() if path.name == "signature.json")
+    (tmp_path / "samples.json").write_bytes(to_bytes(listed(spec, folder, "dataset", None)))
+    samples = Digest.of_file(tmp_path / "samples.json")
+    cache.blobs[samples] = tmp_path / "samples.json"
+    document = {"params": {"dataset": to_plain(spec)}, "inputs": {"dataset": OLD, "signature.json": digest.sha256}}
+    cache.records["evaluate"] = [Record("k", document, {"samples.json": samples}, 1.0)]
+    now = decided(cache, spec=spec)
+    now = replace(now, action=replace(now.action, inputs={"dataset": Tree(folder)}))
+    known = {"a": Digest.of_bytes(b"other").sha256, "b": Digest.of_bytes(b"b").sha256, "table.csv": "0" * 64}
+    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: known)
+    assert found.reason == "inputs.dataset: 1 of 2 samples changed"
+    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: {"A": known["a"], "B": known["b"]})
+    assert found == now
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "folder"])

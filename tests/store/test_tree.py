@@ -102,3 +102,15 @@ def test_what_cannot_be_read_is_refused_by_name(folder: Path, notes: DiskStore, 
         odd.symlink_to(folder if kind == "loop" else folder / "nowhere")
     with pytest.raises(OSError, match="odd"):
         digest(notes, folder)
+
+
+def test_the_digest_of_every_file_is_known_and_nothing_is_read_for_it(
+    folder: Path, notes: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest(notes, folder)
+    read: list[Path] = []
+    monkeypatch.setattr(Digest, "of_file", read.append)
+    found = FileDigests(notes).digests_of(Tree(folder))
+    names = ("cat/1.png", "cat/2.png", "dog/1.png")
+    assert found == {name: Digest.of_bytes(name.encode()).sha256 for name in names}
+    assert not read
