@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlkit_build.datasets import listing
@@ -257,7 +257,6 @@ def test_a_damaged_file_is_refused_as_it_is_elsewhere(tmp_path: Path) -> None:
 PAIRS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=8)
 
 
-@settings(deadline=None)
 @given(before=PAIRS, after=PAIRS)
 def test_the_numbers_are_those_of_the_fewest_changes(before: list[tuple[int, int]], after: list[tuple[int, int]]) -> None:
     """Against a greedy matching, sample by sample: first equal ones, then those of another label, then what is left over."""

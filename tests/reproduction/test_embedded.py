@@ -19,7 +19,7 @@ from mlkit_build.store import Digest, Tree
 paths = st.lists(st.sampled_from(["..", ".", "", "a", "b.npz", "~", "...", " "]), max_size=8).map("/".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(paths, st.sampled_from(["{}", "file://{}", "tar://x::{}", "zip://x::file://{}"]))
 def test_a_path_that_is_not_refused_stays_below_the_root(path: str, form: str) -> None:
     try:
