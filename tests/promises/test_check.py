@@ -72,7 +72,7 @@ def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str
 
 
 EMBEDDED = {
-    "chance": "value = float(os.urandom(1)[0])",
+    "chance": "value = number(os.urandom(9))",
     "order of files": "value = float(len(os.listdir('data')[0]))",
     "time": "value = float(datetime.datetime.now().year)",
 }

@@ -155,7 +155,7 @@ def test_where_it_is_not_known_it_is_other_content(warm_workspace: Workspace, co
     assert "    dataset: other content\n" in out
     file.write_bytes(whole)
     listings = {blob for blob in (warm_workspace.cache / "v1" / "cas").rglob("*") if blob.is_file() and is_listing(blob)}
-    assert len(listings) == 2  # of both datasets
+    assert len(listings) >= 2  # of both datasets, and of what else was built
     for blob in listings:
         blob.unlink()
     code, out, _ = command("explain", "recipe=mnist")
