@@ -10,6 +10,7 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,12 @@ class Listing:
 
     @classmethod
     def of(cls, types: Mapping[str, str], found: Iterable[tuple[bytes, Any]], *, labelled: bool) -> Listing:
-        """Return the listing of identities with their labels."""
+        """Return the listing of identities with their labels: numbers, or the bytes of `_numbers`."""
         samples, labels = [], []
         for identity, label in found:
             samples.append(identity[:_SAMPLE_BYTES])
             if labelled:
-                numbers = np.asarray(label, np.float64).tobytes()
-                labels.append(hashlib.sha256(numbers).digest()[:_LABEL_BYTES])
+                labels.append(_shortened(label if isinstance(label, bytes) else _numbers(label)))
         return cls(dict(types), tuple(samples), tuple(labels) if labelled else None)
 
     @classmethod
@@ -118,7 +118,8 @@ def _of_arrays(spec: Npz | Npy | Idx, path: Path, where: str) -> Listing | None:
 
     def found() -> Iterator[tuple[bytes, Any]]:
         for batch in dataset.batches(256):
-            labels = [None] * len(batch) if batch.labels is None else batch.labels
+            data = b"" if batch.labels is None else _numbers(batch.labels)
+            labels = _cut(data, len(data) // len(batch)) if data else (b"",) * len(batch)
             yield from zip(identities(list(batch.features.values())), labels, strict=True)
 
     return Listing.of(dataset.types, found(), labelled=spec.label is not None)
@@ -161,6 +162,16 @@ def _size_of(spec: Csv | TfRecord, path: Path) -> int:
 
         return sum((path / name).stat().st_size for name in shards(path, spec.files))
     return path.stat().st_size
+
+
+def _numbers(label: Any) -> bytes:
+    """Return what equal labels have alike, whatever their dtype."""
+    return np.asarray(label, np.float64).tobytes()
+
+
+@lru_cache(1024)  # classes are few
+def _shortened(label: bytes) -> bytes:
+    return hashlib.sha256(label).digest()[:_LABEL_BYTES]
 
 
 def _cut(data: bytes, size: int) -> tuple[bytes, ...]:
