@@ -60,7 +60,7 @@ VERSIONS = {
     "convert": 4,
     "calibrate": 7,
     "quantize": 7,
-    "quantize_graph": 4,
+    "quantize_graph": 5,
     "reference": 1,
     "evaluate": 7,
     "origin": 1,
