@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlkit_build.engine.toolchain import toolchain
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, snapshot
 
@@ -100,6 +101,40 @@ def test_another_toolchain_is_named_and_no_difference_by_itself(workspace: Works
     assert out.startswith("mine/float32: equal, though made with other tools")
     assert "  another toolchain: tensorflow: 2.20.9 -> " in out
     assert err.startswith("rebuild: another toolchain than the manifest's: tensorflow: 2.20.9 -> ")
+
+
+def test_a_bundle_that_another_python_made_is_equal_but_for_what_says_so(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def of_another_python(runtime: str, packages: tuple[str, ...] = ()) -> dict[str, str]:
+        return {**toolchain(runtime, packages), "python": "3.99"}
+
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"name": "mine"})
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("mlkit_build.engine.run.toolchain", of_another_python)
+        elsewhere.setattr("mlkit_build.engine.toolchain.toolchain", of_another_python)
+        manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
+    here = toolchain("python")["python"]
+    stated = json.loads(manifest.read_bytes())
+    assert stated["toolchain"]["python"] == "3.99"
+    inputs = ("--inputs", str(workspace.folder / "recipes/mine"))
+    code, out, err = command("rebuild", "manifest.json", *inputs, "--to", "again")
+    assert code == 0, err
+    assert out.startswith(
+        "mine/float32: equal, though made with other tools: 3 files are the same bytes, and sbom.cdx.json but for the tools "
+        f"that it lists\n  another toolchain: python: 3.99 -> {here}\n"
+    )
+    made = json.loads(Path("again/dist/mine/float32/manifest.json").read_bytes())
+    assert made["toolchain"]["python"] == here
+    assert made["actions"] != stated["actions"]
+    stated["metrics"]["size_bytes"]["value"] += 1  # which the bill states too, and here it is not what the manifest says
+    bill = next(item for item in stated["outputs"] if item["path"] == "sbom.cdx.json")
+    bill["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(stated))
+    code, out, _ = command("rebuild", "manifest.json", *inputs, "--json")
+    found = json.loads(out)
+    assert (code, found["differences"], found["other_tools"]) == (4, ["sbom.cdx.json: other content"], [])
 
 
 HOSTILE: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {
