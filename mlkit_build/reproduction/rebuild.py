@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], 
     if names_code(recipe):
         found, missing = _with_code(stated, [*own, *(path for path in named if (path / RECIPE_FILE).is_file())])
     else:
-        found, missing = find_inputs(stated.inputs, [*own, *named], by_content=True)
+        found, missing = find_inputs(stated.inputs, [*own, *named, *_beside(stated.inputs, own, roots)], by_content=True)
     if missing and not fetches(recipe):
         raise _missing(missing)
     lay_out(found, place, root)
@@ -133,6 +134,13 @@ def _recipe_folders(name: str, roots: Roots) -> list[Path]:
     own = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
     stated = [folder for folder in folders if own.search((folder / RECIPE_FILE).read_text(encoding="utf-8", errors="replace"))]
     return list(dict.fromkeys([*(folder for folder in folders if folder.name == name), *stated]))
+
+
+def _beside(inputs: Sequence[FileEntry], own: Sequence[Path], roots: Roots) -> list[Path]:
+    """Return the other recipes of the search path that inputs are stated to lie in: `../mnist/data/mnist_test.npz`."""
+    recipes = [folder for found in roots.all_recipes() for folder in (found.path, *found.shadows)]
+    places = [Path(os.path.normpath(folder / entry.path)) for folder in own for entry in inputs if ".." in Path(entry.path).parts]
+    return [folder for folder in recipes if folder not in own and any(place.is_relative_to(folder) for place in places)]
 
 
 def _stated_functions(folder: Path) -> set[str]:

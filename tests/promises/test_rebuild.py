@@ -71,6 +71,27 @@ def test_the_bundle_comes_again_elsewhere_from_files_of_other_names(
     assert not (tmp_path / "another cache").exists()
 
 
+def test_what_lies_in_another_recipe_of_the_search_path_is_found_there(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine, other = workspace.copy("add_one", "mine"), workspace.copy("add_one", "other")
+    workspace.edit("mine", {"name": "mine", "source.path": "../other/model/renamed.pb"})
+    (mine / "model/graph.pb").unlink()
+    graph = (other / "model/graph.pb").rename(other / "model/renamed.pb")
+    manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
+    assert "../other/model/renamed.pb" in [item["path"] for item in json.loads(manifest.read_bytes())["inputs"]]
+    monkeypatch.setenv("MLKIT_BUILD_PATH", str(workspace.folder))
+    code, out, err = command("rebuild", "manifest.json")
+    assert code == 0, err
+    assert out.startswith("mine/float32: equal: 4 files")
+    graph.rename(tmp_path / "renamed.pb")  # which is in no recipe, and one step above
+    edit(manifest, lambda content: next(i for i in content["inputs"] if "other" in i["path"]).update(path="../../../renamed.pb"))
+    edit(manifest, lambda content: content["recipe"]["source"].update(path="../../../renamed.pb"))
+    code, _, err = command("rebuild", "manifest.json")
+    assert code == 2, err
+    assert "renamed.pb" in err
+
+
 def test_an_input_that_is_missing_is_named_with_its_digest(manifest: Path, command: Command, tmp_path: Path) -> None:
     code, _, err = command("rebuild", "manifest.json")
     graph = next(item for item in json.loads(manifest.read_bytes())["inputs"] if item["path"].endswith("graph.pb"))
