@@ -27,6 +27,24 @@ def pool() -> Iterator[Pool]:
     servers.close()
 
 
+@pytest.mark.parametrize(
+    "name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "GLIBC_TUNABLES"]
+)
+def test_what_switches_instructions_of_the_processor_off_does_not_reach_an_action(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(name, "glibc.malloc.check=0" if name == "GLIBC_TUNABLES" else "AVX2")
+    monkeypatch.setenv("KEPT", "yes")
+    servers = Pool()
+    try:
+        servers.warm("python")
+        environment = Path("/proc", str(servers._servers["python"]._process.pid), "environ").read_bytes().split(b"\0")
+    finally:
+        servers.close()
+    assert b"KEPT=yes" in environment
+    assert not [stated for stated in environment if stated.startswith(name.encode())]
+
+
 class Desk:
     """Hands actions to a pool, each with a work folder of its own."""
 
