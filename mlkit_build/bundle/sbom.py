@@ -6,6 +6,7 @@ It follows from the manifest alone: no times, and a serial number of its own con
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,17 @@ def bill_of_materials(manifest: Manifest, inputs: Sequence[Input]) -> bytes:
         "components": [*(_input(reference, found) for reference, found in named), *made_with.values()],
         "dependencies": [{"ref": _MODEL, "dependsOn": [*(reference for reference, _ in named), *made_with]}],
     }
+    return pretty({**bill, "serialNumber": serial_number(bill)})
+
+
+def with_toolchain(data: bytes, toolchain: Mapping[str, str]) -> bytes:
+    """Return the bytes of a bill that `bill_of_materials` wrote, as it would have written them of other tools."""
+    bill = json.loads(data)
+    made_with = dict(tools(toolchain))
+    made_of = [part for part in bill["components"] if part["type"] in ("file", "data")]
+    bill["metadata"]["tools"]["components"][0]["version"] = toolchain.get(_OWN, ABSENT)
+    bill["components"] = [*made_of, *made_with.values()]
+    bill["dependencies"][0]["dependsOn"] = [*(part["bom-ref"] for part in made_of), *made_with]
     return pretty({**bill, "serialNumber": serial_number(bill)})
 
 

@@ -16,7 +16,10 @@ from mlkit_build.engine.worker import PRELOADS, command_line
 from mlkit_build.errors import StageError
 from mlkit_build.records import dataclass
 
-_STRIPPED = ("TF_", "KERAS_", "XLA_", "TFLITE_", "OMP_", "MKL_", "OPENBLAS_", "CUDA_", "PYTHON", "LC_", "LANG")
+_STRIPPED = (
+    "TF_", "KERAS_", "XLA_", "TFLITE_", "OMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "NPY_", "GLIBC_TUNABLES", "CUDA_",
+    "PYTHON", "LC_", "LANG",
+)  # fmt: skip
 """Prefixes of environment variables that could change an action's bytes without being in its key."""
 
 _FIXED = {

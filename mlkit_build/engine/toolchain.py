@@ -8,9 +8,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from mlkit_build import __version__
+from mlkit_build.engine.processor import processor
 
 ABSENT = "absent"
-NO_PACKAGES = ("machine", "mlkit-build", "python")
+NO_PACKAGES = ("cpu", "machine", "mlkit-build", "python")
 """Tools that no package on the registry stands for."""
 
 _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"tensorflow": ("tensorflow-cpu", "tensorflow-macos")}
@@ -29,6 +30,9 @@ DECODERS = ("pillow",)
 
 TEMPLATES = _PACKAGES["jinja2"]
 """What fills templates, for the actions that do that besides."""
+
+PROCESSOR = ("cpu",)
+"""What sums floats, for the actions that take samples through a model: no package, but in their keys like one."""
 
 KERAS_LOADERS = ("h5py", "tf-keras")
 """What reads Keras files, for the actions that open such: a Keras 2 file needs the extra `keras2`."""
@@ -83,6 +87,8 @@ def _escaped(text: str) -> str:
 
 @cache
 def _version(package: str) -> str | None:
+    if package in PROCESSOR:
+        return processor()
     try:
         return version(package)
     except PackageNotFoundError:

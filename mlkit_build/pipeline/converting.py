@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlkit_build.engine.action import Action, OutputOf
-from mlkit_build.engine.toolchain import KERAS_LOADERS
+from mlkit_build.engine.toolchain import KERAS_LOADERS, PROCESSOR
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, FROZEN_GRAPH, SIGNATURE, Inputs, action_of, normalization
@@ -20,6 +20,9 @@ from mlkit_build.stages.params import (
     QuantizeGraphParams,
     QuantizeParams,
 )
+
+_MULTIPLYING = ("gptq", "hadamard")
+"""Algorithms that multiply matrices of weights, which BLAS sums in another order on another processor."""
 
 
 def freeze(recipe: Recipe, files: Files) -> Action:
@@ -111,7 +114,8 @@ def _quantize(recipe: Recipe) -> Action:
     if quantization.needs_calibration:
         seen = ("statistics.json", "calibration.json", *(["hessians.npz"] if quantization.algorithm == "gptq" else []))
         inputs |= {name: OutputOf("calibrate", name) for name in seen}
-    return action_of("quantize", quantize_params(recipe), inputs, ("model.tflite", "quantization.json"))
+    action = action_of("quantize", quantize_params(recipe), inputs, ("model.tflite", "quantization.json"))
+    return replace(action, packages=PROCESSOR) if quantization.algorithm in _MULTIPLYING else action
 
 
 def quantize_params(recipe: Recipe) -> QuantizeParams:

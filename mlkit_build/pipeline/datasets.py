@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlkit_build.engine.action import Action
-from mlkit_build.engine.toolchain import DECODERS
+from mlkit_build.engine.toolchain import DECODERS, PROCESSOR
 from mlkit_build.errors import ConfigError
 from mlkit_build.pipeline.labelling import FoundLabels
 from mlkit_build.recipe import AnyDataset, ImageFolder, PythonSamples, Tfds, TfRecord
@@ -47,14 +47,18 @@ def _refuse_another_order(classes: tuple[str, ...], labels: tuple[str, ...]) -> 
 
 
 def reading(action: Action, datasets: Mapping[str, AnyDataset | None], limits: Mapping[str, float] | None = None) -> Action:
-    """Return the action with the packages that decode what it reads, and with the longest limit of the user's code that it runs.
+    """Return the action with what decides its result besides, and with the longest limit of the user's code that it runs.
+
+    What decodes the samples does, and the processor: whatever reads samples takes them through a model, and another processor's
+    kernels sum in another order. Another decoder gives other pixels.
 
     Args:
         datasets: The recipe's field -> the dataset.
         limits: Field -> how long other code of the user may take, in seconds.
     """
-    decodes = any(isinstance(stated, (ImageFolder, TfRecord, Tfds)) for stated in datasets.values())
-    action = replace(action, packages=(*action.packages, *DECODERS)) if decodes else action  # another decoder gives other pixels
+    read = [stated for stated in datasets.values() if stated is not None]
+    decoders = DECODERS if any(isinstance(stated, (ImageFolder, TfRecord, Tfds)) for stated in read) else ()
+    action = replace(action, packages=(*action.packages, *(PROCESSOR if read else ()), *decoders))
     timed = {f"{field}.timeout_s": stated.timeout_s for field, stated in datasets.items() if isinstance(stated, PythonSamples)}
     if not (timed := {**timed, **(limits or {})}):
         return action

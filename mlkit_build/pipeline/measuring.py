@@ -60,7 +60,7 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
         ("origin.json",),
         after=("contract",),
     )
-    origin = replace(origin, packages=loaders(recipe.source))
+    origin = replace(origin, packages=(*origin.packages, *loaders(recipe.source)))
     made: Inputs = {"origin.json": OutputOf("origin", "origin.json"), "reference.bin": REFERENCE}
     if recipe.quantization.is_float or recipe.quantization.backend == "litert":
         made["float.tflite"] = FLOAT_MODEL

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlkit_build import pipeline
 from mlkit_build.bundle.manifest import FileEntry, entries
 from mlkit_build.bundle.portable import portable
 from mlkit_build.bundle.publish import MANIFEST
+from mlkit_build.bundle.sbom import SBOM, with_toolchain
 from mlkit_build.config import Roots
 from mlkit_build.config.roots import RECIPE_FILE
 from mlkit_build.engine.decide import differences
@@ -24,6 +26,7 @@ from mlkit_build.report.screens import Quiet
 from mlkit_build.reproduction.check import share_fetched
 from mlkit_build.reproduction.embedded import embedded_recipe, fetches, functions, levels_up, names_code
 from mlkit_build.reproduction.inputs import find_inputs, lay_out, new_digests
+from mlkit_build.store import Digest
 from mlkit_build.verification.documents import Stated, read_json
 
 _FOLLOWS = ("toolchain", "actions")
@@ -40,6 +43,7 @@ class Rebuilt:
         manifest: What else differs in the manifest.
         toolchain: Which tools have another version here than where the manifest was made.
         count: How many files were compared, the manifest not counted.
+        follows: Those of them that differ in nothing but the versions of the tools, which they list.
     """
 
     bundle: Path
@@ -47,10 +51,11 @@ class Rebuilt:
     manifest: tuple[str, ...]
     toolchain: tuple[str, ...]
     count: int
+    follows: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
-        """Whether every file has the same bytes, and the manifest too, but for what another toolchain changes in it."""
+        """Whether every file has the same bytes, and the manifest too, but for what another toolchain changes by itself."""
         return not self.files and not self.manifest
 
 
@@ -94,7 +99,7 @@ def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], 
     if names_code(recipe):
         found, missing = _with_code(stated, [*own, *(path for path in named if (path / RECIPE_FILE).is_file())])
     else:
-        found, missing = find_inputs(stated.inputs, [*own, *named], by_content=True)
+        found, missing = find_inputs(stated.inputs, [*own, *named, *_beside(stated.inputs, own, roots)], by_content=True)
     if missing and not fetches(recipe):
         raise _missing(missing)
     lay_out(found, place, root)
@@ -129,6 +134,13 @@ def _recipe_folders(name: str, roots: Roots) -> list[Path]:
     own = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
     stated = [folder for folder in folders if own.search((folder / RECIPE_FILE).read_text(encoding="utf-8", errors="replace"))]
     return list(dict.fromkeys([*(folder for folder in folders if folder.name == name), *stated]))
+
+
+def _beside(inputs: Sequence[FileEntry], own: Sequence[Path], roots: Roots) -> list[Path]:
+    """Return the other recipes of the search path that inputs are stated to lie in: `../mnist/data/mnist_test.npz`."""
+    recipes = [folder for found in roots.all_recipes() for folder in (found.path, *found.shadows)]
+    places = [Path(os.path.normpath(folder / entry.path)) for folder in own for entry in inputs if ".." in Path(entry.path).parts]
+    return [folder for folder in recipes if folder not in own and any(place.is_relative_to(folder) for place in places)]
 
 
 def _stated_functions(folder: Path) -> set[str]:
@@ -191,10 +203,11 @@ def _compared(stated: Stated, data: bytes, bundle: Path, tools: tuple[str, ...])
     made: dict[str, Any] = read_json(new)
     before = {entry.path: entry.sha256 for entry in stated.outputs}
     after = {entry["path"]: entry["sha256"] for entry in made["outputs"]}
+    follows = (SBOM,) if tools and _lists_other_tools(bundle, stated, before) else ()
     files = tuple(
         f"{name}: {'missing' if name not in after else 'new' if name not in before else 'other content'}"
         for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+        if before.get(name) != after.get(name) and name not in follows
     )
     rest: list[str] = []
     if new != data:
@@ -203,4 +216,11 @@ def _compared(stated: Stated, data: bytes, bundle: Path, tools: tuple[str, ...])
         rest = differences(old, again)
         if not rest and not files and not tools:
             rest = ["manifest.json: written in another way"]
-    return Rebuilt(bundle, files, tuple(rest), tools, len(before))
+    return Rebuilt(bundle, files, tuple(rest), tools, len(before), follows)
+
+
+def _lists_other_tools(bundle: Path, stated: Stated, before: Mapping[str, str]) -> bool:
+    """Return whether the bill of materials differs, and would not if it listed the tools of the manifest."""
+    here = (bundle / SBOM).read_bytes()
+    there = with_toolchain(here, stated.toolchain)
+    return here != there and before.get(SBOM) == Digest.of_bytes(there).sha256

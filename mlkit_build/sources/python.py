@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import SourceError, did_you_mean, words_of
@@ -38,7 +38,7 @@ def files(source: Python | PythonSamples, folder: Path, field: str = "source") -
     for index, pattern in enumerate(source.files):
         _refuse_outside(f"{field}.files[{index}]", pattern, folder)
         try:
-            matches = sorted(path for path in folder.glob(pattern) if path.is_file() and path != folder / LOCK_FILE)
+            matches = sorted(path for path in _globbed(folder, pattern) if path.is_file() and path != folder / LOCK_FILE)
         except (ValueError, IndexError, NotImplementedError):  # pathlib's word on a pattern that is none
             matches = []
         if not matches:
@@ -48,6 +48,12 @@ def files(source: Python | PythonSamples, folder: Path, field: str = "source") -
             )
         found |= {path.relative_to(folder).as_posix(): path for path in matches}
     return dict(sorted(found.items()))
+
+
+def _globbed(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield what a pattern matches, on every Python: 3.13 would read `a**` as `a*`, and find files with a `**` at the end."""
+    *_, last = parts = PurePosixPath(pattern).parts or ("",)
+    return iter(()) if last == "**" or any("**" in part != "**" for part in parts) else folder.glob(pattern)
 
 
 def _refuse_outside(field: str, stated: str, folder: Path) -> None:

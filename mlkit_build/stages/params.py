@@ -61,7 +61,7 @@ VERSIONS = {
     "convert": 4,
     "calibrate": 8,
     "quantize": 7,
-    "quantize_graph": 5,
+    "quantize_graph": 6,
     "reference": 1,
     "evaluate": 8,
     "origin": 1,

@@ -21,6 +21,7 @@ from mlkit_build.stages.params import SAMPLES, QuantizeGraphParams
 from mlkit_build.stages.quantize import write_summary
 from mlkit_build.stages.samples import Samples
 from mlkit_build.tflite import model as flatbuffer
+from mlkit_build.tflite.order import put_in_order
 from mlkit_build.tflite.signatures import sign
 from mlkit_build.tflite.versions import set_versions
 
@@ -51,6 +52,7 @@ def quantize_graph(params: Mapping[str, Any], inputs: Mapping[str, Path], output
         quantizer=lambda converter: _set_up(converter, request, samples, signature),
     )
     model = flatbuffer.parsed(data)
+    put_in_order(model)
     sign(model, _quantized(signature, request.io))
     if samples:
         feed_pixels(model, {name: feed.range for name, feed in samples.feeds.items() if feed.is_image})

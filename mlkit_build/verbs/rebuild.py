@@ -94,13 +94,13 @@ def _tell(text: str) -> None:
 
 
 def _as_text(name: str, found: Rebuilt, kept: bool) -> str:
-    files = f"{found.count} files"
     if not found.equal:
         head = f"{name}: not equal"
     elif found.toolchain:
-        head = f"{name}: equal, though made with other tools: {files} are the same bytes"
+        but = "".join(f", and {listing} but for the tools that it lists" for listing in found.follows)
+        head = f"{name}: equal, though made with other tools: {found.count - len(found.follows)} files are the same bytes{but}"
     else:
-        head = f"{name}: equal: {files} and the manifest are the same bytes"
+        head = f"{name}: equal: {found.count} files and the manifest are the same bytes"
     lines = [*found.files, *(f"manifest.json: {line}" for line in found.manifest)]
     if found.toolchain:
         lines += [f"another toolchain: {line}" for line in found.toolchain]
@@ -122,6 +122,7 @@ def _as_json(name: str, found: Rebuilt, kept: bool) -> str:
             "equal": found.equal,
             "files": found.count,
             "differences": list(found.files),
+            "other_tools": list(found.follows),
             "manifest": list(found.manifest),
             "toolchain": list(found.toolchain),
             "kept": str(found.bundle) if kept else None,

@@ -18,7 +18,7 @@ from packageurl import PackageURL
 
 from mlkit_build.bundle.licences import KNOWN, licence
 from mlkit_build.bundle.manifest import Manifest, entries, metric_entries
-from mlkit_build.bundle.sbom import Input, bill_of_materials
+from mlkit_build.bundle.sbom import Input, bill_of_materials, with_toolchain
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import FrozenGraph, Quantization, Recipe
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -144,6 +144,14 @@ def test_the_library_of_cyclonedx_reads_the_same_components() -> None:
 def test_equal_bundles_have_equal_bills_and_another_has_another_serial_number() -> None:
     assert bill_of_materials(a_whole_manifest(), INPUTS) == bill_of_materials(a_whole_manifest(), INPUTS)
     assert bill()["serialNumber"] != bill(a_whole_manifest(version="1.2.1"))["serialNumber"]
+
+
+def test_other_tools_give_the_bill_that_a_build_with_them_would_have_written() -> None:
+    here = a_whole_manifest()
+    there = replace(here, toolchain={**here.toolchain, "mlkit-build": "0.0.9", "python": "3.13", "tf-keras": "2.21.0"})
+    data = bill_of_materials(here, INPUTS)
+    assert with_toolchain(data, there.toolchain) == bill_of_materials(there, INPUTS) != data
+    assert with_toolchain(data, here.toolchain) == data
 
 
 def test_a_recipe_that_states_nothing_of_itself_is_no_less_valid() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mlkit_build.engine.pool import Ended, Pool
+from mlkit_build.engine.pool import Ended, Pool, _environment
 from mlkit_build.errors import StageError
 from tests.engine.conftest import ROOT
 from tests.processes import PATIENCE, alive, eventually
@@ -25,6 +25,19 @@ def pool() -> Iterator[Pool]:
     servers = Pool()
     yield servers
     servers.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "GLIBC_TUNABLES"]
+)
+def test_what_switches_instructions_of_the_processor_off_does_not_reach_an_action(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "AVX2")
+    monkeypatch.setenv("KEPT", "yes")
+    given = _environment()
+    assert given["KEPT"] == "yes"
+    assert given.get(name) != "AVX2"
 
 
 class Desk:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlkit_build.engine.toolchain import toolchain
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, snapshot
 
@@ -70,6 +71,27 @@ def test_the_bundle_comes_again_elsewhere_from_files_of_other_names(
     assert not (tmp_path / "another cache").exists()
 
 
+def test_what_lies_in_another_recipe_of_the_search_path_is_found_there(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine, other = workspace.copy("add_one", "mine"), workspace.copy("add_one", "other")
+    workspace.edit("mine", {"name": "mine", "source.path": "../other/model/renamed.pb"})
+    (mine / "model/graph.pb").unlink()
+    graph = (other / "model/graph.pb").rename(other / "model/renamed.pb")
+    manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
+    assert "../other/model/renamed.pb" in [item["path"] for item in json.loads(manifest.read_bytes())["inputs"]]
+    monkeypatch.setenv("MLKIT_BUILD_PATH", str(workspace.folder))
+    code, out, err = command("rebuild", "manifest.json")
+    assert code == 0, err
+    assert out.startswith("mine/float32: equal: 4 files")
+    graph.rename(tmp_path / "renamed.pb")  # which is in no recipe, and one step above
+    edit(manifest, lambda content: next(i for i in content["inputs"] if "other" in i["path"]).update(path="../../../renamed.pb"))
+    edit(manifest, lambda content: content["recipe"]["source"].update(path="../../../renamed.pb"))
+    code, _, err = command("rebuild", "manifest.json")
+    assert code == 2, err
+    assert "renamed.pb" in err
+
+
 def test_an_input_that_is_missing_is_named_with_its_digest(manifest: Path, command: Command, tmp_path: Path) -> None:
     code, _, err = command("rebuild", "manifest.json")
     graph = next(item for item in json.loads(manifest.read_bytes())["inputs"] if item["path"].endswith("graph.pb"))
@@ -100,6 +122,40 @@ def test_another_toolchain_is_named_and_no_difference_by_itself(workspace: Works
     assert out.startswith("mine/float32: equal, though made with other tools")
     assert "  another toolchain: tensorflow: 2.20.9 -> " in out
     assert err.startswith("rebuild: another toolchain than the manifest's: tensorflow: 2.20.9 -> ")
+
+
+def test_a_bundle_that_another_python_made_is_equal_but_for_what_says_so(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def of_another_python(runtime: str, packages: tuple[str, ...] = ()) -> dict[str, str]:
+        return {**toolchain(runtime, packages), "python": "3.99"}
+
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"name": "mine"})
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("mlkit_build.engine.run.toolchain", of_another_python)
+        elsewhere.setattr("mlkit_build.engine.toolchain.toolchain", of_another_python)
+        manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
+    here = toolchain("python")["python"]
+    stated = json.loads(manifest.read_bytes())
+    assert stated["toolchain"]["python"] == "3.99"
+    inputs = ("--inputs", str(workspace.folder / "recipes/mine"))
+    code, out, err = command("rebuild", "manifest.json", *inputs, "--to", "again")
+    assert code == 0, err
+    assert out.startswith(
+        "mine/float32: equal, though made with other tools: 3 files are the same bytes, and sbom.cdx.json but for the tools "
+        f"that it lists\n  another toolchain: python: 3.99 -> {here}\n"
+    )
+    made = json.loads(Path("again/dist/mine/float32/manifest.json").read_bytes())
+    assert made["toolchain"]["python"] == here
+    assert made["actions"] != stated["actions"]
+    stated["metrics"]["size_bytes"]["value"] += 1  # which the bill states too, and here it is not what the manifest says
+    bill = next(item for item in stated["outputs"] if item["path"] == "sbom.cdx.json")
+    bill["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(stated))
+    code, out, _ = command("rebuild", "manifest.json", *inputs, "--json")
+    found = json.loads(out)
+    assert (code, found["differences"], found["other_tools"]) == (4, ["sbom.cdx.json: other content"], [])
 
 
 HOSTILE: Mapping[str, tuple[Callable[[dict[str, Any]], object], str]] = {

@@ -119,7 +119,7 @@ def test_stated_files_are_paths_or_patterns(folder: Path) -> None:
     assert roles(folder, "model.py:build", "w/**/*") == {"model.py", "w/a.npy", "w/deep/b.npy", "w/c.txt"}
 
 
-@pytest.mark.parametrize("pattern", ["nothing.npy", "w", "w/*.txt", "", ".", "[", "a**", "**"])
+@pytest.mark.parametrize("pattern", ["nothing.npy", "w", "w/*.txt", "", ".", "[", "a**", "**", "w/**", "w**/a.npy", "**w/*"])
 def test_a_pattern_that_no_file_matches_is_named(folder: Path, pattern: str) -> None:
     write(folder, {"model.py": "", "w/a.npy": "a"})
     with pytest.raises(SourceError) as caught:
