@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -80,6 +80,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(next(iter(self.features.values())))
+
+    @cached_property
+    def fingerprints(self) -> NDArray[np.uint64]:
+        """64 bits of each sample, see `fingerprints`: `[n]`. Several look at them."""
+        return fingerprints(list(self.features.values()))
 
 
 class Dataset(Protocol):

@@ -8,21 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mlkit_build.datasets import identities, open_dataset
+from mlkit_build.datasets import Batch, Dataset, open_dataset
 from mlkit_build.datasets.choice import chosen
 from mlkit_build.plain import pretty
 from mlkit_build.recipe import AnyDataset, Csv, Idx, ImageFolder, Npy, Npz, TfRecord, WavFolder
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.store import Digest
+
+if TYPE_CHECKING:
+    from mlkit_build.datasets.arrays import ArrayDataset
 
 MOST_SAMPLES = 100_000
 """Of more none are listed. So many take 1.6 MB of the cache."""
@@ -46,7 +50,7 @@ class Listing:
 
     Attributes:
         types: Model input -> dtype and shape of a sample, where the file states them.
-        samples: The beginning of each one's identity.
+        samples: The beginning of each one's identity; of arrays, which are many and small, their fingerprints.
         labels: Some bytes that equal labels have alike, whatever their dtype; None without labels.
     """
 
@@ -78,8 +82,12 @@ def to_bytes(listing: Listing | None) -> bytes:
     """Return the listing as JSON, the bytes of all samples one after another in base64."""
     if listing is None:
         return pretty(None)
-    labels = None if listing.labels is None else b64encode(b"".join(listing.labels)).decode()
-    return pretty({"types": listing.types, "samples": b64encode(b"".join(listing.samples)).decode(), "labels": labels})
+    return _document(listing.types, b"".join(listing.samples), None if listing.labels is None else b"".join(listing.labels))
+
+
+def _document(types: Mapping[str, str], samples: bytes, labels: bytes | None) -> bytes:
+    stated = None if labels is None else b64encode(labels).decode()
+    return pretty({"types": types, "samples": b64encode(samples).decode(), "labels": stated})
 
 
 def listed(
@@ -105,24 +113,50 @@ def listed(
     return None
 
 
-def _of_arrays(spec: Npz | Npy | Idx, path: Path, where: str) -> Listing | None:
-    from mlkit_build.datasets.arrays import ArrayDataset
+class ArraySamples:
+    """Lists the samples of arrays, which have no SHA-256 yet, from batches that pass by: they are decoded once.
 
+    Args:
+        dataset: Open arrays, with all their batches to be looked at, in order.
+    """
+
+    def __init__(self, dataset: ArrayDataset) -> None:
+        self._types = dataset.types
+        self._samples: list[bytes] = []
+        self._labels: list[NDArray[Any]] = []
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> ArraySamples | None:
+        """Return what lists the dataset; None where it is no arrays, or they are too large for `explain` to read."""
+        from mlkit_build.datasets.arrays import ArrayDataset
+
+        if not isinstance(dataset, ArrayDataset) or dataset.size_bytes > _ARRAY_BYTES or len(dataset) > MOST_SAMPLES:
+            return None
+        return cls(dataset)
+
+    def look(self, batch: Batch) -> None:
+        """See the next batch."""
+        self._samples.append(batch.fingerprints.tobytes())
+        if batch.labels is not None:
+            self._labels.append(batch.labels)
+
+    def to_bytes(self) -> bytes:
+        """Return the listing of what passed by, as `to_bytes` would."""
+        labels = _shortened_all(np.concatenate(self._labels)) if self._labels else None
+        return _document(self._types, b"".join(self._samples), labels)
+
+
+def _of_arrays(spec: Npz | Npy | Idx, path: Path, where: str) -> Listing | None:
     dataset = open_dataset(replace(spec, samples=None, split=None), path, where)  # reads no more than the headers
-    assert isinstance(dataset, ArrayDataset)
-    if dataset.size_bytes > _ARRAY_BYTES or len(dataset) > MOST_SAMPLES:
+    if ArraySamples.of(dataset) is None:
         return None
     if (spec.samples, spec.split) != (None, None):
         dataset = open_dataset(spec, path, where)
-    assert isinstance(dataset, ArrayDataset)
-
-    def found() -> Iterator[tuple[bytes, Any]]:
-        for batch in dataset.batches(256):
-            data = b"" if batch.labels is None else _numbers(batch.labels)
-            labels = _cut(data, len(data) // len(batch)) if data else (b"",) * len(batch)
-            yield from zip(identities(list(batch.features.values())), labels, strict=True)
-
-    return Listing.of(dataset.types, found(), labelled=spec.label is not None)
+    samples = ArraySamples.of(dataset)
+    assert samples is not None, "the chosen ones are as large as all of them at most"
+    for batch in dataset.batches(1024):
+        samples.look(batch)
+    return Listing.from_bytes(samples.to_bytes())
 
 
 def _of_folder(spec: ImageFolder | WavFolder, path: Path, where: str, digest: FileDigest | None) -> Listing | None:
@@ -167,6 +201,16 @@ def _size_of(spec: Csv | TfRecord, path: Path) -> int:
 def _numbers(label: Any) -> bytes:
     """Return what equal labels have alike, whatever their dtype."""
     return np.asarray(label, np.float64).tobytes()
+
+
+def _shortened_all(labels: NDArray[Any]) -> bytes:
+    """Return some bytes of each of `[n, ...]` labels."""
+    data = _numbers(labels)
+    if labels.ndim > 1:
+        return b"".join(map(_shortened, _cut(data, len(data) // len(labels))))
+    different, places = np.unique(np.frombuffer(data, np.int64), return_inverse=True)
+    shortened = b"".join(_shortened(label.tobytes()) for label in different)
+    return np.frombuffer(shortened, f"V{_LABEL_BYTES}")[places].tobytes()
 
 
 @lru_cache(1024)  # classes are few

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets import Batch, Dataset, contents, fingerprints, open_dataset, skipping
-from mlkit_build.datasets.listing import listed, to_bytes
+from mlkit_build.datasets import Batch, Dataset, contents, open_dataset, skipping
+from mlkit_build.datasets.listing import ArraySamples, listed, to_bytes
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
@@ -87,7 +87,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         pixels = PixelRanges(request.inputs)
-        watching = [pixels.look, *([overlap.look] if overlap is not None else [])]
+        listing = ArraySamples.of(dataset)
+        watching = [pixels.look, *(look.look for look in (overlap, listing) if look is not None)]
         _measure(request, signature, dataset, model, measuring, watching, ranges, flex=bool(flex))
         if overlap is not None:
             overlap.refuse()
@@ -100,7 +101,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
         told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), told)))
         skipped = dataset.skipped
-        (outputs / SAMPLES).write_bytes(to_bytes(listed(request.dataset, inputs["dataset"], "dataset", signature)))
+        known = listing.to_bytes() if listing else to_bytes(listed(request.dataset, inputs["dataset"], "dataset", signature))
+        (outputs / SAMPLES).write_bytes(known)
     told = "; ".join(filter(None, (refused, told)))
     (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
@@ -179,13 +181,13 @@ class _Overlap:
     def __init__(self, calibration: Dataset, dataset: Dataset) -> None:
         self._calibration = calibration
         self._dataset = dataset
-        found = [fingerprints(list(batch.features.values())) for batch in calibration.batches(BATCH)]
+        found = [batch.fingerprints for batch in calibration.batches(BATCH)]
         self._known = np.sort(np.concatenate(found))
         self._suspected = False
 
     def look(self, batch: Batch) -> None:
         """Notice samples that look like one of the calibration's."""
-        prints = fingerprints(list(batch.features.values()))
+        prints = batch.fingerprints
         nearest = np.minimum(np.searchsorted(self._known, prints), len(self._known) - 1)
         self._suspected |= bool((self._known[nearest] == prints).any())
 

@@ -184,7 +184,7 @@ def test_only_the_chosen_samples_count(tmp_path: Path, kind: str) -> None:
     assert sorted([*halves[0], *halves[1]]) == sorted(whole.samples)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"npz", "npy", "idx"}))
 def test_a_sample_is_listed_by_the_identity_that_chooses_it(tmp_path: Path, kind: str) -> None:
     spec, made = KINDS[kind]
     path = made(tmp_path, IMAGES, LABELS)
