@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.metrics import Measurement, Subject, Table, significant
+from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.options import NoOptions
 from mlkit_build.metrics.values import MOST_DECIBELS
 
@@ -37,7 +38,7 @@ class Parity:
         self._signal += float(powers.sum())
         self._cosine_sum += float(_cosines(ours, theirs, powers).sum())
         if ours.shape[1] > 1:
-            self._agreeing += int(np.count_nonzero(ours.argmax(axis=1) == theirs.argmax(axis=1)))
+            self._agreeing += int(np.count_nonzero(classes(outputs) == classes(reference)))
 
     def result(self) -> dict[str, Measurement]:
         values = {

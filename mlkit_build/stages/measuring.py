@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlkit_build.datasets import Batch, Dataset
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, Subject, Table, create
+from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.labels import labels_as
 from mlkit_build.recipe import MetricChoice
 from mlkit_build.signature import TensorSpec
@@ -106,11 +107,15 @@ class Measuring:
             expected = self._references[index][rows]
             refuse_not_finite("evaluate: the model's", spec, found, first)
             if index == self._judged:
-                self._predicted.append(np.argmax(found, axis=1).astype(np.int32))
+                self._predicted.append(_highest(found))
             for metric in self._parity[index]:
                 metric.update(found, expected, None)
             for form, metric in self._metrics if index == self._judged else ():
                 metric.update(found, expected, given.get(form))
+
+
+def _highest(found: NDArray[np.float32]) -> NDArray[np.int32]:
+    return (classes(found) if found.shape[1] > 1 else np.zeros(len(found))).astype(np.int32)
 
 
 def worst(results: Sequence[Mapping[str, Measurement]]) -> dict[str, Measurement]:
