@@ -16,7 +16,7 @@ from mlkit_build.bundle.archives import Archive
 from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.contents import Contents, completed, made_files
 from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry, Manifest, entries, metric_entries
-from mlkit_build.bundle.portable import portable, portable_recipe
+from mlkit_build.bundle.placing import Placing
 from mlkit_build.bundle.publish import check_place
 from mlkit_build.bundle.sbom import Input
 from mlkit_build.engine import Action, Decision, Engine, Result
@@ -207,8 +207,8 @@ class _Run:
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
         return replace(files, environments=self._prepare())
 
-    def _inputs(self, files: pipeline.Files) -> tuple[FileEntry, ...]:
-        return entries([(portable(path, self._job.folder), self._engine.file_digest(path)) for path in files.all()])
+    def _inputs(self, placing: Placing) -> tuple[FileEntry, ...]:
+        return entries([(found.name, self._engine.file_digest(found.path)) for found in placing.inputs()])
 
     def _held_to(self, files: pipeline.Files) -> Enforced | None:
         """Return what the bundle must be, if it is locked. Raises LockError where it is made of something else."""
@@ -217,7 +217,8 @@ class _Run:
         from mlkit_build.locking import Enforced
 
         held = Enforced.open(self._job)
-        held.before(portable_recipe(self._recipe), self._inputs(files))
+        placing = Placing(self._recipe, files.by_role(), self._job.folder)
+        held.before(placing.recipe, self._inputs(placing))
         return held
 
     def _baseline(self, files: pipeline.Files) -> Baseline | None:
@@ -236,15 +237,16 @@ class _Run:
 
     def _contents(self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement) -> Contents:
         recipe = self._recipe
+        placing = Placing(recipe, files.by_role(), self._job.folder)
         order = [action.name for action in [*pipeline.actions(recipe, files), *packaging]]
         manifest = Manifest(
             schema=SCHEMA,
             name=recipe.name,
             version=recipe.version,
             variant=recipe.variant_name,
-            recipe=portable_recipe(recipe),
+            recipe=placing.recipe,
             signature=FrozenSignature.read(self._engine.output("freeze", "signature.json")),
-            inputs=self._inputs(files),
+            inputs=self._inputs(placing),
             outputs=(),
             actions=tuple(ActionEntry(name, self._results[name].key) for name in order),
             metrics=metric_entries(judgement.metrics),
@@ -256,11 +258,11 @@ class _Run:
             quantization=judgement.quantization,
             toolchain=whole_toolchain(name for found in order for name in self._results[found].action.packages),
         )
-        stated = zip(manifest.inputs, files.all(), strict=True)
+        stated = zip(manifest.inputs, placing.inputs(), strict=True)
         return completed(
             manifest,
             made_files(recipe.name, [self._results[action.name] for action in packaging if action.name != "app"]),
-            [Input(entry, files.roles(path), is_folder=isinstance(path, Tree)) for entry, path in stated],
+            [Input(entry, found.samples, is_folder=isinstance(found.path, Tree)) for entry, found in stated],
             [Archive(kind, f"{recipe.name}-{recipe.variant_name}") for kind in ARCHIVES if kind in recipe.package.formats],
         )
 

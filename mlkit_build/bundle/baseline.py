@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlkit_build.bundle.manifest import SCHEMA
-from mlkit_build.bundle.portable import portable_place
+from mlkit_build.bundle.portable import is_elsewhere, portable_place, portable_text
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.plain import from_plain
-from mlkit_build.recipe import AnyDataset, Gate
+from mlkit_build.recipe import AnyDataset, Gate, Tfds
 from mlkit_build.records import dataclass
 
 _FIELD = "validation.baseline"
@@ -48,7 +49,13 @@ class Baseline:
             theirs = from_plain(type(dataset), self.dataset)  # fields that are newer than the manifest have their defaults
         except ConfigError:
             return False
-        return theirs == portable_place(dataset)
+        ours = portable_place(dataset, portable_text)
+        if not is_elsewhere(getattr(dataset, "path", "")):
+            return theirs == ours
+        # Of a place on another machine the name counts, whatever folder the manifest gave it.
+        if isinstance(ours, Tfds) and isinstance(theirs, Tfds) and theirs.path == ".":  # so manifests were once
+            ours = replace(ours, path=".", name=None, config=None, version=None)
+        return portable_place(theirs, lambda path: PurePosixPath(path).name or path) == ours
 
 
 def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -43,17 +43,18 @@ class Files:
     baseline: Path | None = None
     environments: tuple[Path, ...] = ()
 
-    def all(self) -> list[Path | Tree]:
-        """Return every file once, in a fixed order; a folder whose files nobody names is one of them."""
-        labels = list(self.labels.files.values()) if self.labels else []
-        stated = (*labels, self.score_calibration, self.dataset, self.calibration, self.baseline)
-        single = [path for found in stated for path in _single(found)]
-        return list(dict.fromkeys([*self.source.values(), *single, *self.metrics.values()]))
-
-    def roles(self, path: Path | Tree) -> tuple[str, ...]:
-        """Return which samples one of `all` holds: `dataset`, `calibration`, both, or none."""
-        samples = {"dataset": self.dataset, "calibration": self.calibration}
-        return tuple(role for role, found in samples.items() if path in _single(found))
+    def by_role(self) -> list[tuple[str, Path | Tree]]:
+        """Return (part of the recipe, file) in a fixed order; a folder whose files nobody names is one of them."""
+        parts: list[tuple[str, Iterable[Path | Tree]]] = [
+            ("source", self.source.values()),
+            ("labels", self.labels.files.values() if self.labels else ()),
+            ("score_calibration", _single(self.score_calibration)),
+            ("dataset", _single(self.dataset)),
+            ("calibration", _single(self.calibration)),
+            ("baseline", _single(self.baseline)),
+            ("metrics", self.metrics.values()),
+        ]
+        return list(dict.fromkeys((role, path) for role, found in parts for path in found))
 
     @property
     def warnings(self) -> tuple[str, ...]:

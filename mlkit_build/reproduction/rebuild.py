@@ -10,7 +10,7 @@ from typing import Any
 
 from mlkit_build import pipeline
 from mlkit_build.bundle.manifest import FileEntry, entries
-from mlkit_build.bundle.portable import portable
+from mlkit_build.bundle.placing import Placing
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.bundle.sbom import SBOM, with_toolchain
 from mlkit_build.config import Roots
@@ -169,9 +169,10 @@ def _refuse_others(job: Job, stated: Sequence[FileEntry]) -> None:
     cache = Path(job.settings.cache.dir or "")
     with open_locator(cache, job.folder, Quiet().warning, lambda *_: None, fetches=True) as locate:
         try:
-            files = pipeline.load(job.recipe, job.folder, locate).all()
+            files = pipeline.load(job.recipe, job.folder, locate)
             digests = new_digests()
-            found = entries([(portable(path, job.folder), digests.digest(path)) for path in files])
+            inputs = Placing(job.recipe, files.by_role(), job.folder).inputs()
+            found = entries([(item.name, digests.digest(item.path)) for item in inputs])
         except MlkitBuildError as error:
             told = locate.as_stated(error)
             raise type(told)(told.message.replace(f"{job.folder}/", ""), told.hint) from error

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlkit_build.bundle.baseline import Baseline
-from mlkit_build.bundle.portable import portable_place
+from mlkit_build.bundle.portable import portable_place, portable_text
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput
 
@@ -30,7 +30,7 @@ def baseline(dataset: Any) -> Baseline:
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.kind)
 def test_the_same_samples_are_no_matter(dataset: AnyDataset) -> None:
-    stated = to_plain(portable_place(dataset))
+    stated = to_plain(portable_place(dataset, portable_text))
     assert baseline(stated).warning(dataset, GATES) == ""
     assert "was measured on other samples" in baseline(stated).warning(replace(dataset, seed=1), GATES)
     assert "was measured on other samples" in baseline(stated).warning(None, GATES)
@@ -40,7 +40,7 @@ def test_the_same_samples_are_no_matter(dataset: AnyDataset) -> None:
 
 
 def test_a_manifest_that_is_older_than_a_field_is_understood() -> None:
-    stated = to_plain(portable_place(DATASETS[0]))
+    stated = to_plain(portable_place(DATASETS[0], portable_text))
     del stated["split"]
     assert baseline(stated).warning(DATASETS[0], GATES) == ""
     assert baseline(None).warning(None, GATES) == ""

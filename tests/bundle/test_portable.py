@@ -4,33 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlkit_build.bundle.portable import portable, portable_text
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/home/ada/recipes/toy/model/graph.pb", "model/graph.pb"),
-        ("/home/ada/recipes/toy/../shared/labels.txt", "../shared/labels.txt"),
-        ("/data/imagenet/labels.txt", "labels.txt"),
-        ("/home/ada/recipes/toy2/labels.txt", "labels.txt"),
-    ],
-)
-def test_an_input_is_named_relative_to_the_recipe_or_by_its_bare_name(path: str, expected: str) -> None:
-    assert portable(Path(path), Path("/home/ada/recipes/toy")) == expected
-
-
-def test_a_relative_input_is_named_the_same_from_a_relative_recipe_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert portable(Path("recipes/toy/graph.pb"), tmp_path / "recipes" / "toy") == "graph.pb"
-    assert portable(tmp_path / "recipes/toy/graph.pb", Path("recipes/toy")) == "graph.pb"
-
+from mlkit_build.bundle.portable import portable_text
 
 segments = st.text("abc.-_ é", min_size=1, max_size=6).filter(lambda text: text.strip(". ") != "")
 
