@@ -48,7 +48,7 @@ def levels_up(recipe: Mapping[str, Any]) -> int:
         ConfigError: A path is absolute, or begins further up than any recipe's does.
     """
     furthest = 0
-    for where, text in _texts(recipe):
+    for where, text in texts(recipe):
         path = (Location.parse(text, where).path or "") if is_url(text) else text
         if path.startswith(("/", "~")) or "\0" in path:
             raise ConfigError(f"{where}: expected a path below the recipe's folder, found {text!r}")
@@ -67,12 +67,16 @@ def functions(recipe: Any) -> set[str]:
     return set().union(*(functions(item) for item in recipe)) if isinstance(recipe, (list, tuple)) else set()
 
 
+def code_roles(recipe: Recipe) -> set[str]:
+    """Return the parts of the recipe that are code of its folder: `source`, `dataset`, `calibration`, `metrics`."""
+    parts = {"source": recipe.source, "dataset": recipe.dataset, "calibration": recipe.calibration}
+    coded = {role for role, part in parts.items() if part is not None and part.kind == "python"}
+    return coded | ({"metrics"} if any(metric.name == "python" for metric in recipe.validation.metrics) else set())
+
+
 def names_code(recipe: Recipe) -> bool:
     """Return whether building the recipe runs code of its folder."""
-    parts = (recipe.source, recipe.dataset, recipe.calibration)
-    return any(part is not None and part.kind == "python" for part in parts) or any(
-        metric.name == "python" for metric in recipe.validation.metrics
-    )
+    return bool(code_roles(recipe))
 
 
 def fetches(recipe: Recipe) -> bool:
@@ -81,11 +85,17 @@ def fetches(recipe: Recipe) -> bool:
     return any("://" in text for text in texts)
 
 
+def fetched_digests(recipe: Recipe) -> set[str]:
+    """Return the SHA-256 of what the recipe has behind URLs: of the files, where these are no archives."""
+    return {part.sha256.lower() for part in _parts(recipe) if "://" in getattr(part, "path", "") and part.sha256}
+
+
 def _parts(recipe: Recipe) -> tuple[Any, ...]:
     return (recipe.source, recipe.dataset, recipe.calibration)
 
 
-def _texts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def texts(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (field, text) for everything in a recipe that may be a path."""
     waiting: list[tuple[str, Any]] = [(field, recipe.get(field)) for field in _PLACING]
     while waiting:
         where, value = waiting.pop()

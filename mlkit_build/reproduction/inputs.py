@@ -7,7 +7,8 @@ out with links to single files in folders that are new: what is written there is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from mlkit_build.bundle.manifest import FileEntry
@@ -15,25 +16,31 @@ from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.store import Digest, FileDigests, Tree
 
 _MAX_FILES = 200_000
-"""Of a folder that is looked through: a home folder has more, and nobody means that."""
+"""Of the folders that are looked through, folders counted too: a home folder has more, and nobody means that."""
 
 
 def find_inputs(
-    entries: Sequence[FileEntry], folders: Sequence[Path], *, by_content: bool
+    entries: Sequence[FileEntry],
+    folders: Sequence[Path],
+    *,
+    by_content: bool,
+    own: Callable[[FileEntry], Iterable[Path]] = lambda _: (),
 ) -> tuple[dict[FileEntry, Path | Tree], list[FileEntry]]:
     """Return where each input is, and those that are in none of the folders.
 
     Args:
         entries: What the manifest states.
-        folders: The recipe's folder and those that the user named; nothing else is read.
-        by_content: Whether a file counts wherever it lies and whatever it is called.
+        folders: The recipe's folder and those that the user named; nothing else is read, but for `own`.
+        by_content: Whether a file or folder counts wherever it lies and whatever it is called.
+        own: Returns where the user's own recipe has an input.
     """
     searched = _Searched(folders)
     found: dict[FileEntry, Path | Tree] = {}
     for entry in dict.fromkeys(entries):
-        place = next((place for place in _places(entry, folders, by_content) if searched.matches(place, entry)), None)
+        places = chain(_places(entry, folders, by_content), own(entry))
+        place = next((place for place in places if searched.matches(place, entry)), None)
         if place is None and by_content:
-            place = searched.anywhere(entry) or next((place for place in folders if searched.matches(place, entry)), None)
+            place = searched.anywhere(entry)
         if place is not None:
             found[entry] = Tree(place) if place.is_dir() else place
     return found, [entry for entry in dict.fromkeys(entries) if entry not in found]
@@ -62,7 +69,10 @@ def lay_out(found: Mapping[FileEntry, Path | Tree], folder: Path, root: Path) ->
             else:
                 _link(item, place)
         except (FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(f"inputs: {entry.path}: another input has this place") from error
+            raise ConfigError(
+                f"inputs: {entry.path}: another input has this place",
+                "two absolute paths of one name were not always kept apart: build again, and rebuild from that manifest",
+            ) from error
         except OSError as error:
             raise SourceError(f"inputs: {entry.path}: {error.strerror or error}", "make room, or name another folder") from error
 
@@ -91,12 +101,13 @@ def _places(entry: FileEntry, folders: Sequence[Path], by_content: bool) -> Iter
 
 
 class _Searched:
-    """The files of some folders, by size, hashed when asked for."""
+    """The files and folders below some folders, by size, hashed when asked for."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
         self._digests = new_digests()
         self._by_size: dict[int, list[Path]] | None = None
+        self._left = _MAX_FILES
 
     def matches(self, place: Path, entry: FileEntry) -> bool:
         """Return whether the file or folder is the one that is stated."""
@@ -111,24 +122,38 @@ class _Searched:
             return False
 
     def anywhere(self, entry: FileEntry) -> Path | None:
-        """Return a file of that content, however it is called."""
+        """Return a file or folder of that content, however it is called."""
         if self._by_size is None:
             self._by_size = {}
-            for path in self._files():
-                self._by_size.setdefault(path.stat().st_size, []).append(path)
+            for path, size in self._sizes():
+                self._by_size.setdefault(size, []).append(path)
         return next((path for path in self._by_size.get(entry.size_bytes, []) if self.matches(path, entry)), None)
 
-    def _files(self) -> Iterator[Path]:
-        count = 0
+    def _sizes(self) -> Iterator[tuple[Path, int]]:
+        """Yield files, then folders with the size that `Tree` gives them: what begins with a dot is no part of one."""
+        sums: dict[Path, int] = {}
         for folder in self._folders:
-            for above, names, files in os.walk(folder):
-                names.sort()
-                for path in (Path(above, name) for name in sorted(files)):
-                    count += 1
-                    if count > _MAX_FILES:
-                        return
-                    if path.is_file():
-                        yield path
+            sums[folder] = 0
+            own: dict[Path, int] = {}
+            for path in self._files(folder, own):
+                size = path.stat().st_size
+                yield path, size
+                part = path
+                while part != folder and not part.name.startswith("."):
+                    part = part.parent
+                    own[part] = own.get(part, 0) + size
+            sums |= own
+        yield from sums.items()
+
+    def _files(self, folder: Path, folders: dict[Path, int]) -> Iterator[Path]:
+        """Yield the files below a folder, and add the folders below it."""
+        for above, names, files in os.walk(folder):
+            names.sort()
+            folders.setdefault(Path(above), 0)
+            self._left -= len(files) + 1
+            if self._left < 0:
+                return
+            yield from (path for path in (Path(above, name) for name in sorted(files)) if path.is_file())
 
 
 class _Forgetful:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlkit_build import pipeline
@@ -24,9 +26,18 @@ from mlkit_build.recipe import Cache, Recipe, Settings
 from mlkit_build.records import dataclass
 from mlkit_build.report.screens import Quiet
 from mlkit_build.reproduction.check import share_fetched
-from mlkit_build.reproduction.embedded import embedded_recipe, fetches, functions, levels_up, names_code
+from mlkit_build.reproduction.embedded import (
+    code_roles,
+    embedded_recipe,
+    fetched_digests,
+    fetches,
+    functions,
+    levels_up,
+    names_code,
+)
 from mlkit_build.reproduction.inputs import find_inputs, lay_out, new_digests
-from mlkit_build.store import Digest
+from mlkit_build.reproduction.own_words import OwnWords
+from mlkit_build.store import Digest, Tree
 from mlkit_build.verification.documents import Stated, read_json
 
 _FOLLOWS = ("toolchain", "actions")
@@ -84,48 +95,78 @@ def rebuild(
         tell(f"another toolchain than the manifest's: {line}")
     root = folder / "recipe"
     place = root.joinpath(*["above"] * levels_up(stated.recipe), recipe.name)
-    _bring(stated, recipe, roots, named, place, root)
+    brought = _bring(stated, recipe, roots, named, place, root)
     share_fetched(cache, folder / "cache")
     settings = Settings(output_dir=str(folder / "dist"), cache=Cache(dir=str(folder / "cache")), ui="quiet")
     job = Job(recipe, settings, place)
-    _refuse_others(job, stated.inputs)
+    _refuse_others(job, stated.inputs, brought)
     tell(f"building {recipe.name}/{recipe.variant_name}")
     return _compared(stated, data, _built(job), tools)
 
 
-def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], place: Path, root: Path) -> None:
-    """Find the inputs and lay them out; what lies behind a URL is fetched by the build."""
+def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], place: Path, root: Path) -> frozenset[str]:
+    """Find the inputs and lay them out; what lies behind a URL is fetched by the build.
+
+    Returns:
+        Those that no code may read: they do not come from the folder that the code does.
+    """
     own = _recipe_folders(recipe.name, roots)
+    brought: dict[FileEntry, Path | Tree] = {}
     if names_code(recipe):
-        found, missing = _with_code(stated, [*own, *(path for path in named if (path / RECIPE_FILE).is_file())])
+        found, brought, missing = _with_code(stated, own, named)
     else:
-        found, missing = find_inputs(stated.inputs, [*own, *named, *_beside(stated.inputs, own, roots)], by_content=True)
+        words = [OwnWords(folder) for folder in own]
+        folders = [*own, *named, *_beside(stated.inputs, own, roots)]
+        found, missing = find_inputs(stated.inputs, folders, by_content=True, own=lambda entry: _own_places(words, entry))
     if missing and not fetches(recipe):
-        raise _missing(missing)
-    lay_out(found, place, root)
+        raise _missing(missing, with_code=names_code(recipe))
+    lay_out(_not_fetched({**found, **brought}, recipe), place, root)
+    return frozenset(entry.path for entry in brought)
 
 
-def _with_code(stated: Stated, folders: Sequence[Path]) -> tuple[dict[FileEntry, Any], list[FileEntry]]:
-    """Find the inputs of a recipe that runs code: all of them in one recipe folder, in their own places, or none.
+def _with_code(
+    stated: Stated, own: Sequence[Path], named: Sequence[Path]
+) -> tuple[dict[FileEntry, Path | Tree], dict[FileEntry, Path | Tree], list[FileEntry]]:
+    """Find the inputs of a recipe that runs code: in one recipe folder, in their own places.
 
-    A manifest cannot be trusted to say what is run: the folder's own recipe must name the same functions.
+    A manifest cannot be trusted to say what is run: the folder's own recipe must name the same functions. Nor what is data:
+    of what lies elsewhere, only that is found by its content for which the folder's own recipe states the same path.
+
+    Returns:
+        What is in that folder, what is elsewhere, and what is missing.
     """
     wanted = functions(stated.recipe)
-    found: dict[FileEntry, Any] = {}
+    found: dict[FileEntry, Path | Tree] = {}
+    brought: dict[FileEntry, Path | Tree] = {}
     missing, strangers = list(stated.inputs), False
-    for folder in folders:
-        if wanted - _stated_functions(folder):
+    for folder in dict.fromkeys([*own, *(path for path in named if (path / RECIPE_FILE).is_file())]):
+        words = OwnWords(folder)
+        if wanted - words.functions:
             strangers = True
             continue
         here, lacking = find_inputs(stated.inputs, [folder], by_content=False)
-        if len(lacking) < len(missing) or not missing:
-            found, missing = here, lacking
+        data = [entry for entry in lacking if words.place(entry) is not None]
+        trusted = [words] if folder in own else []
+        elsewhere, _ = find_inputs(data, named, by_content=True, own=partial(_own_places, trusted))
+        lacking = [entry for entry in lacking if entry not in elsewhere]
+        if not found or len(lacking) < len(missing):
+            found, brought, missing = here, elsewhere, lacking
     if strangers and not found:
         raise ConfigError(
             f"recipe: it runs {', '.join(sorted(wanted))}, which no recipe folder here says that it runs",
             "code is only run from a recipe folder that you trust: check out the recipe, and name its folder with --inputs",
         )
-    return found, missing
+    return found, brought, missing
+
+
+def _own_places(words: Sequence[OwnWords], entry: FileEntry) -> list[Path]:
+    return [place for own in words if (place := own.place(entry)) is not None]
+
+
+def _not_fetched(found: Mapping[FileEntry, Path | Tree], recipe: Recipe) -> dict[FileEntry, Path | Tree]:
+    """Return what is laid out: of two inputs of one name, not the one that the build fetches."""
+    digests, names = fetched_digests(recipe), Counter(entry.path for entry in found)
+    return {entry: item for entry, item in found.items() if names[entry.path] == 1 or entry.sha256 not in digests}
 
 
 def _recipe_folders(name: str, roots: Roots) -> list[Path]:
@@ -143,29 +184,23 @@ def _beside(inputs: Sequence[FileEntry], own: Sequence[Path], roots: Roots) -> l
     return [folder for folder in recipes if folder not in own and any(place.is_relative_to(folder) for place in places)]
 
 
-def _stated_functions(folder: Path) -> set[str]:
-    """Return the functions that a recipe's file names. Nothing is composed: overrides are not what its author trusts."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    try:
-        stated = OmegaConf.to_container(OmegaConf.load(folder / RECIPE_FILE), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
-        return set()
-    return functions(stated)
-
-
-def _missing(missing: Sequence[FileEntry]) -> SourceError:
+def _missing(missing: Sequence[FileEntry], *, with_code: bool = False) -> SourceError:
     lines = "".join(f"\n  {entry.path}, {entry.size_bytes} bytes, sha256 {entry.sha256}" for entry in missing)
     return SourceError(
         f"{len(missing)} of the inputs {'is' if len(missing) == 1 else 'are'} not here:{lines}",
-        "name the folders that hold them with --inputs DIR; they are recognized by their content",
+        "name the folders that hold them with --inputs DIR; they are recognized by their content"
+        if not with_code
+        else "the recipe runs code, which reads only what lies in its own folder, unchanged: check that out and name it with "
+        "--inputs DIR; what its recipe.yaml states outside of it is found in other folders that are named so, by its content",
     )
 
 
-def _refuse_others(job: Job, stated: Sequence[FileEntry]) -> None:
-    """Refuse to build from other inputs than those of the manifest, before anything of them is run."""
+def _refuse_others(job: Job, stated: Sequence[FileEntry], brought: frozenset[str]) -> None:
+    """Refuse to build from other inputs than those of the manifest, before anything of them is run.
+
+    Args:
+        brought: Those that are no code, nor files that code is given.
+    """
     cache = Path(job.settings.cache.dir or "")
     with open_locator(cache, job.folder, Quiet().warning, lambda *_: None, fetches=True) as locate:
         try:
@@ -178,6 +213,9 @@ def _refuse_others(job: Job, stated: Sequence[FileEntry]) -> None:
             raise type(told)(told.message.replace(f"{job.folder}/", ""), told.hint) from error
         except OSError as error:
             raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    given = [item.name for item in inputs if not code_roles(job.recipe).isdisjoint(item.roles)]
+    if wrong := [name for name in given if any(PurePosixPath(name).is_relative_to(path) for path in brought)]:
+        raise ConfigError(f"inputs: the recipe's code would read {', '.join(wrong)}, which does not come from its folder")
     if lacking := [entry for entry in stated if entry not in found]:
         raise _missing(lacking)
     if more := [entry.path for entry in found if entry not in stated]:

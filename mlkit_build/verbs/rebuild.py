@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlkit_build.bundle.publish import MANIFEST
@@ -15,6 +16,7 @@ from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceErr
 from mlkit_build.reproduction.rebuild import Rebuilt, rebuild
 from mlkit_build.store.layered import default_folder
 from mlkit_build.verbs import VERBS
+from mlkit_build.verification import Verified, verify
 from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
 from mlkit_build.verification.places import UnsafeError, open_place
 
@@ -25,9 +27,13 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     parser = argparse.ArgumentParser(
         prog="mlkit-build rebuild",
         description=f"{verb.summary[0].upper()}{verb.summary[1:]}. Inputs are recognized by their content: in the folder of the "
-        "recipe of that name, in the folders that are named, behind the recipe's URLs.",
+        "recipe of that name and where it says that they are, in the folders that are named, behind the recipe's URLs.",
     )
-    parser.add_argument("manifest", metavar="MANIFEST", help="a bundle's manifest.json, its folder or an archive of it")
+    parser.add_argument(
+        "manifest",
+        metavar="MANIFEST",
+        help="a bundle's manifest.json; or its folder or an archive of it, which is verified first",
+    )
     parser.add_argument(
         "--inputs", type=Path, metavar="DIR", action="append", default=[], help="look for inputs there too; may be given again"
     )
@@ -39,7 +45,11 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
             raise ConfigError(
                 f"rebuild: --inputs {folder}: expected a folder, found {'a file' if folder.exists() else 'nothing'}"
             )
-    data, stated = _read(parsed.manifest)
+    data, stated, verified = _read(parsed.manifest)
+    name = f"{stated.name}/{stated.variant}"
+    if verified is not None and verified.wrong:
+        print(_damaged_as_json(name, verified) if parsed.json else _damaged_as_text(name, verified))
+        return ExitCode.VERIFICATION
     folder = _folder(parsed.to)
     keep = parsed.to is not None
     try:
@@ -52,24 +62,24 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    name = f"{stated.name}/{stated.variant}"
-    print(_as_json(name, found, keep) if parsed.json else _as_text(name, found, keep))
+    print(_as_json(name, found, keep) if parsed.json else _as_text(name, found, keep, of_bundle=verified is not None))
     return ExitCode.OK if found.equal else ExitCode.VERIFICATION
 
 
-def _read(stated: str) -> tuple[bytes, Stated]:
-    """Return the manifest's bytes and what they say; the rest of the bundle need not be there."""
+def _read(stated: str) -> tuple[bytes, Stated, Verified | None]:
+    """Return the manifest's bytes, what they say, and whether the bundle is that; None where a manifest alone was named."""
     try:
         if Path(stated).is_file() and Path(stated).suffix == ".json":
             with Path(stated).open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
-        else:
-            with open_place(stated) as place:
-                if MANIFEST not in place.files():
-                    raise ConfigError(f"rebuild: {stated}: expected a bundle, found no {MANIFEST} in it")
-                with place.open(MANIFEST) as file:
-                    data = file.read(MAX_BYTES + 1)
-        return data, read_manifest(data)
+            return data, read_manifest(data), None
+        with open_place(stated) as place:
+            names = place.files().keys()
+            if MANIFEST not in names:
+                raise ConfigError(f"rebuild: {stated}: expected a bundle, found no {MANIFEST} in it")
+            with place.open(MANIFEST) as file:
+                data = file.read(MAX_BYTES + 1)
+            return data, read_manifest(data), verify(place) if names - {MANIFEST} else None
     except (UnreadableError, UnsafeError) as error:
         raise ConfigError(f"rebuild: {stated}: {error}", "only a manifest that a build wrote can be built again") from error
     except OSError as error:
@@ -93,14 +103,26 @@ def _tell(text: str) -> None:
     print(f"rebuild: {text}", file=sys.stderr, flush=True)
 
 
-def _as_text(name: str, found: Rebuilt, kept: bool) -> str:
+def _damaged_as_text(name: str, verified: Verified) -> str:
+    lines = "".join(f"\n  {wrong.file}: {wrong.found}" for wrong in verified.wrong)
+    return f"{name}: not what its manifest says, so nothing was built; that is tried of the manifest.json alone{lines}"
+
+
+def _damaged_as_json(name: str, verified: Verified) -> str:
+    differences = [f"{wrong.file}: {wrong.found}" for wrong in verified.wrong]
+    assert isinstance(verified.stated, Stated | None)
+    return _json(name, False, len(verified.stated.outputs) if verified.stated else 0, differences)
+
+
+def _as_text(name: str, found: Rebuilt, kept: bool, *, of_bundle: bool) -> str:
     if not found.equal:
         head = f"{name}: not equal"
     elif found.toolchain:
         but = "".join(f", and {listing} but for the tools that it lists" for listing in found.follows)
         head = f"{name}: equal, though made with other tools: {found.count - len(found.follows)} files are the same bytes{but}"
     else:
-        head = f"{name}: equal: {found.count} files and the manifest are the same bytes"
+        stated = "" if of_bundle else ", as it states them"
+        head = f"{name}: equal: {found.count} files and the manifest are the same bytes{stated}"
     lines = [*found.files, *(f"manifest.json: {line}" for line in found.manifest)]
     if found.toolchain:
         lines += [f"another toolchain: {line}" for line in found.toolchain]
@@ -116,16 +138,38 @@ def _as_text(name: str, found: Rebuilt, kept: bool) -> str:
 
 
 def _as_json(name: str, found: Rebuilt, kept: bool) -> str:
+    return _json(
+        name,
+        found.equal,
+        found.count,
+        found.files,
+        found.follows,
+        found.manifest,
+        found.toolchain,
+        str(found.bundle) if kept else None,
+    )
+
+
+def _json(
+    name: str,
+    equal: bool,
+    files: int,
+    differences: Sequence[str],
+    other_tools: Sequence[str] = (),
+    manifest: Sequence[str] = (),
+    toolchain: Sequence[str] = (),
+    kept: str | None = None,
+) -> str:
     return json.dumps(
         {
             "bundle": name,
-            "equal": found.equal,
-            "files": found.count,
-            "differences": list(found.files),
-            "other_tools": list(found.follows),
-            "manifest": list(found.manifest),
-            "toolchain": list(found.toolchain),
-            "kept": str(found.bundle) if kept else None,
+            "equal": equal,
+            "files": files,
+            "differences": list(differences),
+            "other_tools": list(other_tools),
+            "manifest": list(manifest),
+            "toolchain": list(toolchain),
+            "kept": kept,
         },
         ensure_ascii=False,
     )

@@ -18,6 +18,12 @@ from mlkit_build.errors import ConfigError, SourceError
 
 MAX_FILES = 10_000
 """More files than any bundle has: an archive may list as many as it likes."""
+_DEEPEST = 4
+"""Folders from one that a user names to the bundles that are told: `again/dist/<recipe>/<variant>` has three."""
+_MAX_NAMED = 3
+"""Bundles that are told."""
+_MAX_SEEN = 1000
+"""Folders that are looked into for them."""
 _PACKED = ((b"\x1f\x8b", "r:gz"), (b"BZh", "r:bz2"), (b"\xfd7zXZ\0", "r:xz"))
 """How packed tar archives begin. By its end alone, every model with labels is a zip archive; by trying, zeros are xz for ever."""
 _BUNDLES = "a bundle's folder, its manifest.json, a zip or tar archive of it, or an AAR"
@@ -81,8 +87,10 @@ def _local(path: Path) -> Iterator[Place]:
         path = path.parent
     if path.is_dir():
         if not any(os.path.lexists(path / name) for name in (MANIFEST, CHECKSUMS, PROVENANCE)):
+            below = " or ".join(str(folder) for folder in bundles_below(path))
             raise ConfigError(
-                f"{path}: expected {_BUNDLES}, found a folder without {MANIFEST}", "name the folder that a build published"
+                f"{path}: expected {_BUNDLES}, found a folder without {MANIFEST}",
+                f"did you mean {below}?" if below else "name the folder that a build published",
             )
         yield Folder(path)
         return
@@ -134,6 +142,20 @@ def bundle_above(stated: str) -> Path | None:
         return None
     above = Path(stated).expanduser().absolute().parents
     return next((folder for folder in above if (folder / MANIFEST).is_file()), None)
+
+
+def bundles_below(folder: Path) -> list[Path]:
+    """Return the first bundles in a folder: those of a recipe's variants, of `dist`, of what a rebuild kept."""
+    found: list[Path] = []
+    for seen, (above, names, files) in enumerate(os.walk(folder)):
+        if len(found) == _MAX_NAMED or seen > _MAX_SEEN:
+            break
+        is_bundle = {MANIFEST, CHECKSUMS} <= set(files)
+        if is_bundle:
+            found.append(Path(above))
+        deepest = is_bundle or len(Path(above).relative_to(folder).parts) == _DEEPEST
+        names[:] = [] if deepest else sorted(name for name in names if not name.startswith("."))
+    return found
 
 
 class Folder:

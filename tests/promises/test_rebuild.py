@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlkit_build.engine.toolchain import toolchain
@@ -64,7 +66,7 @@ def test_the_bundle_comes_again_elsewhere_from_files_of_other_names(
             shutil.copyfile(path, inputs / f"file {index}")
     code, out, err = command("rebuild", "manifest.json", "--inputs", str(inputs), "--to", "again")
     assert code == 0, err
-    assert out.startswith("mine/float32: equal: 4 files and the manifest are the same bytes\n")
+    assert out.startswith("mine/float32: equal: 4 files and the manifest are the same bytes, as it states them\n")
     again, before = Path("again/dist/mine/float32"), workspace.folder / "dist/mine/float32"
     for name in ("mine.tflite", "README.md", "report.html", "manifest.json"):
         assert (again / name).read_bytes() == (before / name).read_bytes()
@@ -262,8 +264,132 @@ def test_a_model_beside_the_recipes_folder_is_verified_and_built_again(
     (folder / "model/graph.pb").rename(workspace.folder / "shared/graph.pb")
     manifest = moved(workspace, "mine/float32", monkeypatch, tmp_path)
     assert command("verify", str(workspace.folder / "dist/mine/float32"))[0] == 0
-    code, _, err = command("rebuild", str(manifest), "--root", str(workspace.folder))
-    assert (code, "../../shared/graph.pb" in err) == (2, True)
     code, out, err = command("rebuild", str(manifest), "--inputs", str(workspace.folder))
     assert code == 0, err
     assert out.startswith("mine/float32: equal: ")
+    # The user's own recipe leads there too; what it does not say is not followed, though the manifest does.
+    code, _, err = command("rebuild", str(manifest), "--root", str(workspace.folder))
+    assert code == 0, err
+    workspace.edit("mine", {"source.path": "model/graph.pb"})
+    code, _, err = command("rebuild", str(manifest), "--root", str(workspace.folder))
+    assert (code, "../../shared/graph.pb" in err) == (2, True)
+
+
+def test_inputs_from_elsewhere_are_told_apart_and_found_again(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "inputs"
+    for index, name in enumerate(("test", "train")):
+        (inputs / name / "set").mkdir(parents=True)
+        np.save(inputs / name / "set/x.npy", np.arange(8, dtype=np.float32) + index / 2)
+    folder = workspace.copy("add_one", "mine")
+    (folder / "model/graph.pb").rename(inputs / "graph.pb")
+    sets = {
+        role: {"kind": "npy", "path": str(inputs / name / "set"), "features": {"x": "x.npy"}}
+        for role, name in (("dataset", "test"), ("calibration", "train"))
+    }
+    workspace.edit("mine", {"name": "mine", "source.path": str(inputs / "graph.pb"), "validation": {}, **sets})
+    workspace.edit("mine", {"quantization": {"mode": "int8"}})
+    manifest = moved(workspace, "mine/int8", monkeypatch, tmp_path)
+    content = json.loads(manifest.read_bytes())
+    assert [item["path"] for item in content["inputs"]] == ["graph.pb", "dataset/set/x.npy", "calibration/set/x.npy"]
+    assert str(tmp_path) not in manifest.read_text()
+    bill = json.loads((workspace.folder / "dist/mine/int8/sbom.cdx.json").read_bytes())
+    samples = [part for part in bill["components"] if part["type"] == "data"]
+    assert [(part["name"], part["data"][0]["name"]) for part in samples] == [
+        ("dataset/set/x.npy", "dataset"),
+        ("calibration/set/x.npy", "calibration"),
+    ]
+    code, out, err = command("rebuild", "manifest.json", "--inputs", str(inputs))
+    assert code == 0, err
+    assert out.startswith("mine/int8: equal: ")
+
+
+def python_with_data(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stated: str, data: Path
+) -> tuple[Path, Path]:
+    """Return the manifest of a recipe that runs code and has its data elsewhere, and what exists once the code has run."""
+    ran = tmp_path / "ran"
+    dataset = {"kind": "npy", "path": stated, "features": {"x": "x.npy"}}
+    folder = workspace.write(
+        "made", {"version": "1.0.0", "source": {"kind": "python", "function": "model.py:build"}, "dataset": dataset}
+    )
+    (folder / "model.py").write_text("import colorsys\n" + MODEL.format(mark=str(ran)))
+    data.mkdir(parents=True)
+    np.save(data / "x.npy", np.arange(8, dtype=np.float32).reshape(2, 4))
+    manifest = moved(workspace, "made/float32", monkeypatch, tmp_path)
+    ran.unlink()
+    return manifest, ran
+
+
+def test_data_outside_of_a_recipe_with_code_is_found_where_its_own_recipe_states_it(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = workspace.folder / "data/test"
+    _, ran = python_with_data(workspace, monkeypatch, tmp_path, "../../data/test", data)
+    code, out, err = command("rebuild", "manifest.json", "--root", str(workspace.folder))
+    assert code == 0, err
+    assert (out.startswith("made/float32: equal: "), ran.exists()) == (True, True)
+    ran.unlink()
+    folder = shutil.move(workspace.folder / "recipes/made", tmp_path / "checkout")
+    code, _, err = command("rebuild", "manifest.json", "--inputs", str(folder))
+    assert (code, "../../data/test/x.npy" in err, "recipe.yaml" in err, ran.exists()) == (2, True, True, False)
+    code, out, err = command("rebuild", "manifest.json", "--inputs", str(folder), "--inputs", str(workspace.folder))
+    assert code == 0, err
+    assert out.startswith("made/float32: equal: ")
+
+
+def test_no_manifest_brings_code_as_data(
+    workspace: Workspace, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data = tmp_path / "sets/colorsys"  # also the name of a module that the code imports
+    manifest, ran = python_with_data(workspace, monkeypatch, tmp_path, str(data), data)
+    code, _, err = command("rebuild", "manifest.json", "--root", str(workspace.folder))
+    assert code == 0, err
+    ran.unlink()
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    evil = f"import pathlib\npathlib.Path({str(tmp_path / 'evil')!r}).touch()\n".encode()
+    (downloads / "harmless.txt").write_bytes(evil)
+
+    def change(content: dict[str, Any]) -> None:
+        content["recipe"]["dataset"]["features"] = {"x": "__init__.py"}
+        item = next(item for item in content["inputs"] if item["path"] == "colorsys/x.npy")
+        item.update(path="colorsys/__init__.py", sha256=hashlib.sha256(evil).hexdigest(), size_bytes=len(evil))
+
+    edit(manifest, change)
+    code, _, err = command("rebuild", "manifest.json", "--root", str(workspace.folder), "--inputs", str(downloads))
+    assert (code, "code would read colorsys/__init__.py" in err) == (2, True)
+    assert not ran.exists()
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_damaged_bundle_is_not_equal(workspace: Workspace, manifest: Path, command: Command, tmp_path: Path) -> None:
+    bundle, inputs = tmp_path / "bundle", ("--inputs", str(workspace.folder / "recipes/mine"))
+    shutil.copytree(workspace.folder / "dist/mine/float32", bundle)
+    code, out, err = command("rebuild", str(bundle), *inputs)
+    assert code == 0, err
+    assert out == "mine/float32: equal: 4 files and the manifest are the same bytes\n"
+    (bundle / "report.html").unlink()
+    with (bundle / "README.md").open("a") as file:
+        file.write("\n")
+    code, out, _ = command("rebuild", str(bundle), *inputs)
+    assert code == 4
+    assert out.startswith("mine/float32: not what its manifest says")
+    assert "\n  README.md: " in out
+    assert "\n  report.html: " in out
+    code, out, _ = command("rebuild", str(bundle), *inputs, "--json")
+    found = json.loads(out)
+    assert (code, found["equal"], len(found["differences"])) == (4, False, 2)
+    assert command("rebuild", str(bundle / "manifest.json"), *inputs)[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["verify", "rebuild", "diff"])
+def test_a_folder_above_bundles_names_them(
+    workspace: Workspace, manifest: Path, command: Command, tmp_path: Path, verb: str
+) -> None:
+    shutil.copytree(workspace.folder / "dist", tmp_path / "again/dist")
+    code, _, err = command(verb, f"{tmp_path}/again", *([f"{tmp_path}/again"] if verb == "diff" else []))
+    assert code == 2
+    assert "found a folder without manifest.json" in err
+    assert f"did you mean {tmp_path}/again/dist/mine/float32?" in err

@@ -82,6 +82,22 @@ def test_a_folder_is_found_and_laid_out_with_links_to_its_files(tmp_path: Path) 
     assert sorted(path.name for path in (images / "cat").iterdir()) == ["1.png"]  # nothing was written through a link
 
 
+def test_a_folder_is_found_at_any_depth_whatever_it_is_called(tmp_path: Path) -> None:
+    images = tmp_path / "project" / "data" / "renamed"
+    (images / "cat").mkdir(parents=True)
+    (images / "cat" / "1.png").write_bytes(b"cat")
+    (images / ".thumbnails").mkdir()
+    (images / ".thumbnails" / "1.png").write_bytes(b"no part of it")
+    (images.parent / "notes.txt").write_bytes(b"beside it")
+    digest = Digest.of_bytes(b'{"cat/":"","cat/1.png":"%s"}' % Digest.of_bytes(b"cat").sha256.encode())
+    wanted = FileEntry("../../data/test", digest.sha256, 3)
+    assert find_inputs([wanted], [tmp_path], by_content=True) == ({wanted: Tree(images)}, [])
+    assert find_inputs([wanted], [images], by_content=True) == ({wanted: Tree(images)}, [])
+    assert find_inputs([wanted], [images / "cat"], by_content=True) == ({}, [wanted])
+    (images / "cat" / "1.png").write_bytes(b"dog")
+    assert find_inputs([wanted], [tmp_path], by_content=True) == ({}, [wanted])
+
+
 @pytest.mark.parametrize("places", [("a", "a"), ("a", "a/b"), ("../../a", "b")])
 def test_inputs_that_cannot_be_where_they_are_stated_are_refused(tmp_path: Path, places: tuple[str, str]) -> None:
     (tmp_path / "file").write_bytes(b"x")
