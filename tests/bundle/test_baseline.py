@@ -11,7 +11,7 @@ import pytest
 from mlkit_build.bundle.baseline import Baseline
 from mlkit_build.bundle.portable import portable_place, portable_text
 from mlkit_build.plain import to_plain
-from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput
+from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput, Tfds
 
 DATASETS: list[AnyDataset] = [
     Npz(path="/home/ada/a.npz", features={"x": "a"}),
@@ -44,6 +44,20 @@ def test_a_manifest_that_is_older_than_a_field_is_understood() -> None:
     del stated["split"]
     assert baseline(stated).warning(DATASETS[0], GATES) == ""
     assert baseline(None).warning(None, GATES) == ""
+
+
+def test_a_place_on_another_machine_counts_by_its_name_whatever_folder_the_manifest_gave_it() -> None:
+    def warning(theirs: AnyDataset, ours: AnyDataset) -> str:
+        return baseline(to_plain(theirs)).warning(ours, GATES)
+
+    ours = Npz(path="/mnt/grace/a.npz", features={"x": "a"})
+    assert warning(replace(ours, path="dataset/a.npz"), ours) == ""
+    assert "other samples" in warning(replace(ours, path="dataset/b.npz"), ours)
+    assert "other samples" in warning(replace(ours, path="dataset/a.npz"), replace(ours, path="a.npz"))
+    prepared = Tfds(path="~/tensorflow_datasets", name="mnist", split="test", features={"x": "image"})
+    assert warning(replace(prepared, path="tensorflow_datasets"), prepared) == ""
+    assert warning(replace(prepared, path=".", name=None), prepared) == ""  # as manifests had it before
+    assert "other samples" in warning(replace(prepared, path="tensorflow_datasets", name="cifar10"), prepared)
 
 
 def test_a_baseline_that_no_gate_compares_with_is_warned_of() -> None:

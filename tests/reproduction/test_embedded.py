@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from mlkit_build.bundle.manifest import FileEntry
 from mlkit_build.errors import ConfigError
-from mlkit_build.reproduction.embedded import functions, levels_up
+from mlkit_build.plain import from_plain
+from mlkit_build.recipe import Recipe
+from mlkit_build.reproduction.embedded import code_roles, fetched_digests, functions, levels_up
 from mlkit_build.reproduction.inputs import find_inputs, lay_out
 from mlkit_build.store import Digest, Tree
 
@@ -45,6 +47,22 @@ def test_functions_are_found_wherever_a_recipe_names_them() -> None:
     metric = {"name": "python", "options": {"function": "m.py:score"}}
     recipe: dict[str, Any] = {"source": {"function": "a.py:build"}, "validation": {"metrics": [metric, "top1"]}, "dataset": None}
     assert functions(recipe) == {"a.py:build", "m.py:score"}
+
+
+def test_what_a_recipe_runs_and_fetches_is_told_by_its_parts() -> None:
+    stated: dict[str, Any] = {
+        "name": "toy",
+        "version": "1.0.0",
+        "source": {"kind": "frozen_graph", "path": "https://example.invalid/g.pb", "sha256": "AB" * 32},
+        "dataset": {"kind": "npz", "path": "x.npz", "sha256": "cd" * 32, "features": {"x": "x"}},
+        "calibration": {"kind": "python", "function": "data.py:samples", "features": {"x": "x"}},
+    }
+    recipe = from_plain(Recipe, stated)
+    assert fetched_digests(recipe) == {"ab" * 32}
+    assert code_roles(recipe) == {"calibration"}
+    assert code_roles(from_plain(Recipe, {**stated, "calibration": None})) == set()
+    metric = {"name": "python", "options": {"function": "m.py:score"}}
+    assert code_roles(from_plain(Recipe, {**stated, "calibration": None, "validation": {"metrics": [metric]}})) == {"metrics"}
 
 
 def entry(path: str, data: bytes) -> FileEntry:
