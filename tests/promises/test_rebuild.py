@@ -384,12 +384,11 @@ def test_a_damaged_bundle_is_not_equal(workspace: Workspace, manifest: Path, com
     assert command("rebuild", str(bundle / "manifest.json"), *inputs)[0] == 0
 
 
-@pytest.mark.parametrize("verb", ["verify", "rebuild", "diff"])
-def test_a_folder_above_bundles_names_them(
-    workspace: Workspace, manifest: Path, command: Command, tmp_path: Path, verb: str
-) -> None:
-    shutil.copytree(workspace.folder / "dist", tmp_path / "again/dist")
-    code, _, err = command(verb, f"{tmp_path}/again", *([f"{tmp_path}/again"] if verb == "diff" else []))
-    assert code == 2
-    assert "found a folder without manifest.json" in err
-    assert f"did you mean {tmp_path}/again/dist/mine/float32?" in err
+def test_a_folder_above_bundles_names_them(workspace: Workspace, manifest: Path, command: Command, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(workspace.folder / "dist", again / "dist")
+    for arguments in (["verify", again], ["rebuild", again], ["diff", again / "dist/mine/float32", again]):
+        code, _, err = command(*map(str, arguments))
+        assert code == 2
+        assert "found a folder without manifest.json" in err
+        assert f"did you mean {again}/dist/mine/float32?" in err

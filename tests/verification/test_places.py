@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlkit_build.errors import ConfigError, SourceError
-from mlkit_build.verification.places import is_safe
+from mlkit_build.verification.places import bundles_below, is_safe
 from tests.verification.conftest import verified, wrong
 
 
@@ -152,3 +152,16 @@ def test_a_zip_whose_entry_is_damaged_names_the_file(bundle: Path, tmp_path: Pat
 )
 def test_which_names_stay_inside(name: str, safe: bool) -> None:
     assert is_safe(name) is safe
+
+
+def test_the_bundles_that_are_told_are_few_and_near(tmp_path: Path) -> None:
+    for name in ("b/float32", "a/int8", "a/float32", "c/d/e/f/too_deep", ".hidden/int8", "no_bundle"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").touch()
+        if name != "no_bundle":
+            (tmp_path / name / "SHA256SUMS").touch()
+    assert bundles_below(tmp_path) == [tmp_path / "a/float32", tmp_path / "a/int8", tmp_path / "b/float32"]
+    assert bundles_below(tmp_path / "c") == [tmp_path / "c/d/e/f/too_deep"]
+    shutil.rmtree(tmp_path / "b")
+    assert bundles_below(tmp_path) == [tmp_path / "a/float32", tmp_path / "a/int8"]
+    assert bundles_below(tmp_path / "nowhere") == []
