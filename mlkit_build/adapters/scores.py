@@ -23,15 +23,20 @@ def append_scores(model: FrozenModel, output: TensorSpec, adapter: str, function
     Raises:
         ConfigError: The output is scores already. Twice the function still gives scores, only flatter ones: nothing would fail.
     """
-    view = GraphView(model)
-    found = view.origin(output.tensor, _VALUES)
-    if found.op in ("Softmax", "Sigmoid") or _is_quotient_of_exponents(found, view):
+    found = scores_node(GraphView(model), output.tensor)
+    if found is not None:
         raise ConfigError(
             f"{adapter} needs logits, found {output.name} ({output.tensor}), which is scores already: the result of the "
             f"operator {found.op} {found.name}",
             "drop the adapter",
         )
     return replace_output(model, output, adapter, lambda logits: function(logits, name=adapter))
+
+
+def scores_node(view: GraphView, tensor: str) -> NodeDef | None:
+    """Return what makes scores in 0..1 of logits right before the tensor, or None where nothing does."""
+    found = view.origin(tensor, _VALUES)
+    return found if found.op in ("Softmax", "Sigmoid") or _is_quotient_of_exponents(found, view) else None
 
 
 def _is_quotient_of_exponents(node: NodeDef, view: GraphView) -> bool:

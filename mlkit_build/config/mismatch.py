@@ -21,6 +21,8 @@ from mlkit_build.recipe import Adapter, Labels, MetricChoice
 from mlkit_build.records import dataclass
 
 _LONGEST = 100
+_OPEN = "..."
+"""A size that the model leaves open, in what `inspect` and freeze print to paste."""
 _SCALARS: dict[Any, tuple[str, Callable[..., ValueNode]]] = {
     str: ("a text", StringNode),
     int: ("an integer", IntegerNode),
@@ -86,7 +88,8 @@ def _of(annotation: Any, value: Any, where: str, kind: str | None = None) -> Mis
     try:
         judge(value, is_optional=False)
     except OmegaConfBaseException:
-        return Mismatch(where, f"expected {called}, found {_told(value)}")
+        hint = "put the size that the app feeds in its place: the model leaves it open" if value == _OPEN else ""
+        return Mismatch(where, f"expected {called}, found {_told(value)}", hint)
     return None
 
 

@@ -3,12 +3,12 @@ possible."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor, Shape
+from mlkit_build.graphs.loaded import DeclaredSignature, DeclaredTensor
+from mlkit_build.graphs.signature_lines import SHOWN, input_lines, output_lines
 from mlkit_build.graphs.surgery import CONTROL_FLOW_V1, PLACEHOLDERS, VARIABLES, TensorName, needed_nodes
 from mlkit_build.graphs.twins import carries_data, for_evaluation_first
 from mlkit_build.records import dataclass
@@ -29,8 +29,6 @@ _BESIDE = ("Save", "Restore", "Assign", "Resource", "Apply", "Summary", "Initial
 _NO_RESULT = ("NoOp", "Const", "Placeholder", "Assert", "Shape", "ShapeN", "Rank", "Size", "PlaceholderWithDefault")
 _SCOPES = ("gradients", "metrics", "save", "save_1", "init", "report_uninitialized_variables", "summaries")
 _LOSS = re.compile(r"cross_entropy|CrossEntropy|(^|/)loss|[Rr]egularizer|random_uniform|AssignMovingAvg|/moments/")
-_PLAIN = re.compile(r"(?!(null|true|false|yes|no|on|off)$)[A-Za-z_][\w/-]*", re.IGNORECASE)
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -53,51 +51,24 @@ class Candidates:
             return DeclaredSignature("", self.inputs, self.outputs)
         return None
 
-    def as_recipe(self, indent: str = "  ") -> str:
-        """Return the candidates as YAML to paste: the likeliest ones, the others as comments."""
+    def as_recipe(self, indent: str = "  ", *, scaling: bool = False) -> str:
+        """Return the candidates as YAML to paste: the likeliest ones, the others as comments.
+
+        Args:
+            indent: Before each line.
+            scaling: Leave room for mean and std where an input looks like an image.
+        """
         lines = ["signature:", "  inputs:"]
-        lines += _entries(self.inputs, "input", shape=True) or ["    # no placeholder: name a tensor to cut the graph at"]
-        lines += ["  outputs:", *_entries(self.outputs, "output", shape=False)]
+        lines += input_lines(self.inputs, "input", scaling) or ["    # no placeholder: name a tensor to cut the graph at"]
+        lines += ["  outputs:", *output_lines(self.outputs, "output")]
         if self.choices:
             lines.append("  constants:")
-            lines += [f'    "{spec.tensor}": {_text(self.likely_value(spec))}  # {spec.dtype}' for spec in self.choices[:_SHOWN]]
+            lines += [f'    "{spec.tensor}": {_text(self.likely_value(spec))}  # {spec.dtype}' for spec in self.choices[:SHOWN]]
         return "\n".join(indent + line for line in lines)
 
     def likely_value(self, spec: DeclaredTensor) -> bool | float | int:
         """Return what a switch of the training is at inference: false, or a keep probability of 1."""
         return False if spec.dtype == "bool" else 1.0 if spec.dtype.startswith("float") else 0
-
-
-def signature_lines(signature: DeclaredSignature) -> list[str]:
-    """Return a declared signature as YAML lines, with an open batch pinned to 1."""
-    return [
-        "signature:",
-        "  inputs:",
-        *(line for spec in signature.inputs for line in _entries((spec,), _key(spec.name), shape=True)),
-        "  outputs:",
-        *(line for spec in signature.outputs for line in _entries((spec,), _key(spec.name), shape=False)),
-    ]
-
-
-def _entries(specs: Sequence[DeclaredTensor], word: str, shape: bool) -> list[str]:
-    lines = []
-    for index, spec in enumerate(specs[:_SHOWN]):
-        stated = f", shape: [{', '.join(_pinned(spec.shape))}]" if shape and spec.shape else ""
-        known = "?" if spec.shape is None else str([size if size is not None else "?" for size in spec.shape]).replace("'", "")
-        mark = "" if index == 0 else "# "
-        lines.append(f'    {mark}{word}: {{tensor: "{spec.tensor}"{stated}}}  # {spec.dtype} {known}')
-    if len(specs) > _SHOWN:
-        lines.append(f"    # and {len(specs) - _SHOWN} more")
-    return lines
-
-
-def _key(name: str) -> str:
-    """Return an author's name as a YAML key."""
-    return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
-
-
-def _pinned(shape: Shape) -> list[str]:
-    return ["1" if index == 0 and size is None else str(size if size is not None else "...") for index, size in enumerate(shape)]
 
 
 def _text(value: bool | float | int) -> str:
@@ -129,7 +100,7 @@ def candidates(graph_def: GraphDef, *, describe: bool = True) -> Candidates:
     inputs = for_evaluation_first([spec for spec in fed if spec not in choices], nodes, sources, _serves_training)
     outputs = [DeclaredTensor(_short(name), f"{name}:0", None, "?") for name in _outputs(nodes, inputs)]
     if describe:
-        known = _described(graph_def, [spec.tensor for spec in outputs[: 2 * _SHOWN]])
+        known = _described(graph_def, [spec.tensor for spec in outputs[: 2 * SHOWN]])
         outputs = [known.get(spec.tensor, spec) for spec in outputs]
     return Candidates(tuple(inputs), tuple(outputs), tuple(choices))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import MlkitBuildError
-from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, OpenedModel, canonical_form
+from mlkit_build.graphs import DeclaredSignature, DeclaredTensor, OpenedModel, TensorName, canonical_form
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import AnySource
 from mlkit_build.records import dataclass
@@ -54,10 +55,13 @@ class Inspection:
         constants: Placeholders that look like switches of the training.
         variables: Name -> shape and type, e.g. `[3, 3, 1, 32] float32`, of all variables.
         used: Those of them that the counted part reads.
-        part: The part of the graph that the operators are counted in: between which tensors, or why it is all of it.
+        part: The part of the graph that the operators are counted in: between which tensors, or all of it.
+        uncut: Why it is all of it; empty where it is not, or where nothing is there to cut.
         operators: Operator -> count.
         problems: Operators that will not convert.
         advice: Where the graph could be cut instead.
+        proposed: The signature that the recipe states, by its names; None where no input or output is found.
+        scores: Whether the first output of that is known to be scores in 0..1.
         recipe: The lines of a recipe, to paste.
     """
 
@@ -69,10 +73,30 @@ class Inspection:
     variables: Mapping[str, str]
     used: tuple[str, ...]
     part: str
+    uncut: str
     operators: Mapping[str, int]
     problems: tuple[Problem, ...]
     advice: str
+    proposed: DeclaredSignature | None
+    scores: bool
     recipe: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the likeliest signature computes.
+
+    Attributes:
+        graph_def: The nodes.
+        said: See `Inspection.part`.
+        uncut: See `Inspection.uncut`.
+        output: The first output, where the graph has it.
+    """
+
+    graph_def: GraphDef
+    said: str = "in the whole graph"
+    uncut: str = ""
+    output: str | None = None
 
 
 def inspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -82,12 +106,15 @@ def inspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         SourceError: The source cannot be opened.
     """
     from mlkit_build.graphs.candidates import candidates
+    from mlkit_build.graphs.signature_lines import signature_lines
 
     request = from_plain(InspectParams, params)
     model = source(request.source.kind).load(inputs, request.source)
     graph_def = model.graph({}).graph_def if not model.declared else _first_graph(model)
     found = None if model.declared else candidates(graph_def)
-    part, computing = _computing(model, found, graph_def)
+    proposed = _proposed(model.declared, found)
+    part = _computing(model, found, graph_def)
+    computing = part.graph_def
     problems, advice = _problems(computing)
     variables = _variable_names(graph_def)
     result = Inspection(
@@ -98,11 +125,18 @@ def inspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
         constants=found.choices if found else (),
         variables={variables[name]: told for name, told in sorted(_described_variables(graph_def).items())},
         used=tuple(sorted(variables[node.name] for node in computing.node if node.name in variables)),
-        part=part,
+        part=part.said,
+        uncut=part.uncut,
         operators=_operators(computing),
         problems=problems,
         advice=advice,
-        recipe=_declared_recipe(model.declared) if found is None else found.as_recipe(""),
+        proposed=proposed,
+        scores=_are_scores(part),
+        recipe=found.as_recipe("", scaling=True)
+        if found
+        else "\n".join(signature_lines(proposed, scaling=True))
+        if proposed
+        else "",
     )
     (outputs / "inspection.json").write_bytes(pretty(result))
 
@@ -115,8 +149,30 @@ def _first_graph(model: OpenedModel) -> GraphDef:
     return model.graph(shapes).graph_def
 
 
-def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef) -> tuple[str, GraphDef]:
-    """Return the graph of the likeliest signature, and how to call it; all of the graph where that cannot be cut out."""
+def _proposed(declared: tuple[DeclaredSignature, ...], found: Candidates | None) -> DeclaredSignature | None:
+    from mlkit_build.stages.binding import DEFAULT_KEY
+
+    if found is None:
+        return next((item for item in declared if item.key == DEFAULT_KEY), declared[0])
+    if not found.inputs or not found.outputs:
+        return None
+    return DeclaredSignature("", (replace(found.inputs[0], name="input"),), (replace(found.outputs[0], name="output"),))
+
+
+def _are_scores(part: _Part) -> bool:
+    from mlkit_build.adapters import FrozenModel
+    from mlkit_build.adapters.graph_view import GraphView
+    from mlkit_build.adapters.scores import scores_node
+    from mlkit_build.signature import FrozenSignature
+
+    view = GraphView(FrozenModel(part.graph_def, FrozenSignature((), ())))
+    if part.output is None or TensorName.parse(part.output).node not in view.nodes:
+        return False
+    return scores_node(view, part.output) is not None
+
+
+def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef) -> _Part:
+    """Return the graph of the likeliest signature; all of the graph where that cannot be cut out."""
     from mlkit_build.stages.binding import bind, pinned_shape
     from mlkit_build.stages.cutting import cut_graph
     from mlkit_build.stages.params import FreezeInput, FreezeParams
@@ -126,7 +182,7 @@ def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef
     constants: dict[str, Any] = {}
     if found is not None:
         if not found.inputs or not found.outputs:
-            return "the whole graph", graph_def
+            return _Part(graph_def)
         inputs = {"input": FreezeInput(found.inputs[0].tensor, pinned_shape(found.inputs[0]))}
         outputs = {"output": found.outputs[0].tensor}
         constants = {spec.tensor: found.likely_value(spec) for spec in found.choices}
@@ -136,10 +192,11 @@ def _computing(model: OpenedModel, found: Candidates | None, graph_def: GraphDef
         bound = bind(FreezeParams(FrozenGraph(path=""), inputs, outputs, constants), model)
         cut = cut_graph(model.graph(bound.shapes), bound.request)
     except MlkitBuildError as error:
-        return f"the whole graph ({error.message})", graph_def
+        return _Part(graph_def, uncut=error.message, output=None if found else model.declared[0].outputs[0].tensor)
     starts = ", ".join(spec.tensor for spec in cut.inputs)
     ends = ", ".join(str(tensor) for tensor in cut.outputs.values())
-    return f"between {starts} and {ends}", canonical_form(cut.graph_def, cut.outputs.values())
+    computing = canonical_form(cut.graph_def, cut.outputs.values())
+    return _Part(computing, f"between {starts} and {ends}", output=str(next(iter(cut.outputs.values()))))
 
 
 def _operators(graph_def: GraphDef) -> dict[str, int]:
@@ -177,12 +234,3 @@ def _described_variables(graph_def: GraphDef) -> dict[str, str]:
             shape = [dim.size if dim.size >= 0 else "?" for dim in node.attr["shape"].shape.dim]
             found[node.name] = f"{shape} {as_dtype(node.attr['dtype'].type).name}".replace("'", "")
     return dict(sorted(found.items()))
-
-
-def _declared_recipe(declared: tuple[DeclaredSignature, ...]) -> str:
-    """Return the declared signature as a recipe states it; the shapes have an open batch pinned to 1."""
-    from mlkit_build.graphs.candidates import signature_lines
-    from mlkit_build.stages.binding import DEFAULT_KEY
-
-    chosen = next((item for item in declared if item.key == DEFAULT_KEY), declared[0])
-    return "\n".join(signature_lines(chosen))

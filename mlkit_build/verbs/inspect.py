@@ -19,9 +19,10 @@ from mlkit_build.sources import SOURCES, source
 from mlkit_build.sources.detect import described
 from mlkit_build.store import open_store
 from mlkit_build.store.layered import default_folder
-from mlkit_build.verbs.pasting import recipe_lines, with_fields
+from mlkit_build.verbs.pasting import recipe_page, with_fields, yaml_text
+from mlkit_build.verbs.skeleton import skeleton
 
-_VERSION = 5
+_VERSION = 6
 _SHOWN = 12
 
 
@@ -56,7 +57,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if parsed.json:
         print(json.dumps({"source": to_plain(stated), **found}, ensure_ascii=False))
     else:
-        print("\n".join(_page(parsed.path, stated, found)))
+        beside = skeleton(found["proposed"], found["scores"], yaml_text)
+        print("\n".join([*_page(parsed.path, found), "", *recipe_page(stated, folder, found["recipe"], beside, roots)]))
     return ExitCode.OK
 
 
@@ -102,7 +104,7 @@ def _inspected(stated: AnySource, folder: Path) -> dict[str, Any]:
         pool.close()
 
 
-def _page(path: str, stated: AnySource, found: dict[str, Any]) -> list[str]:
+def _page(path: str, found: dict[str, Any]) -> list[str]:
     lines = [f"{path}: {found['kind']}"]
     for signature in found["signatures"]:
         lines.append(f"signature {signature['key']}".rstrip())
@@ -116,6 +118,8 @@ def _page(path: str, stated: AnySource, found: dict[str, Any]) -> list[str]:
     if variables:
         lines.append(f"{len(variables)} variables, {len(found['used'])} of them used {found['part']}")
         lines += _shortened([f"  {name}  {variables[name]}" for name in found["used"]])
+    if found["uncut"]:
+        lines.append(f"what the signature computes is not known yet: {found['uncut']}")
     operators = found["operators"]
     lines.append(f"{sum(operators.values())} operators, {found['part']}")
     lines.append("  " + ", ".join(f"{name} {count}" for name, count in operators.items()))
@@ -126,7 +130,7 @@ def _page(path: str, stated: AnySource, found: dict[str, Any]) -> list[str]:
         lines.append(f"hint: {found['advice']}")
     if not found["problems"]:
         lines.append("no operator is known not to convert")
-    return [*lines, "", "recipe.yaml:", "", *recipe_lines(stated, found["recipe"])]
+    return lines
 
 
 def _shortened(lines: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mlkit_build.graphs import DeclaredSignature, DeclaredTensor
-from mlkit_build.graphs.candidates import Candidates, candidates, signature_lines
+from mlkit_build.graphs.candidates import Candidates, candidates
 from tests.sources.tf1 import constants_only, session
 
 
@@ -188,11 +188,3 @@ def test_many_candidates_are_cut_short_and_counted() -> None:
     text = found(build).as_recipe()
     assert "# and 4 more" in text
     assert list(yaml.safe_load(text)["signature"]["outputs"]) == ["output"]
-
-
-@pytest.mark.parametrize("name", ["image", "my input: 1", "on", "null", "7", "é", "a#b", "{x}"])
-def test_an_authors_own_names_are_pasted_as_they_are(name: str) -> None:
-    spec = DeclaredTensor(name, "x:0", (None, 4), "float32")
-    lines = signature_lines(DeclaredSignature("", (spec,), (spec,)))
-    pasted = yaml.safe_load("\n".join(lines))["signature"]
-    assert pasted == {"inputs": {name: {"tensor": "x:0", "shape": [1, 4]}}, "outputs": {name: {"tensor": "x:0"}}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from mlkit_build.errors import ConfigError
 from tests.conftest import Workspace
 from tests.promises.conftest import Command
 from tests.sources.models import FORMS, checkpoint, keras_file, python_file, saved_model_v1, saved_model_v2, write_graph
@@ -92,7 +94,7 @@ def test_a_checkpoint_is_shown_with_its_candidates_variables_and_operators(works
     assert "no operator is known not to convert" in page
     assert pasted(page) == {
         "name": "net",
-        "source": {"kind": "tf1_checkpoint", "path": "net"},
+        "source": {"kind": "tf1_checkpoint", "path": "../../net"},
         "signature": {"inputs": {"input": {"tensor": "x:0", "shape": [1, 4]}}, "outputs": {"output": {"tensor": "y:0"}}},
     }
 
@@ -105,7 +107,7 @@ def test_every_signature_of_a_saved_model_is_shown(workspace: Workspace, inspect
     assert pasted(page)["signature"]["inputs"] == {"image": {"tensor": "serving_default_image:0", "shape": [1, 4]}}
     one = inspected("saved", "--signature", "doubled")
     assert "signature serving_default" not in one
-    assert pasted(one)["source"] == {"kind": "saved_model", "path": "saved", "signature": "doubled"}
+    assert pasted(one)["source"] == {"kind": "saved_model", "path": "../../saved", "signature": "doubled"}
 
 
 def test_one_graph_of_a_saved_model_is_chosen_by_its_tags(
@@ -140,7 +142,7 @@ def test_a_function_is_inspected_from_wherever_one_stands(workspace: Workspace, 
 def test_a_path_is_printed_so_that_yaml_reads_it_back(workspace: Workspace, inspected: Inspected, name: str) -> None:
     write_graph(workspace.folder / "graph.pb", constants=True)
     (workspace.folder / "graph.pb").rename(workspace.folder / name)
-    assert pasted(inspected(name))["source"] == {"kind": "frozen_graph", "path": name}
+    assert pasted(inspected(name))["source"] == {"kind": "frozen_graph", "path": f"../../{name}"}
 
 
 def test_what_will_not_convert_is_told_with_its_place(workspace: Workspace, inspected: Inspected) -> None:
@@ -172,30 +174,118 @@ def test_a_second_look_is_answered_from_the_cache_until_the_file_changes(
     assert "variables" not in inspected("net")
 
 
-def test_the_recipe_ends_in_a_dataset_that_only_has_to_be_uncommented(workspace: Workspace, inspected: Inspected) -> None:
-    folder = workspace.folder / "recipes" / "measured"
-    folder.mkdir(parents=True)
-    checkpoint(folder / "net")
-    page = inspected(str(folder / "net")).partition("recipe.yaml:\n")[2]
-    np.savez(folder / "samples.npz", input=np.ones((2, 4), np.float32))
-    assert "# dataset:" in page
-    text = page.replace("# dataset", "dataset").replace("\n#  ", "\n  ").replace(", label: labels", "")
-    (folder / "recipe.yaml").write_text(text)
-    report = workspace.build("recipe=measured")
+def uncommented(page: str) -> str:
+    """Return the recipe at the end of a page, with all that waits to be filled in."""
+    return re.sub("^# ", "", page.partition("recipe.yaml:\n")[2], flags=re.MULTILINE)
+
+
+def test_what_is_printed_of_an_image_classifier_builds_a_measured_int8_bundle_for_ml_kit(
+    workspace: Workspace, inspected: Inspected
+) -> None:
+    """Nothing is done but to uncomment every line, and to put the labels and images where they say."""
+    import keras
+    from PIL import Image
+
+    photo = keras.Input((16, 16, 3), name="photo")
+    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 1)(photo))
+    model = keras.Model(photo, keras.layers.Dense(3, name="logits")(mean))
+    model.set_weights([np.eye(3)[None, None], np.zeros(3), 20 * np.eye(3), np.zeros(3)])  # each class is a colour
+    model.save(workspace.folder / "colours.keras")
+    page = inspected("colours.keras")
+    assert "make it int8 for ML Kit, and measured" in page
+    folder = workspace.folder / "recipes" / "colours"
+    assert "\nrecipes/colours/recipe.yaml:\n" in page
+    assert re.search(r"^# labels: .*the 3 classes", page, re.MULTILINE)
+    rng = np.random.default_rng(0)
+    for place, count in (("data/test/{}", 20), ("data/calibration", 4)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            (folder / place.format(name)).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = rng.integers(0, 120, (16, 16, 3), np.uint8)
+                pixels[..., channel] += 130
+                Image.fromarray(pixels).save(folder / place.format(name) / f"{name}{number}.png")
+    (folder / "labels.txt").write_text("red\ngreen\nblue\n")
+    (folder / "recipe.yaml").write_text(uncommented(page))
+    report = workspace.build("recipe=colours")
+    assert report.exit_code == 0, report.error
+    assert report.variant == "int8"
+    assert report.metrics is not None
+    assert report.metrics["top1"].value == 1
+    assert [verdict.limit for verdict in report.gates] == ["min", "max_drop"]
+    assert report.bundle is not None
+    manifest = json.loads((report.bundle / "manifest.json").read_bytes())
+    assert manifest["recipe"]["target"] == {"task": "image_labeling"}
+    assert manifest["recipe"]["adapters"] == [{"name": "softmax", "options": {}}]
+
+
+def test_what_is_printed_of_other_classifiers_is_measured_and_int8_as_well(workspace: Workspace, inspected: Inspected) -> None:
+    checkpoint(workspace.folder / "net")
+    page = inspected("net")
+    recipe = yaml.safe_load(uncommented(page))
+    assert recipe["defaults"] == [{"override /quantization": "int8"}]  # ML Kit has images only
+    folder = workspace.folder / "recipes" / "net"
+    (folder / "data").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("test", "calibration"):
+        x = rng.uniform(0, 1, (60, 4)).astype(np.float32)
+        np.savez(folder / f"data/{name}.npz", input=x, labels=np.zeros(60, np.int64))
+    (folder / "labels.txt").write_text("a\nb\nc\n")
+    (folder / "recipe.yaml").write_text(uncommented(page))
+    report = workspace.build("recipe=net", "validation.gates={}")
     assert report.exit_code == 0, report.error
     assert report.metrics is not None
-    assert report.metrics["cosine"].value == pytest.approx(1)
+    assert {"top1", "cosine"} <= set(report.metrics)
+
+
+def test_a_model_in_a_recipes_folder_is_named_as_seen_from_there(workspace: Workspace, inspected: Inspected) -> None:
+    folder = workspace.folder / "recipes" / "mine"
+    (folder / "model").mkdir(parents=True)
+    write_graph(folder / "model/graph.pb", constants=True)
+    (folder / "module.py").write_text(
+        "def build():\n    import keras\n    x = keras.Input((3,))\n    return keras.Model(x, x + 1)\n"
+    )
+    for path in ("recipes/mine/model/graph.pb", str(folder / "model/graph.pb")):
+        page = inspected(path)
+        assert "\nrecipes/mine/recipe.yaml:\n" in page
+        assert pasted(page)["name"] == "mine"
+        assert pasted(page)["source"] == {"kind": "frozen_graph", "path": "model/graph.pb"}
+    source = pasted(inspected("recipes/mine/module.py:build", "files=[recipes/mine/model/graph.pb]"))["source"]
+    assert source == {"kind": "python", "function": "module.py:build", "files": ["model/graph.pb"]}
+
+
+def test_what_is_printed_builds_where_it_says_without_moving_the_model(workspace: Workspace, inspected: Inspected) -> None:
+    checkpoint(workspace.folder / "models" / "net")
+    page = inspected("models/net")
+    folder = workspace.folder / "recipes" / "net"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(page.partition("recipes/net/recipe.yaml:\n")[2])
+    report = workspace.build("recipe=net")
+    assert report.exit_code == 0, report.error
+
+
+def test_a_size_that_is_still_open_is_told_by_inspect_and_by_the_build(workspace: Workspace, inspected: Inspected) -> None:
+    import keras
+
+    x = keras.Input((None, None, 3), name="img")
+    keras.Model(x, keras.layers.Conv2D(2, 1)(x)).save(workspace.folder / "open.keras")
+    page = inspected("open.keras")
+    assert "2 variables, 2 of them used in the whole graph\n" in page
+    assert "\nwhat the signature computes is not known yet: signature.inputs.img.shape: missing, and img:0 has dynamic" in page
+    folder = workspace.folder / "recipes" / "open"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(page.partition("recipe.yaml:\n")[2])
+    with pytest.raises(ConfigError, match=r"signature\.inputs\.img\.shape\[1\]: expected an integer, found '\.\.\.'") as caught:
+        workspace.compose("recipe=open")
+    assert "put the size that the app feeds in its place" in caught.value.hint
 
 
 @pytest.mark.parametrize(
     ("path", "name"),
     [("net.v2/model.pb", "net_v2"), ("é.pb", "work"), ("half_plus/00000123/saved_model", "half_plus"), ("a b.pb", "a_b")],
 )
-def test_a_recipe_is_named_after_its_model(workspace: Workspace, path: str, name: str) -> None:
-    from mlkit_build.recipe import FrozenGraph
-    from mlkit_build.verbs.pasting import recipe_lines
-
-    assert f"name: {name}" in recipe_lines(FrozenGraph(path=path), "signature:\n  inputs: {}")
+def test_a_recipe_is_named_after_its_model(workspace: Workspace, inspected: Inspected, path: str, name: str) -> None:
+    write_graph(workspace.folder / path, constants=True)
+    assert f"\nname: {name}\n" in inspected("--kind", "frozen_graph", path)
 
 
 def test_a_functions_files_and_arguments_are_stated_as_overrides(

@@ -92,9 +92,29 @@ def test_switches_of_the_training_are_shown_apart_with_their_likely_values(tmp_p
 
 def test_a_graph_that_cannot_be_cut_is_counted_as_a_whole_and_says_why(tmp_path: Path) -> None:
     found = graph(tmp_path, lambda tf1: tf1.nn.relu(tf1.placeholder("float32", [None, None, 3], name="x"), name="y"))
-    assert found["part"].startswith("the whole graph (signature.inputs.input.shape: missing")
+    assert (found["part"], found["scores"]) == ("in the whole graph", False)
+    assert found["uncut"].startswith("signature.inputs.input.shape: missing, and ")
     assert found["operators"] == {"Placeholder": 1, "Relu": 1}
-    assert graph(tmp_path, lambda tf1: tf1.ones([3], name="c"))["part"] == "the whole graph"
+    constant = graph(tmp_path, lambda tf1: tf1.ones([3], name="c"))
+    assert (constant["part"], constant["uncut"], constant["proposed"]) == ("in the whole graph", "", None)
+
+
+@pytest.mark.parametrize(("function", "scores"), [("softmax", True), ("sigmoid", True), ("relu", False)])
+def test_an_output_of_scores_is_told_from_one_of_logits(tmp_path: Path, function: str, scores: bool) -> None:
+    found = graph(tmp_path, lambda tf1: getattr(tf1.nn, function)(tf1.placeholder("float32", [1, 3], name="x"), name="y"))
+    assert found["scores"] is scores
+    assert [item["name"] for item in (*found["proposed"]["inputs"], *found["proposed"]["outputs"])] == ["input", "output"]
+
+
+def test_scores_are_seen_where_sizes_are_still_open(tmp_path: Path) -> None:
+    import keras
+
+    x = keras.layers.Input((None, None, 3), name="picture")
+    mean = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(x, keras.layers.Dense(2, activation="softmax")(mean)).save(tmp_path / "model.keras")
+    found = inspection(tmp_path, Keras(path="model.keras"))
+    assert found["scores"]
+    assert "dynamic dimensions" in found["uncut"]
 
 
 def test_a_graph_with_an_operator_that_tensorflow_does_not_know_is_inspected_all_the_same(tmp_path: Path) -> None:
