@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from mlkit_build.recipe import Python, PythonSamples
 
 COPY = "recipe"
+_MISSING = {
+    re.compile(r"filepath=(.+?)\. Please ensure"): "{}",
+    re.compile(r"name = '(.+?)', errno = 2,"): "{}",
+    re.compile(r"(\S+); No such file or directory"): "{}",
+    re.compile(r"Failed to find any matching files for (\S+)"): "{}*",
+    re.compile(r"SavedModel file does not exist at: (.+?)/\{"): "{}/**/*",
+}
+"""How Keras, HDF5 and TensorFlow say that a file is not there, with its path, and what `files` states then."""
 
 
 def files(source: Python | PythonSamples, folder: Path, field: str = "source") -> dict[str, Path]:
@@ -216,6 +225,17 @@ def _within_packages(copy: Path, path: Path) -> str:
     return root + ".".join([*above, own])
 
 
+def _not_there(error: BaseException, copy: Path) -> str:
+    """Return what `files` has to state for a file that was not found in the copy; empty where no such file is named."""
+    named = getattr(error, "filename", None)
+    found = [(named, "{}")] if isinstance(named, str) else []
+    found += [(match[1], stated) for said, stated in _MISSING.items() if (match := said.search(str(error)))]
+    for place, stated in found:
+        if place and ".." not in Path(place).parts and (copy / place).is_relative_to(copy):
+            return stated.format((copy / place).relative_to(copy).as_posix())
+    return ""
+
+
 def raised(error: BaseException, copy: Path, origin: str, what: str, field: str = "source") -> SourceError:
     """Return the author's exception as an error of the recipe, with the line that raised it; the log has the traceback."""
     import traceback
@@ -224,10 +244,12 @@ def raised(error: BaseException, copy: Path, origin: str, what: str, field: str 
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
     place = f" (line {own[-1].lineno} of {Path(own[-1].filename).relative_to(copy)})" if own else ""
     hint = ""
-    if isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
+    read = _not_there(error, copy)
+    if read or isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
+        read = read or "weights.h5"
         hint = (
             f"it runs in a copy of the recipe's folder that holds the modules it imports and `{field}.files`, and nothing else; "
-            "state what it reads: `files: [weights.h5]`"
+            f"state what it reads: `files: [{read}]`, or `files=[{read}]` after `inspect`"
         )
     elif isinstance(error, TypeError) and not own and "argument" in str(error):
         hint = "what it is called with is stated as `arguments: {name: value}`"

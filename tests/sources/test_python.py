@@ -232,6 +232,25 @@ def test_what_is_missing_in_the_copy_is_told_to_be_stated(folder: Path, text: st
     assert "files: [weights.h5]" in found.hint
 
 
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        ("import keras; keras.models.load_model('shapes.keras')", "shapes.keras"),
+        ("import keras; keras.models.load_model('sub/old.h5')", "sub/old.h5"),
+        ("import h5py; h5py.File('w.h5')", "w.h5"),
+        ("import numpy; numpy.load('data/w.npz')", "data/w.npz"),
+        ("import pathlib; pathlib.Path(__file__).with_name('n.txt').read_text()", "n.txt"),
+        ("import tensorflow as tf; tf.io.read_file('t.bin')", "t.bin"),
+        ("import tensorflow as tf; tf.train.load_checkpoint('net.ckpt')", "net.ckpt*"),
+        ("import tensorflow as tf; tf.saved_model.load('saved')", "saved/**/*"),
+    ],
+)
+@pytest.mark.usefixtures("child")
+def test_a_file_that_is_missing_in_the_copy_is_named_whoever_says_so(folder: Path, read: str, named: str) -> None:
+    write(folder, {"model.py": f"def build():\n    {read}"})
+    assert f"`files: [{named}]`, or `files=[{named}]` after `inspect`" in refused(folder).hint
+
+
 @pytest.mark.usefixtures("child")
 def test_an_argument_that_the_function_does_not_take_is_told(folder: Path) -> None:
     write(folder, {"model.py": "def build(size):\n    pass"})
