@@ -37,6 +37,8 @@ _PODS = {
     "object_detection": ("GoogleMLKit/ObjectDetectionCustom",),
     "custom": ("TensorFlowLiteSwift",),
 }
+_SCORES = ("softmax", "sigmoid")
+"""Adapters that make scores of logits."""
 _FLEX_ANDROID = ("org.tensorflow:tensorflow-lite:2.16.1", "org.tensorflow:tensorflow-lite-select-tf-ops:2.16.1")
 """In place of LiteRT's own, whose classes these have too."""
 _FLEX_PODS = ("TensorFlowLiteSwift", "TensorFlowLiteSelectTfOps")
@@ -49,6 +51,8 @@ class ReadmeParams:
     Attributes:
         name: The recipe's name, and so on.
         inputs: Name -> mean and std.
+        scored: Output -> the adapter that makes its scores of the model's logits; the only output is called "" where the adapter
+            names none.
         formats: What else is made.
         android: What Android's tools call the model.
         delivery: When Google Play brings the AI pack.
@@ -69,6 +73,7 @@ class ReadmeParams:
     mode: str
     io: str
     inputs: Mapping[str, Input]
+    scored: Mapping[str, str]
     formats: tuple[str, ...]
     android: AndroidNames
     delivery: str
@@ -96,6 +101,7 @@ def plan(recipe: Recipe, runtimes: Sequence[str] = ()) -> Plan:
         mode=recipe.quantization.mode,
         io=recipe.quantization.io,
         inputs={name: Input(mean=spec.mean, std=spec.std) for name, spec in recipe.signature.inputs.items()},
+        scored={spec.options.get("output") or "": spec.name for spec in recipe.adapters if spec.name in _SCORES},
         formats=recipe.package.formats,
         android=android_names(recipe),
         delivery=recipe.package.android.delivery,
@@ -141,7 +147,7 @@ def write(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) 
         "viewed": _viewed(view),
         "limits": [markdown(text, 600) for text in limits(request, signature, labels, found)],
         "inputs": [_tensor(spec, request) for spec in signature.inputs],
-        "outputs": [_tensor(spec, request) for spec in signature.outputs],
+        "outputs": [{**_tensor(spec, request), "meaning": _scored(spec.name, request)} for spec in signature.outputs],
         "asset": f"{request.android.assets}/{request.android.model}",
         "pack": request.android.pack,
         "coordinates": f"{request.android.group}:{request.android.artifact}:{request.android.version}",
@@ -208,6 +214,12 @@ def _tensor(spec: Any, request: ReadmeParams) -> dict[str, Any]:
         "meaning": values,
         "bytes": math.prod(spec.shape) * (np.dtype(dtype).itemsize if dtype in np.sctypeDict else 1),
     }
+
+
+def _scored(name: str, request: ReadmeParams) -> str:
+    """Return what the values of an output mean."""
+    adapter = request.scored.get(name) or request.scored.get("")
+    return f"scores in 0..1: {adapter} of what the trained model returns" if adapter else "as in training"
 
 
 def _swift_path(request: ReadmeParams) -> str:

@@ -72,7 +72,7 @@ VERSIONS = {
     "describe": 4,
     "app": 3,
     "package": 8,
-    "readme": 1,
+    "readme": 2,
     "aar": 2,
     "aipack": 1,
     "ios": 1,

@@ -75,10 +75,13 @@ def test_what_was_measured_is_on_the_page(warm_workspace: Workspace) -> None:
         "It sees 28 x 28 RGB pixels",
         "| classes | 10, ",
         "(pixel - 0) / 255 of pixels in 0..255",
+        "| `scores` | output | 1 x 10 | float32 | scores in 0..1: softmax of what the trained model returns |",
+        "| variant | `int8`, with float32 inputs and outputs |",
     ):
         assert told in text
     raw = page(warm_workspace, "recipe=mnist", "quantization.io=uint8")
     assert "| `image` | input | 1 x 28 x 28 x 3 | uint8 | pixels in 0..255 |" in raw
+    assert "| variant | `int8_uint8`: int8, with uint8 inputs and outputs |" in raw
 
 
 def test_the_threshold_of_the_file_is_in_the_lines_too(warm_workspace: Workspace) -> None:
@@ -94,6 +97,8 @@ def test_what_was_not_measured_is_said(workspace: Workspace) -> None:
     assert "How good it is: not measured" in headings(READER.parse(text))
     assert "Nothing was measured: do not ship it" in text
     assert "top-1" not in text
+    assert re.search(r"\| `y` \| output \|.*\| as in training \|", text)
+    assert "| variant | `float32`, with float32 inputs and outputs |" in text
 
 
 @pytest.mark.parametrize("formats", ["package.formats=[]", EVERYTHING])
