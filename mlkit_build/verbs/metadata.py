@@ -14,6 +14,7 @@ from mlkit_build.bounded import MODEL_BYTES, read_whole
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, SourceError, StoreError, did_you_mean
 from mlkit_build.mlkit.amending import EXISTING, Amended, amended
+from mlkit_build.mlkit.associated_files import listed
 from mlkit_build.mlkit.description import Metadata, ScoreCalibration, Tensor, image_tensor
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.labels import LabelSet, check_equal_counts, read_column, read_labels, repeated
@@ -22,8 +23,6 @@ from mlkit_build.mlkit.model_entry import End, ends
 from mlkit_build.mlkit.score_calibration import read_calibration
 from mlkit_build.recipe.float32 import check_float32, check_scaling
 from mlkit_build.recipe.label_checks import TRANSFORMATIONS, check_locale, check_threshold
-
-"""Bytes of a `.tflite`."""
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:
@@ -260,8 +259,13 @@ def _tell(parsed: argparse.Namespace, done: Amended, asked: Metadata, inputs: tu
         if word == "name" and not parsed.name:  # nobody asked for that of the file
             continue
         print(f"  kept what the file says already: {word}")
-    if done.dropped:
-        print(f"  dropped: {', '.join(done.dropped)}")
+    now = ("metadata", *listed(done.model))
+    for what, words in (
+        ("replaced", [word for word in done.dropped if word in now]),
+        ("dropped", [word for word in done.dropped if word not in now]),
+    ):
+        if words:
+            print(f"  {what}: {', '.join(words)}")
     twice = next((told for tensor in asked.outputs if (told := repeated(tensor.labels))), "")
     if twice:
         print(f"warning: --labels: {twice}")

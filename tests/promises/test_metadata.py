@@ -151,10 +151,17 @@ def test_bytes_that_are_no_text_are_named_or_replaced(files: Path, command: Comm
 def test_a_file_is_described_in_place_when_asked_and_what_went_is_named(files: Path, command: Command) -> None:
     code, out, _ = command("metadata", "said.tflite", "--output", "said.tflite", "--overwrite", "--existing", "replace")
     assert code == 0
-    assert "dropped: metadata, labels.txt" in out
+    assert "  replaced: metadata\n  dropped: labels.txt\n" in out
     found = read((files / "said.tflite").read_bytes())
     assert (found.name, found.outputs[0].labels) == ("said", ())
     assert sorted(path.name for path in files.iterdir() if path.name.startswith(".")) == []
+
+
+def test_labels_in_place_of_others_are_not_called_dropped(files: Path, command: Command) -> None:
+    code, out, _ = command("metadata", "said.tflite", "-o", "o.tflite", "--existing", "replace", "--labels", "labels.txt")
+    assert code == 0
+    assert "  replaced: metadata, labels.txt\n" in out
+    assert "dropped" not in out
 
 
 def test_what_a_file_says_already_is_kept_and_told(files: Path, command: Command) -> None:
