@@ -51,7 +51,8 @@ def refuse_several(caller: str, overrides: Sequence[str]) -> None:
     if found:
         raise ConfigError(
             f"{caller}: takes one build, found {' '.join(found)}",
-            "give every key one value; `mlkit-build -m` builds several variants and compares them",
+            f"give every key one value, and call {caller} once for each variant; `mlkit-build -m` only builds several "
+            "and compares them",
         )
 
 

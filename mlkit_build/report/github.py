@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mlkit_build.job import JobReport
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#~|])")
-_RESULTS = {"built": "built", "unchanged": "up to date", "gate_failed": "gate failed", "config_error": "not built"}
 
 
 def github_summary(reports: Sequence[JobReport]) -> str:
@@ -24,7 +23,7 @@ def github_summary(reports: Sequence[JobReport]) -> str:
     rows = [
         [
             summary.job_name(report),
-            f"{'❌' if report.exit_code else '✅'} {_RESULTS.get(report.status, report.status)}",
+            f"{'❌' if report.exit_code else '✅'} {summary.result(report)}",
             summary.size(report.size_bytes) if report.size_bytes else "",
             ", ".join(f"{verdict.metric}: {summary.verdict_text(verdict)}" for verdict in report.gates),
             report.error.message if report.error else "",

@@ -215,7 +215,7 @@ class Rich(Quiet):
 
         table = Table()
         for index, title in enumerate(sweep_table.header(outcome)):
-            table.add_column(title, no_wrap=index < 3, justify="left" if index < 3 else "right")
+            table.add_column(title, no_wrap=index < 3, justify="left" if index < 3 or title == "why" else "right")
         for cells, row in zip(sweep_table.rows(outcome), outcome.rows, strict=True):
             table.add_row(*map(escape, cells), style=None if row.passed else "red")
         self._live.say(table)

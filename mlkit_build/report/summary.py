@@ -26,6 +26,12 @@ SHARES = {name for name, value in VALUES.items() if value.form == "share"}
 _PARITY = ("top1_agreement", "max_abs_error", "sqnr_db")
 """What is said of two runtimes' outputs."""
 
+RESULTS = {"built": "built", "unchanged": "up to date", "gate_failed": "gate failed", "config_error": "not built"}
+"""Status of a job -> what people read; others read as they are."""
+_GATES = ("gate failed:", "validation.gates.")
+"""What the message of a broken gate begins with. Others that stop a bundle, such as `package.min_runtime`, are no gates."""
+_LONGEST_REASON = 120
+
 TITLES = {name: value.title for name, value in VALUES.items()}
 
 
@@ -113,11 +119,22 @@ def headline(report: JobReport) -> str:
         "unchanged": f"built again, the bundle is the same ({report.seconds:.1f} s; {did})"
         if ran
         else f"nothing to do, the bundle is up to date ({report.seconds:.2f} s)",
-        "gate_failed": "gate failed, nothing packaged",
-        "failed": "failed",
-        "config_error": "not built",
+        "gate_failed": f"{result(report)}, nothing packaged",
     }
-    return f"{job_name(report)}: {words[report.status]}"
+    return f"{job_name(report)}: {words.get(report.status) or result(report)}"
+
+
+def result(report: JobReport) -> str:
+    """Return what came of the job in a word or two; `refused` is what breaks no gate of the recipe, but may not be published."""
+    if report.status == "gate_failed" and report.error and not report.error.message.startswith(_GATES):
+        return "refused"
+    return RESULTS.get(report.status, report.status)
+
+
+def reason(report: JobReport) -> str:
+    """Return what went wrong, in a line; empty where nothing did."""
+    text = report.error.message.removeprefix(_GATES[0]).partition("\n")[0].removeprefix(" ") if report.error else ""
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON - 3]}..."
 
 
 def job_name(report: JobReport) -> str:
@@ -158,7 +175,7 @@ def hops_text(hops: Hops) -> str:
 def timing_text(timing: Timing, verdicts: Sequence[Verdict] = ()) -> str:
     """Return how fast a model is on this machine, in one line, with its gates."""
     threads = f"{timing.threads} thread{'s' if timing.threads > 1 else ''}"
-    text = f"{timing.median_ms:.3g} ms median, {timing.p95_ms:.3g} ms 95% (this machine; {threads}, {timing.delegate})"
+    text = f"{timing.median_ms:.3g} ms median, {timing.p95_ms:.3g} ms p95 (this machine; {threads}, {timing.delegate})"
     gates = [verdict_text(verdict) for verdict in verdicts if verdict.metric == LATENCY]
     return f"{text} [{', '.join(gates)}]" if gates else text
 

@@ -49,7 +49,7 @@ def _part(name: str, rows: list[Row], chosen: set[tuple[str, str | None]], folde
                 "variant": row.report.variant,
                 "overrides": " ".join(item for item in row.overrides if not item.startswith(("recipe=", "select="))),
                 "link": _link(row.report.bundle, folder),
-                "status": "passed" if row.passed else row.report.status.replace("_", " "),
+                "status": "passed" if row.passed else summary.result(row.report),
                 "passed": row.passed,
                 "pareto": row.pareto,
                 "selected": (name, row.report.variant) in chosen,

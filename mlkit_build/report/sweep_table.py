@@ -19,13 +19,14 @@ def header(outcome: Outcome) -> tuple[str, ...]:
     quality = summary.TITLES.get(metrics[0], metrics[0]) if len(set(metrics)) == 1 else "quality"
     drop = ("drop",) if _referred(outcome) else ()
     latency = ("latency",) if _timed(outcome) else ()
-    return ("recipe", "variant", "status", quality, *drop, "size", *latency, "front")
+    why = ("why",) if _failed(outcome) else ()
+    return ("recipe", "variant", "status", quality, *drop, "size", *latency, "front", *why)
 
 
 def rows(outcome: Outcome) -> list[tuple[str, ...]]:
     """Return the cells of every job, in the order of the sweep: failed ones too."""
     mixed = len({row.quality.metric for row in outcome.rows if row.quality}) > 1
-    return [_cells(row, mixed, _referred(outcome), _timed(outcome)) for row in outcome.rows]
+    return [_cells(row, mixed, _referred(outcome), _timed(outcome), _failed(outcome)) for row in outcome.rows]
 
 
 def notes(outcome: Outcome) -> list[tuple[str, str]]:
@@ -63,23 +64,28 @@ def drop_text(quality: Quality | None) -> str:
     return summary.difference(quality.metric, drop) if quality and drop is not None else ""
 
 
-def _cells(row: Row, mixed: bool, referred: bool, timed: bool) -> tuple[str, ...]:
+def _cells(row: Row, mixed: bool, referred: bool, timed: bool, failed: bool) -> tuple[str, ...]:
     report = row.report
     latency = () if not timed else ("" if row.latency_ms is None else f"{row.latency_ms:.3g} ms",)
     return (
         report.recipe or "(none)",
         report.variant,
-        report.status,
+        summary.result(report),
         quality_text(row.quality, mixed),
         *((drop_text(row.quality),) if referred else ()),
         summary.size(report.size_bytes) if report.size_bytes else "",
         *latency,
         FRONT if row.pareto else "",
+        *((summary.reason(report),) if failed else ()),
     )
 
 
 def _referred(outcome: Outcome) -> bool:
     return any(drop_text(row.quality) for row in outcome.rows)
+
+
+def _failed(outcome: Outcome) -> bool:
+    return any(row.report.error for row in outcome.rows)
 
 
 def _timed(outcome: Outcome) -> bool:

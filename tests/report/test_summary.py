@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build.errors import ConfigError, ExitCode
+from mlkit_build.errors import ConfigError, ExitCode, GateError, StageError
 from mlkit_build.gates import Verdict
 from mlkit_build.job import JobReport
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, values_of
@@ -20,6 +20,7 @@ from mlkit_build.report.screens import Json, Plain, Quiet, Rich, screen
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.sweep.outcome import Outcome, compared
 from mlkit_build.tflite import FLEX
+from mlkit_build.timing import Timing
 
 STATUSES = {
     "built": ExitCode.OK,
@@ -80,6 +81,30 @@ def test_accuracies_are_percentages_and_their_drops_are_points() -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_has_a_headline_that_names_the_job(status: str) -> None:
     assert summary.headline(report(status)).startswith("mnist/int8: ")
+
+
+def test_what_breaks_no_gate_of_the_recipe_is_called_refused() -> None:
+    def of(message: str) -> JobReport:
+        return replace(report("gate_failed"), error=GateError(message, ""))
+
+    assert summary.result(of("gate failed: size_bytes 72.4 kB [at most 10 B]")) == "gate failed"
+    assert summary.result(of("validation.gates.top5: not measured")) == "gate failed"
+    assert summary.result(of("package.min_runtime: the model must run in the runtime 2.14, but ...")) == "refused"
+    assert "gate" not in summary.headline(of("package.min_runtime: the model must run in the runtime 2.14"))
+
+
+def test_the_reason_for_a_failure_is_one_short_line() -> None:
+    assert summary.reason(report("built")) == ""
+    assert summary.reason(replace(report("gate_failed"), error=GateError("gate failed: size_bytes", ""))) == "size_bytes"
+    long = summary.reason(replace(report("failed"), error=StageError(f"convert: {'x' * 500}\nmore", "")))
+    assert len(long) == 120
+    assert long.startswith("convert: xxx")
+    assert long.endswith("...")
+
+
+def test_the_latency_of_the_slowest_inferences_is_no_interval() -> None:
+    text = summary.timing_text(Timing(1.0, 2.0, 0.5, 9.0, 10, 1, 1, "xnnpack", 0, "a processor"))
+    assert text == "1 ms median, 2 ms p95 (this machine; 1 thread, xnnpack)"
 
 
 def test_statuses_read_differently() -> None:
