@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.config.explain import explained
-from mlkit_build.config.roots import Roots
+from mlkit_build.config.roots import RECIPE_FILE, Roots
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.recipe import AnySource, Python, Tf1Checkpoint
@@ -40,8 +40,13 @@ def recipe_page(source: AnySource, base: Path, signature: str, beside: Skeleton,
     return [
         f'To go into the file below. The lines with "{MARK}" in front make it {beside.made_for}, and measured: fill them in, and',
         f'take the "{MARK}" away.',
+        *(
+            ["That file is there already: keep what it says, or take a folder of another name."]
+            if (folder / RECIPE_FILE).exists()
+            else []
+        ),
         "",
-        f"{_shown(folder)}/recipe.yaml:",
+        f"{_shown(folder)}/{RECIPE_FILE}:",
         "",
         *beside.first,
         f"name: {yaml_text(name)}",

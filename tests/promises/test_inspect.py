@@ -249,6 +249,9 @@ def test_a_model_in_a_recipes_folder_is_named_as_seen_from_there(workspace: Work
         assert "\nrecipes/mine/recipe.yaml:\n" in page
         assert pasted(page)["name"] == "mine"
         assert pasted(page)["source"] == {"kind": "frozen_graph", "path": "model/graph.pb"}
+        assert "there already" not in page
+    (folder / "recipe.yaml").write_text("name: mine\n")
+    assert "That file is there already: keep what it says" in inspected("recipes/mine/model/graph.pb")
     source = pasted(inspected("recipes/mine/module.py:build", "files=[recipes/mine/model/graph.pb]"))["source"]
     assert source == {"kind": "python", "function": "module.py:build", "files": ["model/graph.pb"]}
 
