@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from mlkit_build.datasets.classes import Classes
@@ -12,8 +13,8 @@ from mlkit_build.recipe import ImageFolder, WavFolder
 from mlkit_build.store import Tree
 
 
-def records_of(spec: ImageFolder | WavFolder, root: Path, where: str, suffixes: tuple[str, ...]) -> list[Record]:
-    """Return a record for every file: those of the table, or those with one of the suffixes.
+def records_of(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Record]:
+    """Return a record for every file: those of the table, or those that end as such samples do.
 
     Raises:
         ConfigError: A label is none of the classes.
@@ -25,7 +26,7 @@ def records_of(spec: ImageFolder | WavFolder, root: Path, where: str, suffixes: 
         listed = Tree(root).listed()
     except OSError as error:
         raise SourceError(f"{where}.path: {error.filename}: cannot be read: {error.strerror}") from error
-    names = [name for name in listed if name.lower().endswith(suffixes)]
+    names = [name for name in listed if name.lower().endswith(spec.suffixes)]
     if spec.label is None:
         return [Record(name, (root / name,), None) for name in names]
     folders = [name.rstrip("/") for name in listed if name.endswith("/") and name.count("/") == 1]
@@ -53,6 +54,15 @@ def records_of(spec: ImageFolder | WavFolder, root: Path, where: str, suffixes: 
             "the folders' names are the classes: an empty one would count as one; remove it, or state `classes`",
         )
     return records
+
+
+def named_by_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[str]:
+    """Return the files that the table names, relative to the folder, as it spells them.
+
+    Raises:
+        ConfigError, SourceError: As `records_of`.
+    """
+    return [record.place for record in _of_table(replace(spec, label=None), root, where)]
 
 
 def _of_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Record]:

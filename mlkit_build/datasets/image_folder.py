@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlkit_build.datasets.folders import records_of
-from mlkit_build.datasets.images import SUFFIXES, Form, decoded
+from mlkit_build.datasets.images import Form, decoded
 from mlkit_build.datasets.records import Record, RecordDataset, wanted_input
 from mlkit_build.recipe import ImageFolder
 from mlkit_build.signature import FrozenSignature
@@ -21,8 +21,8 @@ class ImageFolderDataset(RecordDataset):
     def __init__(self, spec: ImageFolder, path: Path, where: str, signature: FrozenSignature | None) -> None:
         super().__init__(f"{where}.path: {path}", {spec.input: "image"}, labelled=spec.label is not None)
         self._form = Form.of(wanted_input(signature, spec.input), spec.center_crop, f"{where}.input")
-        self._records = records_of(spec, path, where, SUFFIXES)
-        empty = f"images end with {', '.join(SUFFIXES)}" if spec.table is None else "the table has no row below its header"
+        self._records = records_of(spec, path, where)
+        empty = f"images end with {', '.join(spec.suffixes)}" if spec.table is None else "the table has no row below its header"
         self.settle(spec, path, where, empty)
 
     def shape(self, feature: str) -> tuple[int, ...]:

@@ -17,7 +17,6 @@ from mlkit_build.records import dataclass
 from mlkit_build.signature import TensorSpec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm")
 MAX_PIXELS = 1 << 26
 """64 megapixels, more than cameras of phones write by default. The header is believed for the size, not for room to be made."""
 

@@ -160,11 +160,9 @@ def _of_arrays(spec: Npz | Npy | Idx, path: Path, where: str) -> Listing | None:
 
 
 def _of_folder(spec: ImageFolder | WavFolder, path: Path, where: str, digest: FileDigest | None) -> Listing | None:
-    from mlkit_build.datasets import images, wav_folder
     from mlkit_build.datasets.folders import records_of
 
-    suffixes = images.SUFFIXES if isinstance(spec, ImageFolder) else wav_folder.SUFFIXES
-    records = records_of(spec, path, where, suffixes)
+    records = records_of(spec, path, where)
     if len(records) > MOST_SAMPLES:
         return None
     if digest is None and sum((path / record.place).stat().st_size for record in records) > _FOLDER_BYTES:

@@ -21,7 +21,6 @@ from mlkit_build.recipe import WavFolder
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
 
-SUFFIXES = (".wav", ".wave")
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FORMATS = {(_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64)}
 _MOST_CHANNELS = 64
@@ -44,8 +43,8 @@ class WavFolderDataset(RecordDataset):
             )
         self._rate = spec.sample_rate
         self._field = f"{where}.sample_rate"
-        self._records = records_of(spec, path, where, SUFFIXES)
-        empty = f"sounds end with {', '.join(SUFFIXES)}" if spec.table is None else "the table has no row below its header"
+        self._records = records_of(spec, path, where)
+        empty = f"sounds end with {', '.join(spec.suffixes)}" if spec.table is None else "the table has no row below its header"
         self.settle(spec, path, where, empty)
 
     def shape(self, feature: str) -> tuple[int, ...]:

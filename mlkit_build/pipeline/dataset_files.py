@@ -44,13 +44,26 @@ def dataset_files(dataset: AnyDataset, folder: Path, where: str, locate: Locate)
     if isinstance(dataset, TfRecord):
         return Tree(path, _matching(f"{where}.files", path, dataset.files))
     if isinstance(dataset, (ImageFolder, WavFolder)):
-        if dataset.table is not None:
-            _named(f"{where}.table", path, dataset.table)
-        return Tree(path)
+        return _samples(dataset, path, where)
     stated = {f"{where}.features.{name}": file for name, file in dataset.features.items()}
     if dataset.label is not None:
         stated[f"{where}.label"] = dataset.label
     return Tree(path, tuple(sorted({_named(key, path, name) for key, name in stated.items()})))
+
+
+def _samples(dataset: ImageFolder | WavFolder, path: Path, where: str) -> Tree:
+    """Return the files of the folder that may be samples, its folders, which may be classes, and the table."""
+    if dataset.table is None:
+        return Tree(path, endings=dataset.suffixes)
+    table = _named(f"{where}.table", path, dataset.table)
+
+    def besides() -> list[str]:
+        from mlkit_build.datasets.folders import named_by_table
+
+        return [table, *named_by_table(dataset, path, where)]
+
+    # The table's own ending keeps it from being read at every start, where nothing else is there to ask it about.
+    return Tree(path, endings=(*dataset.suffixes, table.lower()), besides=besides)
 
 
 def _file(field: str, path: Path, stated: str) -> Path:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from mlkit_build.recipe.mandatory import MANDATORY
 from mlkit_build.records import dataclass
 
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".ppm", ".pgm")
+SOUNDS = (".wav", ".wave")
+"""How the files end, in lower case, that are samples without a table that says so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
@@ -50,6 +54,11 @@ class ImageFolder:
         """The model inputs that it feeds."""
         return (self.input,)
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How its samples end, in lower case, where no table names them."""
+        return IMAGES
+
 
 @dataclass(frozen=True, kw_only=True)
 class WavFolder:
@@ -93,3 +102,8 @@ class WavFolder:
     def inputs(self) -> tuple[str, ...]:
         """The model inputs that it feeds."""
         return (self.input,)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How its samples end, in lower case, where no table names them."""
+        return SOUNDS

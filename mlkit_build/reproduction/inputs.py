@@ -13,10 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from mlkit_build.bundle.manifest import FileEntry
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.recipe.sample_folders import IMAGES, SOUNDS
 from mlkit_build.store import Digest, FileDigests, Tree
 
 _MAX_FILES = 200_000
 """Of the folders that are looked through, folders counted too: a home folder has more, and nobody means that."""
+_COUNTED: tuple[tuple[str, ...], ...] = ((), IMAGES, SOUNDS)
+"""How the files of a folder end that its digest may be of."""
 
 
 def find_inputs(
@@ -114,12 +117,14 @@ class _Searched:
         expected = Digest(entry.sha256, entry.size_bytes)
         try:
             if place.is_dir():
-                tree = Tree(place)
-                size = sum((place / name).stat().st_size for name in tree.listed() if not name.endswith("/"))
-                return size == entry.size_bytes and self._digests.digest(tree) == expected
+                return any(self._is(tree, expected) for tree in (Tree(place, endings=endings) for endings in _COUNTED))
             return place.is_file() and place.stat().st_size == entry.size_bytes and self._digests.digest(place) == expected
         except (OSError, ValueError):
             return False
+
+    def _is(self, tree: Tree, expected: Digest) -> bool:
+        size = sum((tree.root / name).stat().st_size for name in tree.listed() if not name.endswith("/"))
+        return size == expected.size_bytes and self._digests.digest(tree) == expected
 
     def anywhere(self, entry: FileEntry) -> Path | None:
         """Return a file or folder of that content, however it is called."""

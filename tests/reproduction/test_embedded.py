@@ -94,6 +94,8 @@ def test_a_folder_is_found_and_laid_out_with_links_to_its_files(tmp_path: Path) 
     wanted = FileEntry("images", digest.sha256, 3)
     found, missing = find_inputs([wanted], [tmp_path], by_content=True)
     assert (found, missing) == ({wanted: Tree(images)}, [])
+    (images / "Thumbs.db").write_bytes(b"x")  # no image, so that no build counted it
+    assert find_inputs([wanted], [tmp_path], by_content=True) == ({wanted: Tree(images)}, [])
     root = tmp_path / "new"
     lay_out({**found, entry("images/cat/2.png", b"x"): tmp_path / "images/cat/1.png"}, root / "recipe", root)
     assert (root / "recipe/images/cat/1.png").read_bytes() == b"cat"

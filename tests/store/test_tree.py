@@ -69,6 +69,46 @@ def test_hidden_files_are_no_part_of_it(folder: Path, notes: DiskStore) -> None:
     assert digest(notes, folder) == before
 
 
+def of_images(notes: DiskStore, root: Path, *besides: str) -> str:
+    return FileDigests(notes).digest(Tree(root, endings=(".png",), besides=lambda: besides)).sha256
+
+
+def test_only_files_that_end_as_stated_matter_and_folders_do(folder: Path, notes: DiskStore) -> None:
+    before = of_images(notes, folder)
+    assert before == digest(notes, folder)  # as it was when every file counted: locks and manifests hold such digests
+    write(folder / "Thumbs.db", b"x")
+    write(folder / "cat" / "notes.txt", b"x")
+    assert of_images(notes, folder) == before != digest(notes, folder)
+    write(folder / "cat" / "3.PNG", b"x")
+    (folder / "bird").mkdir()
+    assert Tree(folder, endings=(".png",)).listed() == [
+        "bird/",
+        "cat/",
+        "cat/1.png",
+        "cat/2.png",
+        "cat/3.PNG",
+        "dog/",
+        "dog/1.png",
+    ]
+
+
+@pytest.mark.parametrize("spelled", ["cat/first", "./cat//first", "CAT/First"])
+def test_what_is_named_besides_matters_however_it_is_spelled(folder: Path, notes: DiskStore, spelled: str) -> None:
+    write(folder / "cat" / "first", b"a sample")
+    before = of_images(notes, folder, spelled)
+    write(folder / "cat" / "second", b"x")
+    assert of_images(notes, folder, spelled) == before
+    write(folder / "cat" / "first", b"another sample")
+    assert of_images(notes, folder, spelled) != before
+
+
+def test_nobody_is_asked_for_other_names_where_there_are_no_other_files(folder: Path) -> None:
+    def besides() -> list[str]:
+        raise AssertionError("a table would be read at every start")
+
+    assert Tree(folder, endings=(".png",), besides=besides).listed() == Tree(folder).listed()
+
+
 def test_an_unchanged_folder_is_not_read_again(folder: Path, notes: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     before, read = digest(notes, folder), []
     real = Digest.of_file
