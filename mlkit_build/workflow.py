@@ -151,6 +151,7 @@ class _Run:
             logs=cache_folder(job) / "logs",
             jobs=job.settings.jobs,
             shared=shared,
+            tell=pipeline.telling(job.recipe),
         )
 
     def plan(self, *, explains: bool) -> list[Decision]:
@@ -169,7 +170,8 @@ class _Run:
             with contextlib.suppress(BlobUnusableError):  # then it is set aside, and the plan below says that it would run
                 self._judged = judged(self._recipe, found, baseline)
         decisions = self._engine.plan([*measuring, *self._packaging(files), *self._timing()], explains=explains)
-        return pipeline.with_samples(decisions, self._engine.earlier, self._store.blob, self._engine.file_digests)
+        tell = pipeline.telling(self._recipe)
+        return pipeline.with_samples(decisions, self._engine.earlier, self._store.blob, self._engine.file_digests, tell)
 
     def to_bundle(self, command: Sequence[str], started: float) -> JobReport:
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name

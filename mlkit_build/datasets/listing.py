@@ -9,7 +9,7 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +52,13 @@ class Listing:
         types: Model input -> dtype and shape of a sample, where the file states them.
         samples: The beginning of each one's identity; of arrays, which are many and small, their fingerprints.
         labels: Some bytes that equal labels have alike, whatever their dtype; None without labels.
+        names: The files of a folder that the samples are, as they are now: they are not kept. None of others.
     """
 
     types: Mapping[str, str]
     samples: tuple[bytes, ...]
     labels: tuple[bytes, ...] | None
+    names: tuple[str, ...] | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, types: Mapping[str, str], found: Iterable[tuple[bytes, Any]], *, labelled: bool) -> Listing:
@@ -171,7 +173,8 @@ def _of_folder(spec: ImageFolder | WavFolder, path: Path, where: str, digest: Fi
     found = [known(record.place) for record in records]
     picked = chosen(spec, len(records), lambda: found, where, path)
     indices = range(len(records)) if picked is None else picked.tolist()
-    return Listing.of({}, ((found[index], records[index].label) for index in indices), labelled=spec.label is not None)
+    listing = Listing.of({}, ((found[index], records[index].label) for index in indices), labelled=spec.label is not None)
+    return replace(listing, names=tuple(records[index].place for index in indices))
 
 
 def _of_records(spec: Csv | TfRecord, path: Path, where: str, signature: FrozenSignature) -> Listing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from mlkit_build.changes import Change, changes
@@ -11,6 +11,8 @@ from mlkit_build.plain import canonical
 from mlkit_build.store import Digest, Record
 
 KEY_SCHEMA = 1
+Tell = Callable[[Action, Change], str]
+"""Returns in one line how people read a change."""
 
 
 class Records(Protocol):
@@ -35,6 +37,11 @@ def key_document(action: Action, inputs: Mapping[str, Digest], toolchain: Mappin
     }
 
 
+def as_keyed(action: Action, change: Change) -> str:
+    """Return a change as the key document spells it."""
+    return str(change)
+
+
 def decide(
     action: Action,
     inputs: Mapping[str, Digest],
@@ -42,6 +49,7 @@ def decide(
     records: Records,
     scope: str,
     waits_for: Sequence[str] = (),
+    tell: Tell = as_keyed,
 ) -> Decision:
     """Decide whether `action` must run.
 
@@ -51,6 +59,7 @@ def decide(
         records: Where earlier results are.
         scope: The history that explains a miss: the same action of the same recipe.
         waits_for: The actions that must run first; with any, there is no key yet.
+        tell: How the reason tells what changed.
     """
     document = key_document(action, inputs, toolchain)
     if waits_for:
@@ -65,13 +74,13 @@ def decide(
     if any(record.key == key for record in earlier):
         return Decision(action, key, document, None, "its cached files are gone or damaged")
     nearest = _nearest(document, (record.document for record in earlier))
-    reason = "never built here" if nearest is None else in_short(nearest)
+    reason = "never built here" if nearest is None else in_short(action, nearest, tell)
     return Decision(action, key, document, None, reason, nearest or ())
 
 
-def in_short(found: Sequence[Change]) -> str:
+def in_short(action: Action, found: Sequence[Change], tell: Tell) -> str:
     """Return the first of the changes in one line."""
-    return "; ".join(map(str, found[:3])) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
+    return "; ".join(tell(action, change) for change in found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def waiting(action: Action, waits_for: Sequence[str], changes: tuple[Change, ...] = ()) -> Decision:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from mlkit_build import progress
 from mlkit_build.engine.action import Action, Decision, OutputOf, Result
-from mlkit_build.engine.decide import decide, waiting
+from mlkit_build.engine.decide import Tell, as_keyed, decide, waiting
 from mlkit_build.engine.outcome import Logs, refuse_failed
 from mlkit_build.engine.pool import Ended, Pool
 from mlkit_build.engine.shared import Shared
@@ -54,6 +54,7 @@ class Engine:
         logs: Where the log of a failed action is kept.
         jobs: How many actions may run at once; one per core when left out.
         shared: What other builds of the same run share with this one, instead of `jobs`.
+        tell: How reasons tell what changed.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class Engine:
         logs: Path,
         jobs: int | None = None,
         shared: Shared | None = None,
+        tell: Tell = as_keyed,
     ) -> None:
         self._store = store
         self._pool = pool
         self._listener = listener
         self._scope = scope
+        self._tell = tell
         self._logs = Logs(logs, scope)
         self._alone = shared is None
         self._shared = shared or Shared(jobs)
@@ -267,7 +270,7 @@ class Engine:
         }
         unknown = [name for name in action.needs if name not in known]
         tools = toolchain(action.runtime, action.packages)
-        return decide(action, digests, tools, self._store, self._history(action), unknown)
+        return decide(action, digests, tools, self._store, self._history(action), unknown, self._tell)
 
     def _outputs(self) -> dict[str, Mapping[str, Digest]]:
         return {name: result.outputs for name, result in self._results.copy().items()}  # other threads add results meanwhile

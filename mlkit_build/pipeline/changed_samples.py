@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.changes import CHANGED, Change
 from mlkit_build.engine.action import Action, Decision
-from mlkit_build.engine.decide import in_short
+from mlkit_build.engine.decide import Tell, in_short
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.plain import canonical, from_plain
 from mlkit_build.recipe import AnyDataset
@@ -38,10 +38,13 @@ class _Stated:
     dataset: AnyDataset
 
 
-def with_samples(decisions: Sequence[Decision], earlier: Earlier, blob: Blob, digests: FileDigests) -> list[Decision]:
+def with_samples(decisions: Sequence[Decision], earlier: Earlier, blob: Blob, digests: FileDigests, tell: Tell) -> list[Decision]:
     """Return the decisions, those because of other samples with how many of them are others.
 
     Where that is not known, because nothing was listed or it takes long to read, a decision stays as it is.
+
+    Args:
+        tell: How reasons tell what changed.
     """
     actions = {decision.action.name: decision.action for decision in decisions}
     reused = [decision.record for decision in decisions if decision.action.name == "freeze" and decision.record]
@@ -61,13 +64,15 @@ def with_samples(decisions: Sequence[Decision], earlier: Earlier, blob: Blob, di
         text = known[role, change.old]
         return replace(change, told=(text,)) if text else change
 
-    return [_with(decision, tuple(map(told, decision.changes))) for decision in decisions]
+    return [_with(decision, tuple(map(told, decision.changes)), tell) for decision in decisions]
 
 
-def _with(decision: Decision, changes: tuple[Change, ...]) -> Decision:
+def _with(decision: Decision, changes: tuple[Change, ...], tell: Tell) -> Decision:
     if changes == decision.changes:
         return decision
-    return replace(decision, changes=changes, reason=in_short(changes) if decision.key else decision.reason)
+    return replace(
+        decision, changes=changes, reason=in_short(decision.action, changes, tell) if decision.key else decision.reason
+    )
 
 
 def _told(role: str, old: str, actions: dict[str, Action], earlier: Earlier, blob: Blob, digests: FileDigests) -> str:

@@ -9,14 +9,17 @@ from typing import Any
 
 from mlkit_build.changes import Change
 from mlkit_build.engine.action import Action, Decision, OutputOf
+from mlkit_build.engine.decide import Tell
 from mlkit_build.mlkit.labels import LABELS
 from mlkit_build.plain import canonical
+from mlkit_build.recipe import AnyDataset, Recipe
 from mlkit_build.records import dataclass
 from mlkit_build.stages.params import CODE_PREFIX, SOURCE_PREFIX
 from mlkit_build.store import Tree
 
 _LONGEST = 200
 """Characters of a value, in text: the classes of ImageNet are a value too."""
+_LONGEST_IN_SHORT = 40
 _ANYWHERE: Mapping[str, str] = {
     "task": "target.task",
     "mode": "quantization.mode",
@@ -77,6 +80,8 @@ _OWN: Mapping[str, Mapping[str, str]] = {
 }
 _RESULTS: Mapping[str, tuple[str, ...]] = {"package": ("params.verdicts", "params.runtimes")}
 """Params that are results of other actions: nothing is known of them before these have run."""
+_NOTHING: Mapping[str, str] = {"why the file is not viewed as an app does": "it is viewed"}
+"""Field -> what an empty text there means."""
 _FILES: Mapping[str, str] = {
     "environment": "validation.runtimes, the environment",
     "score_calibration": "metadata.score_calibration",
@@ -102,24 +107,35 @@ class Worded:
     told: str = ""
 
     def __str__(self) -> str:
+        return self.text(_LONGEST)
+
+    def text(self, longest: int) -> str:
+        """Return it in one line, every value in so many characters at most."""
         if self.kind == "content":
             return f"{self.field}: {self.told or 'other content'}"
-        if self.kind == "new":
-            return f"{self.field}: new ({_spelled(self.new)})"
-        return f"{self.field}: gone" if self.kind == "gone" else f"{self.field}: {_spelled(self.old)} -> {_spelled(self.new)}"
+        if self.kind == "gone":
+            return f"{self.field}: gone"
+        old, new = (_spelled(self.field, value, longest) for value in (self.old, self.new))
+        return f"{self.field}: new ({new})" if self.kind == "new" else f"{self.field}: {old} -> {new}"
 
 
-def explained(decision: Decision) -> list[Worded]:
+def explained(decision: Decision, recipe: Recipe) -> list[Worded]:
     """Return all that differs from the nearest earlier record, of what waits as far as it is known."""
     results = () if decision.key else _RESULTS.get(decision.action.name, ())
-    return [_worded(decision.action, change) for change in decision.changes if not change.path.startswith(results)]
+    changes = [change for change in decision.changes if not change.path.startswith(results)]
+    return [_worded(decision.action, change, recipe) for change in changes]
 
 
-def _worded(action: Action, change: Change) -> Worded:
+def telling(recipe: Recipe) -> Tell:
+    """Return what says a change in few of the same words, for a reason in one line."""
+    return lambda action, change: _worded(action, change, recipe).text(_LONGEST_IN_SHORT)
+
+
+def _worded(action: Action, change: Change, recipe: Recipe) -> Worded:
     part, _, rest = change.path.partition(".")
     if part == "inputs":
         content = "content" if change.kind == "changed" else change.kind
-        return Worded(_file(action, rest), content, change.old, change.new, "".join(change.told))
+        return Worded(_file(action, rest, recipe), content, change.old, change.new, "".join(change.told))
     if part == "params":
         return Worded(_field(action.name.partition("-")[0], rest), change.kind, change.old, change.new)
     if part == "toolchain":
@@ -138,12 +154,14 @@ def _field(kind: str, param: str) -> str:
     return param
 
 
-def _file(action: Action, name: str) -> str:
+def _file(action: Action, name: str, recipe: Recipe) -> str:
     item = action.inputs.get(name)
     if isinstance(item, OutputOf):
         return f"{item.file} of {item.action}"
     if name.startswith(f"{LABELS}."):
         return f"labels.locales.{name.removeprefix(f'{LABELS}.')}"
+    if name in ("dataset", "calibration"):
+        return f"{name} ({place})" if (place := _stated(getattr(recipe, name))) else name
     role, field = name, _FILES.get(name, name)
     if action.name == "freeze" or name.startswith(SOURCE_PREFIX):
         role, field = name.removeprefix(SOURCE_PREFIX), "source"
@@ -157,6 +175,16 @@ def _shown(role: str, item: Path | Tree | None) -> str:
     return item.name if isinstance(item, Path) and "/" not in role else role
 
 
-def _spelled(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical(value).decode()
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+def _stated(dataset: AnyDataset | None) -> str:
+    """Return the path as the recipe states it, without secrets; empty where it states none."""
+    path: str = getattr(dataset, "path", "")
+    if "://" in path:
+        from mlkit_build.fetch import shown
+
+        return shown(path)
+    return path
+
+
+def _spelled(field: str, value: Any, longest: int) -> str:
+    text = _NOTHING.get(field, '""') if value == "" else value if isinstance(value, str) else canonical(value).decode()
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -37,7 +37,7 @@ def _as_text(job: Job, decisions: list[Decision]) -> str:
     lines = [f"{job.recipe.name}/{job.recipe.variant_name}"]
     for decision in decisions:
         what = "reuse" if decision.hit else "run" if decision.key else "run?"
-        changes = explained(decision)
+        changes = explained(decision, job.recipe)
         why = "" if changes and decision.key else decision.reason
         lines.append(f"  {decision.action.name:<10} {what:<6} {why}".rstrip())
         lines += [f"    {change}" for change in changes]
@@ -56,7 +56,7 @@ def _as_json(job: Job, decisions: list[Decision]) -> str:
                     "hit": decision.hit,
                     "key": decision.key,
                     "reason": decision.reason,
-                    "changes": [_change_as_json(change) for change in explained(decision)],
+                    "changes": [_change_as_json(change) for change in explained(decision, job.recipe)],
                 }
                 for decision in decisions
             ],

@@ -91,7 +91,8 @@ def _attributed(job: Job, samples: int, tries: int) -> Attribution:
         ):
             try:
                 files = pipeline.load(job.recipe, job.folder, locate)
-                engine = Engine(store, pool, events, scope=job.recipe.name, logs=folder / "logs", jobs=job.settings.jobs)
+                logs, tell = folder / "logs", pipeline.telling(job.recipe)
+                engine = Engine(store, pool, events, scope=job.recipe.name, logs=logs, jobs=job.settings.jobs, tell=tell)
                 engine.run(pipeline.attributing(job.recipe, files, job.folder, samples, tries, locate))
                 return from_plain(Attribution, json.loads(engine.output("attribute", "attribution.json").read_bytes()))
             except MlkitBuildError as error:

@@ -112,9 +112,10 @@ def seen(kind: str, place: Path, images: Any, labels: Any, **changes: Any) -> Li
     place.mkdir()
     shape = (1, 72) if kind == "wav_folder" else (1, *SHAPE)
     found = listed(replace(spec, **changes), made(place, images, labels), "dataset", signature(x=shape))
-    assert found == Listing.from_bytes(to_bytes(found))
-    assert found is not None
-    return found
+    kept = Listing.from_bytes(to_bytes(found))
+    assert found == kept
+    assert kept is not None
+    return kept
 
 
 def other(index: int) -> Any:
@@ -149,6 +150,41 @@ def test_of_every_kind_it_is_told_what_changed(tmp_path: Path, kind: str) -> Non
         "order": "the same 12 samples in another order",
         "nothing": "the same 12 samples, stored otherwise",
     }
+
+
+def test_the_first_files_of_a_folder_are_named(tmp_path: Path) -> None:
+    before = seen("image_folder", tmp_path / "before", IMAGES, LABELS)
+    spec, folder = KINDS["image_folder"][0], tmp_path / "before" / "images"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+    def told() -> str:
+        now = listed(spec, folder, "dataset", None)
+        assert now is not None
+        return changed_samples(before, now)
+
+    (folder / files[0]).write_bytes(b"1")
+    assert told() == f"1 of 12 samples changed ({files[0]})"
+    other_class = next(name for name in files if name[0] != files[1][0])[0]
+    (folder / files[1]).rename(folder / other_class / "moved.png")
+    assert told() == f"1 of 12 samples changed ({files[0]}), 1 of 12 samples with another label ({other_class}/moved.png)"
+    (folder / other_class / "moved.png").rename(folder / files[1])
+    for name in files[1:4]:
+        (folder / name).write_bytes(name.encode())
+    assert told() == f"4 of 12 samples changed ({', '.join(files[:3])}, ...)"
+    (folder / files[11]).unlink()
+    assert told() == f"4 of 12 samples changed ({', '.join(files[:3])}, ...), 1 of 12 samples removed"
+    for name in ("x", "y"):
+        (folder / other_class / f"{name}.png").write_bytes(name.encode())
+    assert told().startswith("5 of 12 samples changed, 1 sample added to 12 (changed or added: ")
+
+
+def test_no_file_is_named_where_a_copy_makes_it_doubtful(tmp_path: Path) -> None:
+    before = seen("image_folder", tmp_path / "before", IMAGES, LABELS)
+    first, second = sorted((tmp_path / "before").rglob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+    now = listed(KINDS["image_folder"][0], tmp_path / "before" / "images", "dataset", None)
+    assert now is not None
+    assert changed_samples(before, now) == "1 of 12 samples changed"
 
 
 def test_several_changes_are_told_together(tmp_path: Path) -> None:

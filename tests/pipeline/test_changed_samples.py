@@ -13,6 +13,7 @@ import pytest
 from mlkit_build.changes import Change
 from mlkit_build.datasets.listing import listed, to_bytes
 from mlkit_build.engine import Action, Decision
+from mlkit_build.engine.decide import as_keyed
 from mlkit_build.pipeline import with_samples
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Csv, ImageFolder, Npz
@@ -57,7 +58,7 @@ class Cache:
         return self.blobs[digest]
 
     def told(self, *decisions: Decision) -> list[str]:
-        return [decision.reason for decision in with_samples(decisions, self.earlier, self.blob, lambda tree: {})]
+        return [decision.reason for decision in with_samples(decisions, self.earlier, self.blob, lambda tree: {}, as_keyed)]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_what_is_listed_is_compared_once_for_every_action(cache: Cache) -> None:
 
 
 def test_the_reason_to_wait_stays(cache: Cache) -> None:
-    (decision,) = with_samples([decided(cache, key="")], cache.earlier, cache.blob, lambda tree: {})
+    (decision,) = with_samples([decided(cache, key="")], cache.earlier, cache.blob, lambda tree: {}, as_keyed)
     assert decision.reason == "as it was"
     assert [str(change) for change in decision.changes] == ["inputs.dataset: 10 of 10 samples changed"]
 
@@ -136,9 +137,9 @@ def test_files_of_a_folder_are_known_however_a_table_spells_them(cache: Cache, t
     now = decided(cache, spec=spec)
     now = replace(now, action=replace(now.action, inputs={"dataset": Tree(folder)}))
     known = {"a": Digest.of_bytes(b"other").sha256, "b": Digest.of_bytes(b"b").sha256, "table.csv": "0" * 64}
-    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: known)
-    assert found.reason == "inputs.dataset: 1 of 2 samples changed"
-    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: {"A": known["a"], "B": known["b"]})
+    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: known, as_keyed)
+    assert found.reason == "inputs.dataset: 1 of 2 samples changed (./a)"
+    (found,) = with_samples([now], cache.earlier, cache.blob, lambda tree: {"A": known["a"], "B": known["b"]}, as_keyed)
     assert found == now
 
 

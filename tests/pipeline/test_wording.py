@@ -10,8 +10,8 @@ import pytest
 
 from mlkit_build.changes import Change
 from mlkit_build.engine import Action, Decision, OutputOf
-from mlkit_build.pipeline.wording import explained
-from mlkit_build.recipe import Recipe
+from mlkit_build.pipeline.wording import explained, telling
+from mlkit_build.recipe import Keras, Npz, Recipe
 from mlkit_build.stages import params
 
 PARAMS = {
@@ -32,8 +32,16 @@ NO_FIELD = {
 """Params that come from no field of the recipe alone."""
 
 
+RECIPE = Recipe(
+    name="mine",
+    source=Keras(path="m.keras"),
+    dataset=Npz(path="../../data/test.npz", features={"x": "x"}),
+    calibration=Npz(path="https://me:secret@example.org/calibration.npz", features={"x": "x"}),
+)
+
+
 def said(action: Action, *changes: Change, key: str = "k") -> list[str]:
-    return [str(line) for line in explained(Decision(action, key, {}, None, "", changes))]
+    return [str(line) for line in explained(Decision(action, key, {}, None, "", changes), RECIPE)]
 
 
 def an_action(name: str) -> Action:
@@ -79,7 +87,8 @@ def test_every_param_is_a_field_of_the_recipe(param: str) -> None:
         ("freeze", "inputs.model.py", "source (model.py): other content"),
         ("origin", "inputs.source/meta", "source (m.ckpt.meta): other content"),
         ("evaluate", "inputs.metric_code/metrics/own.py", "validation.metrics (metrics/own.py): other content"),
-        ("evaluate", "inputs.dataset", "dataset: other content"),
+        ("evaluate", "inputs.dataset", "dataset (../../data/test.npz): other content"),
+        ("evaluate", "inputs.calibration", "calibration (https://example.org/calibration.npz): other content"),
         ("describe", "inputs.labels.de", "labels.locales.de: other content"),
         ("quantize", "inputs.float.tflite", "float.tflite of convert: other content"),
     ],
@@ -92,13 +101,29 @@ def test_what_came_and_what_went_is_told() -> None:
     calibrate = an_action("calibrate")
     assert said(calibrate, Change("params.observer", "new", None, "mse")) == ["quantization.observer: new (mse)"]
     assert said(calibrate, Change("params.percentile", "gone", 99.0, None)) == ["quantization.percentile: gone"]
-    assert said(calibrate, Change("inputs.dataset", "gone", "ab", None)) == ["dataset: gone"]
+    assert said(calibrate, Change("inputs.dataset", "gone", "ab", None)) == ["dataset (../../data/test.npz): gone"]
 
 
 def test_of_what_waits_no_result_is_told_that_is_not_known_yet() -> None:
     changes = (Change("params.verdicts", "changed", [1], []), Change("params.variant", "changed", "a", "b"))
     assert said(an_action("package"), *changes, key="") == ["variant: a -> b"]
     assert len(said(an_action("package"), *changes)) == 2
+
+
+def test_an_empty_text_is_told_too() -> None:
+    change = Change("params.not_viewed", "changed", "the recipe has no dataset", "")
+    assert said(an_action("package"), change) == [
+        "why the file is not viewed as an app does: the recipe has no dataset -> it is viewed"
+    ]
+    assert said(an_action("package"), Change("params.author", "changed", "", "me")) == ['author: "" -> me']
+
+
+def test_a_reason_in_one_line_has_the_same_words_and_short_values() -> None:
+    tell = telling(RECIPE)
+    assert (
+        tell(an_action("quantize"), Change("params.mode", "changed", "int8", "float16")) == "quantization.mode: int8 -> float16"
+    )
+    assert len(tell(an_action("freeze"), Change("params.adapters", "changed", "a" * 199, "b"))) < 60
 
 
 def test_a_very_long_value_is_cut() -> None:

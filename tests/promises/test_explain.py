@@ -106,13 +106,13 @@ def test_of_a_dataset_it_is_told_how_many_samples_changed(
     code, out, err = command("explain", "recipe=mnist")
     assert code == 0, err
     for waits in ("reference  run", "evaluate   run?   waits for reference"):
-        assert f"  {waits}\n    dataset: {told}\n" in out
+        assert f"  {waits}\n    dataset (data/mnist_test.npz): {told}\n" in out
     assert "  calibrate  reuse  unchanged\n" in out
     (change,) = explained(command)["reference"]["changes"]
-    assert (change["field"], change["kind"], change["told"]) == ("dataset", "content", told)
+    assert (change["field"], change["kind"], change["told"]) == ("dataset (data/mnist_test.npz)", "content", told)
     code, out, err = command("plan", "recipe=mnist")
     assert code == 0, err
-    assert f"  validate  reference  run    inputs.dataset: {told}\n" in out
+    assert f"  validate  reference  run    dataset (data/mnist_test.npz): {told}\n" in out
     assert snapshot(warm_workspace.cache / "v1" / "ac") == before
 
 
@@ -127,7 +127,7 @@ def test_of_calibration_samples_too(warm_workspace: Workspace, command: Command)
     assert found["reference"]["hit"] is True
     code, out, _ = command("explain", "recipe=mnist")
     assert code == 0
-    assert f"  calibrate  run\n    calibration: {told}\n" in out
+    assert f"  calibrate  run\n    calibration (data/mnist_calibration.npz): {told}\n" in out
 
 
 def test_of_image_files_too_and_without_opening_those_that_stayed(warm_workspace: Workspace, command: Command) -> None:
@@ -147,12 +147,15 @@ def test_where_it_is_not_known_it_is_other_content(warm_workspace: Workspace, co
     file = warm_workspace.copy("mnist") / "data" / "mnist_test.npz"
     edited(file, flipped)
     chosen = explained(command, "dataset.samples=100")["reference"]["changes"]  # other samples are meant, too
-    assert [(change["field"], "told" in change) for change in chosen] == [("dataset.samples", False), ("dataset", False)]
+    assert [(change["field"], "told" in change) for change in chosen] == [
+        ("dataset.samples", False),
+        ("dataset (data/mnist_test.npz)", False),
+    ]
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])  # damaged: the build will say so
     code, out, err = command("explain", "recipe=mnist")
     assert (code, err) == (0, "") or "also exists" in err
-    assert "    dataset: other content\n" in out
+    assert "    dataset (data/mnist_test.npz): other content\n" in out
     file.write_bytes(whole)
     listings = {blob for blob in (warm_workspace.cache / "v1" / "cas").rglob("*") if blob.is_file() and is_listing(blob)}
     assert len(listings) >= 2  # of both datasets, and of what else was built
@@ -160,7 +163,7 @@ def test_where_it_is_not_known_it_is_other_content(warm_workspace: Workspace, co
         blob.unlink()
     code, out, _ = command("explain", "recipe=mnist")
     assert code == 0
-    assert "    dataset: other content\n" in out
+    assert "    dataset (data/mnist_test.npz): other content\n" in out
 
 
 def is_listing(blob: Path) -> bool:

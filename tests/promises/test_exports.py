@@ -112,10 +112,10 @@ def test_one_changed_calibration_image_reruns_what_depends_on_it_and_says_why(mn
     assert report.exit_code == 0, report.error
     assert mnist.ran(report) == {"calibrate", "quantize", "evaluate", "package"}
     why = reasons(report)
-    assert why["calibrate"].startswith("inputs.calibration: ")
-    assert why["quantize"].startswith("inputs.statistics.json: ")
-    assert why["evaluate"].startswith("inputs.calibration: ")
-    assert why["package"].startswith("inputs.quantization.json: ")
+    assert why["calibrate"].startswith("calibration (")
+    assert why["quantize"].startswith("statistics.json of calibrate: ")
+    assert why["evaluate"].startswith("calibration (")
+    assert why["package"].startswith("quantization.json of quantize: ")
 
 
 def test_a_calibration_archive_written_again_with_equal_samples_changes_no_model(mnist: Workspace) -> None:
@@ -136,10 +136,10 @@ def test_calibration_images_with_another_range_rerun_exactly_what_follows_calibr
     assert report.exit_code == 0, report.error
     assert mnist.ran(report) == {"calibrate", "quantize", "hops", "evaluate", "latency", *PACKAGING}
     why = reasons(report)
-    assert why["calibrate"].startswith("inputs.calibration: ")
-    assert why["quantize"].startswith("inputs.statistics.json: ")
-    assert "inputs.model: " in why["evaluate"]
-    assert "inputs.model: " in why["package"]
+    assert why["calibrate"].startswith("calibration (")
+    assert why["quantize"].startswith("statistics.json of calibrate: ")
+    assert "model.tflite of quantize: " in why["evaluate"]
+    assert "model.tflite of describe: " in why["package"]
 
 
 def test_changed_labels_rerun_the_contract_and_the_package_only(mnist: Workspace) -> None:
@@ -147,7 +147,7 @@ def test_changed_labels_rerun_the_contract_and_the_package_only(mnist: Workspace
     labels.write_text(labels.read_text().replace("0", "zero"))
     report = mnist.build("recipe=mnist")
     assert PACKAGING <= mnist.ran(report) <= {"contract", *PACKAGING}
-    assert "inputs.labels: " in reasons(report)["package"]
+    assert "labels: other content" in reasons(report)["package"]
 
 
 def test_changed_test_images_rerun_what_is_measured_on_them(mnist: Workspace) -> None:
@@ -155,7 +155,7 @@ def test_changed_test_images_rerun_what_is_measured_on_them(mnist: Workspace) ->
     report = mnist.build("recipe=mnist")
     assert report.exit_code == 0, report.error
     assert mnist.ran(report) == {"reference", "origin", "hops", "evaluate", "app", "package", "readme"}
-    assert reasons(report)["reference"].startswith("inputs.dataset: ")
+    assert reasons(report)["reference"].startswith("dataset (")
 
 
 def test_changed_test_labels_rerun_only_the_measuring(mnist: Workspace) -> None:

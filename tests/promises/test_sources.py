@@ -176,7 +176,7 @@ def test_a_changed_module_that_the_function_imports_is_built_again(workspace: Wo
         assert report.exit_code == 0, report.error
         frozen = next(result for result in report.actions if result.action.name == "freeze")
         assert not frozen.cached, changed
-        assert f"inputs.{changed}:" in frozen.reason
+        assert f"source ({changed}): other content" in frozen.reason
         assert workspace.ran(report) == {"freeze", "origin"}, "what it freezes to is the same"
 
 

@@ -25,7 +25,7 @@ def test_plan_names_the_tool_that_changed(workspace: Workspace, command: Command
     code, out, err = command("plan", "recipe=add_one")
     assert code == 0, err
     told = [line.split(maxsplit=3) for line in out.splitlines()]
-    assert ["freeze", "freeze", "run", f"toolchain.protobuf: {version('protobuf')} -> 99.1"] in told
+    assert ["freeze", "freeze", "run", f"protobuf: {version('protobuf')} -> 99.1"] in told
 
 
 def test_another_processor_runs_again_what_takes_samples_through_a_model_and_keeps_the_rest(
@@ -43,5 +43,5 @@ def test_another_processor_runs_again_what_takes_samples_through_a_model_and_kee
     code, out, err = command("plan", "recipe=add_one")
     assert code == 0, err
     told = {line.split()[1]: line.split(maxsplit=3)[2:] for line in out.splitlines() if len(line.split()) > 3}
-    assert told["reference"] == ["run", f"toolchain.cpu: {processor()} -> x86-64-v9"]
+    assert told["reference"] == ["run", f"cpu: {processor()} -> x86-64-v9"]
     assert told["freeze"] == told["convert"] == ["reuse", "unchanged"]
