@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlkit_build.errors import SourceError
+from mlkit_build.pipeline.missing import not_found
 from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, Tfds, TfRecord, WavFolder
 from mlkit_build.store import Tree
 
@@ -40,7 +41,7 @@ def dataset_files(dataset: AnyDataset, folder: Path, where: str, locate: Locate)
     if isinstance(dataset, TfRecord) and not path.is_dir():
         return _file(field, path, dataset.path)
     if not path.is_dir():
-        raise SourceError(f"{field}: expected a folder at {path}, found {_what_is_at(path)}", _elsewhere(dataset.path))
+        raise not_found(field, path, dataset.path, "folder")
     if isinstance(dataset, TfRecord):
         return Tree(path, _matching(f"{where}.files", path, dataset.files))
     if isinstance(dataset, (ImageFolder, WavFolder)):
@@ -69,7 +70,7 @@ def _samples(dataset: ImageFolder | WavFolder, path: Path, where: str) -> Tree:
 def _file(field: str, path: Path, stated: str) -> Path:
     if path.is_file():
         return path
-    raise SourceError(f"{field}: expected a file at {path}, found {_what_is_at(path)}", _elsewhere(stated))
+    raise not_found(field, path, stated)
 
 
 def _named(field: str, folder: Path, name: str) -> str:
@@ -77,9 +78,8 @@ def _named(field: str, folder: Path, name: str) -> str:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise SourceError(f"{field}: expected a file in {folder}, found {name!r}", "it is relative to `path`")
     if not (folder / name).is_file():
-        raise SourceError(
-            f"{field}: expected a file at {folder / name}, found {_what_is_at(folder / name)}", "it is relative to `path`"
-        )
+        error = not_found(field, folder / name, "")
+        raise SourceError(error.message, error.hint or "it is relative to `path`")
     return Path(name).as_posix()
 
 
@@ -125,12 +125,3 @@ def shards(folder: Path, pattern: str) -> list[str]:
 
     found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return sorted(path.name for path in found if fnmatch(path.name, pattern))
-
-
-def _what_is_at(path: Path) -> str:
-    return "a folder" if path.is_dir() else "a file" if path.exists() else "nothing"
-
-
-def _elsewhere(stated: str) -> str:
-    elsewhere = Path(stated).absolute()
-    return f"paths are relative to the recipe's folder; {elsewhere} exists" if "://" not in stated and elsewhere.exists() else ""

@@ -11,6 +11,7 @@ from mlkit_build.errors import SourceError
 from mlkit_build.metrics import parse
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.labelling import FoundLabels, found_labels
+from mlkit_build.pipeline.missing import not_found
 from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
 from mlkit_build.records import dataclass
 from mlkit_build.sources import source
@@ -130,7 +131,4 @@ def _located(source: AnySource, locate: Locate) -> AnySource:
 def _existing(field: str, path: Path, stated: str) -> Path:
     if path.is_file():
         return path
-    elsewhere = Path(stated).absolute()
-    hint = f"paths are relative to the recipe's folder; {elsewhere} exists" if elsewhere.is_file() else ""
-    found = "a folder" if path.is_dir() else "nothing"
-    raise SourceError(f"{field}: expected a file at {path}, found {found}", hint)
+    raise not_found(field, path, stated)
