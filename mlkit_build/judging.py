@@ -13,7 +13,7 @@ from mlkit_build.bundle.baseline import Baseline
 from mlkit_build.errors import GateError
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict, judge
-from mlkit_build.metrics import Measurement
+from mlkit_build.metrics import METRICS, Measurement
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
 from mlkit_build.records import dataclass
@@ -99,6 +99,7 @@ def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgeme
         hops.warning() if hops else "",
         delegate_needed(metrics),
         baseline.warning(recipe.dataset, recipe.validation.gates) if baseline else "",
+        _unread_labels(recipe),
         *json.loads(output("describe", "lint.json").read_bytes()),
         *(verdict.warning for verdict in verdicts),
     )
@@ -111,6 +112,14 @@ def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgeme
         tuple(observations["skipped"]),
         tuple(filter(None, warnings)),
     )
+
+
+def _unread_labels(recipe: Recipe) -> str:
+    """Return that the samples have labels for nothing; empty where they have none, or a metric reads them."""
+    read = any(METRICS[choice.name].labels for choice in recipe.validation.metrics)
+    if read or getattr(recipe.dataset, "label", None) is None:
+        return ""
+    return "dataset.label: no metric reads the labels, so accuracy is not measured; for classes, add validation.metrics: [top1]"
 
 
 def judged_time(recipe: Recipe, output: Output) -> tuple[Timing | None, tuple[Verdict, ...]]:

@@ -270,7 +270,10 @@ class _Run:
 
     def _publish(self, contents: Contents, place: Path, signer: Signer | None, command: Sequence[str], started: float) -> None:
         from mlkit_build.bundle.provenance import statement
+        from mlkit_build.bundle.replaced import lost
 
+        if gone := lost(place, contents.data):
+            self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {gone}")
         results = list(self._results.values())
 
         def provenance(subjects: Sequence[FileEntry]) -> bytes:

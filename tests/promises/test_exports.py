@@ -12,6 +12,7 @@ import pytest
 from mlkit_build.engine.pool import Pool
 from mlkit_build.job import JobReport
 from tests.conftest import Workspace, built_once
+from tests.promises.conftest import Command
 
 MODES = ["float32", "float16", "dynamic_range"]
 PACKAGING = {"describe", "app", "package", "readme"}
@@ -38,6 +39,33 @@ def test_the_articles_models_answer_42_as_they_were_made(
     model = only_model(workspace.build(f"recipe={recipe}", f"quantization={quantization}"))
     runner = Interpreter(model_path=str(model)).get_signature_runner("serving_default")
     assert runner(x=np.array([42.0], np.float32))["y"].tolist() == [expected]
+
+
+def test_a_bundle_that_was_measured_is_not_replaced_by_one_that_is_not_without_a_word(
+    warm_workspace: Workspace, command: Command
+) -> None:
+    assert command("recipe=mnist")[0] == 0
+    unmeasured = ("recipe=mnist", "dataset=null", "validation={}", "ui=plain")
+    code, _, err = command(*unmeasured)
+    assert code == 0
+    (line,) = (line for line in err.splitlines() if "the bundle there had" in line)
+    assert line.startswith(
+        "warning: mnist/int8: dist/mnist/int8: the bundle there had what this one lacks: measured values (top1, "
+    )
+    assert "gates (top1" in line
+    assert line.endswith("variant= gives this one a place of its own")
+    assert "the bundle there had" not in command(*unmeasured)[2]  # nothing is replaced
+    assert "the bundle there had" not in command("recipe=mnist", "ui=plain")[2]  # nothing is lost
+
+
+def test_labels_that_no_metric_reads_are_told(warm_workspace: Workspace, command: Command) -> None:
+    said = "warning: mnist/float32: dataset.label: no metric reads the labels, so accuracy is not measured; "
+    float32 = ("recipe=mnist", "quantization=float32", "validation.gates={}")
+    code, _, err = command(*float32, "validation.metrics=[]")
+    assert code == 0
+    assert said in err
+    assert said not in command(*float32)[2]
+    assert said not in command(*float32, "validation.metrics=[]", "~dataset.label")[2]
 
 
 def elsewhere(base: Path, pool: object, name: str, monkeypatch: pytest.MonkeyPatch) -> Workspace:
