@@ -25,6 +25,7 @@ from mlkit_build.mlkit.labels import read_label_set
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.class_order import classes_of
 from mlkit_build.stages.params import AppParams
 from mlkit_build.stages.suspects import AS_IS, Suspect, suspects_of
 
@@ -110,7 +111,7 @@ class _Tally:
     def add(self, batch: Batch, found: Sequence[NDArray[np.int64]]) -> None:
         """Count a batch: for each way the classes that the file gave."""
         validated = self.texts.stated[self.winners[batch.first : batch.first + len(batch)]]
-        classes = _classes(batch.labels, len(self.texts.stated))
+        classes = classes_of(batch.labels, len(self.texts.stated))
         truth = validated if classes is None else self.texts.stated[classes]
         self.labelled = classes is not None
         self.samples += len(batch)
@@ -145,18 +146,6 @@ def _run(
     size = int(np.prod(model.shape))
     for batch, (found, told) in in_order(dataset, max(1, min(BATCH, BATCH_BYTES // size)), run):
         yield batch, found, told
-
-
-def _classes(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
-    """Return the class of each sample; None where the dataset's labels are none, or no single class."""
-    if labels is None or labels.dtype.kind not in "bui":
-        return None
-    if labels.ndim == 2 and labels.shape[1] == count > 1 and bool((labels.sum(axis=1) == 1).all()):
-        hot: NDArray[np.int64] = np.argmax(labels, axis=1)
-        return hot
-    if labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
-        return None
-    return labels.reshape(-1).astype(np.int64)
 
 
 def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> GateError:

@@ -63,6 +63,11 @@ class Measuring:
         self._predicted: list[NDArray[np.int32]] = []
 
     @property
+    def classes(self) -> int:
+        """How many classes the predictions tell apart, if they are any."""
+        return self._outputs[self._judged].size
+
+    @property
     def predictions(self) -> NDArray[np.int32]:
         """The class with the highest score of every sample, once the result is known: `[samples]`."""
         return np.concatenate(self._predicted)

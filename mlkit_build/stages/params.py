@@ -63,7 +63,7 @@ VERSIONS = {
     "quantize": 7,
     "quantize_graph": 6,
     "reference": 1,
-    "evaluate": 8,
+    "evaluate": 9,
     "origin": 1,
     "hops": 1,
     "runtime": 2,

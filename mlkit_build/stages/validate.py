@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mlkit_build.datasets import Batch, Dataset, contents, open_dataset, skipping
 from mlkit_build.datasets.listing import ArraySamples, listed, to_bytes
 from mlkit_build.errors import ConfigError, StageError
-from mlkit_build.metrics import Measurement, Table, tables_json
+from mlkit_build.metrics import METRICS, Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.class_order import ClassOrder
 from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
@@ -58,11 +59,12 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value); the damaged
-    samples that were left out, as `skipped`; and as `warning` these, images that are no pixels in 0..255, and how far the inputs
-    are from what the model was calibrated on, where they are not near.
+    samples that were left out, as `skipped`; and as `warning` these, images that are no pixels in 0..255, classes in another
+    order than the model's, and how far the inputs are from what the model was calibrated on, where they are not near.
 
     Raises:
-        ConfigError: Samples, labels or outputs do not fit the metrics, or calibration samples are among the samples.
+        ConfigError: Samples, labels or outputs do not fit the metrics, the named classes are in another order than the model's,
+            or calibration samples are among the samples.
         StageError: LiteRT refuses the model, its Flex operators cannot be run, or an output is not finite.
     """
     request = from_plain(EvaluateParams, params)
@@ -88,18 +90,20 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         pixels = PixelRanges(request.inputs)
         listing = ArraySamples.of(dataset)
-        watching = [pixels.look, *(look.look for look in (overlap, listing) if look is not None)]
+        order = _class_order(request, measuring.classes)
+        watching = [pixels.look, *(look.look for look in (overlap, listing, order) if look is not None)]
         _measure(request, signature, dataset, model, measuring, watching, ranges, flex=bool(flex))
         if overlap is not None:
             overlap.refuse()
         values, tables = measuring.result()
+        exchanged = order.warning(measuring.predictions) if order else ""
         np.save(outputs / "predictions.npy", measuring.predictions)
         measured |= values
         if ranges is not None:
             fed = ranges.found()
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
-        told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), told)))
+        told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), exchanged, told)))
         skipped = dataset.skipped
         known = listing.to_bytes() if listing else to_bytes(listed(request.dataset, inputs["dataset"], "dataset", signature))
         (outputs / SAMPLES).write_bytes(known)
@@ -107,6 +111,13 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
     (outputs / "metrics.json").write_bytes(pretty(measured))
+
+
+def _class_order(request: EvaluateParams, classes: int) -> ClassOrder | None:
+    """Return what compares the order of classes; None where the labels may be anything else, such as the numbers of people."""
+    names = getattr(request.dataset, "classes", ())
+    known = names or any(METRICS[choice.name].labels in ("classes", "indicators") for choice in request.metrics)
+    return ClassOrder(names, classes) if known and classes > 1 else None
 
 
 def _measure(

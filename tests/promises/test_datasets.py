@@ -79,6 +79,19 @@ def test_the_recipes_labels_name_the_classes(warm_workspace: Workspace) -> None:
     assert found["turned"] < 0.2
 
 
+def test_labels_in_another_order_than_the_models_are_refused_without_any_gate(warm_workspace: Workspace) -> None:
+    folder = mnist(warm_workspace, dataset=FOLDER)
+    images(folder / "images", count=200)
+    (folder / "labels.txt").write_text("".join(f"{digit}\n" for digit in (1, 0, 2, 3, 4, 5, 6, 7, 8, 9)))
+    report = warm_workspace.build("recipe=mine", "quantization=float32", "calibration=null")
+    assert (report.exit_code, report.bundle) == (2, None)
+    assert report.error is not None
+    assert report.error.message == (
+        "labels: 2 classes are in another order than the model's outputs, as the samples show: "
+        "class 0 is '0' and not '1', class 1 is '1' and not '0'"
+    )
+
+
 def test_images_calibrate_as_arrays_do(warm_workspace: Workspace) -> None:
     folder = mnist(warm_workspace)
     images(folder / "calibration", "calibration", 100)
