@@ -8,14 +8,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from mlkit_build.records import dataclass
+from mlkit_build.reproduction.held import code
 
 OTHERWISE = Path(__file__).with_name("otherwise")
 VARIED = (
-    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "host name", "number of threads",
-    "order of files", "time",
+    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "host name",
+    "number of threads", "order of files", "time",
 )  # fmt: skip
+TIDY_S = 20.0
+"""Seconds that a build is given to end when it is told to: it only kills its processes and removes its folders."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,41 @@ class Conditions:
             if self.cores is not None and hasattr(os, "sched_setaffinity"):
                 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: self.cores])
 
-        package_parent = str(Path(__file__).resolve().parents[2])
-        code = f"import sys; sys.path.append({package_parent!r}); from mlkit_build.cli import main; main()"
-        return subprocess.run(
-            [sys.executable, "-P", "-c", code, *arguments, *self.stated],
+        return _run_held(
+            [sys.executable, "-P", "-c", code(), *arguments, *self.stated],
             cwd=working,
             env={**os.environ, **self.environment},
-            capture_output=True,
             text=True,
             errors="replace",
             preexec_fn=prepare,
         )
+
+
+def _run_held(command: Sequence[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+    """Run a build that ends with this process; where this process is interrupted, it is waited for.
+
+    It has a session of its own: Ctrl-C in a terminal would interrupt it, and then interrupt it again while it tidies up.
+    """
+    line, held = os.pipe()
+    with open(held, "wb", buffering=0) as end:  # noqa: PTH123 - a descriptor
+        try:
+            process: subprocess.Popen[str] = subprocess.Popen(
+                command, stdin=line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **settings
+            )
+        finally:
+            os.close(line)
+        with process:
+            try:
+                out, err = process.communicate()
+            except BaseException:
+                end.close()
+                try:
+                    process.communicate(timeout=TIDY_S)
+                except BaseException:  # interrupted again, or it hangs; its own children end when it is dead
+                    process.kill()
+                    process.wait()
+                raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def as_is(folder: Path) -> Conditions:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +18,7 @@ import pytest
 
 from mlkit_build.store import Digest
 from tests.conftest import Workspace
+from tests.processes import alive, descendants, eventually
 from tests.promises.conftest import Command
 
 LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
@@ -161,3 +165,37 @@ def test_a_folder_that_is_there_is_not_written_into(workspace: Workspace) -> Non
     code, _, err = checked(workspace, "recipe=add_one", "--keep", "kept")
     assert code == 2
     assert "expected a folder that is not there yet" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, *([signal.SIGINT] if LONG else [])])
+def test_a_check_that_ends_takes_its_builds_along(workspace: Workspace, tmp_path: Path, how: signal.Signals) -> None:
+    """Told alone, as by `kill` or a CI server, and not with its children, as by Ctrl-C in a terminal."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with (tmp_path / "stderr").open("w") as errors:
+        check = subprocess.Popen(
+            [sys.executable, "-m", "mlkit_build.cli", "check", "recipe=multiply"],
+            cwd=workspace.folder,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+    assert eventually(lambda: list(temporary.glob("mlkit-build-*/out")) or check.poll() is not None, 60)
+    children = descendants(check.pid)
+    os.kill(check.pid, how)
+    code = check.wait(60)
+    assert children, "a build was to be at work"
+    if how == signal.SIGKILL:
+        assert code == -how
+        assert eventually(lambda: not any(map(alive, children)))
+    else:
+        assert code == 130
+        assert not any(map(alive, children)), "it waits for them"
+    left = [path.name for path in temporary.iterdir()]
+    assert [name for name in left if not name.startswith("mlkit-build-check-")] == [], "the build removed what it had begun"
+    assert bool(left) is (how == signal.SIGKILL)
+    told = (tmp_path / "stderr").read_text()
+    assert "Traceback" not in told
+    assert told.endswith("check: building as things are\n" + "interrupted; nothing was left half-written\n" * (code == 130))
