@@ -15,7 +15,7 @@ from mlkit_build.reproduction.held import code
 
 OTHERWISE = Path(__file__).with_name("otherwise")
 VARIED = (
-    "working folder", "TMPDIR", "HOME", "TZ", "locale", "umask", "hash seed", "user name", "host name",
+    "working folder", "TMPDIR", "HOME", "PATH", "TZ", "locale", "umask", "hash seed", "user name", "host name", "network card",
     "number of threads", "order of files", "time",
 )  # fmt: skip
 TIDY_S = 20.0
@@ -121,6 +121,7 @@ def otherwise(folder: Path) -> Conditions:
     user, threads = _another("USER", "somebody", "anybody"), "1" if (os.cpu_count() or 1) > 1 else "2"
     variables = {
         "HOME": str(place / "home"),
+        "PATH": os.pathsep.join((str(place / "home" / "bin"), os.environ.get("PATH", os.defpath))),
         "TMPDIR": str(place / "ä temporary folder"),
         "TZ": _another("TZ", "Pacific/Kiritimati", "America/St_Johns"),
         "LC_ALL": _another("LC_ALL", "C", "C.UTF-8"),

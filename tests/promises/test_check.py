@@ -26,7 +26,7 @@ LONG = bool(os.environ.get("MLKIT_BUILD_LONG_TESTS"))
 IN_LONG = pytest.mark.skipif(not LONG, reason="set MLKIT_BUILD_LONG_TESTS=1 to check every recipe and every condition")
 MODES = ("float32", "float16", "dynamic_range", "dynamic_range_int4", "weight_only_int8", "weight_only_int4", "int8", "int16x8")
 MODEL = """
-import datetime, getpass, locale, os, pathlib, platform, pwd, random, socket, sys, tempfile, time, zlib
+import datetime, getpass, locale, os, pathlib, platform, pwd, random, socket, sys, tempfile, time, uuid, zlib
 import tensorflow as tf
 
 def number(thing):
@@ -92,6 +92,8 @@ EMBEDDED_TOO = {
     "affinity": "value = float(len(os.sched_getaffinity(0)))",
     "day": "value = number(time.strftime('%d %B'))",
     "clock": "value = float(round(time.time() / 86400))",
+    "programs": "value = number(os.environ['PATH'])",
+    "network card": "value = number(uuid.getnode())",
 }
 """Conditions that an action can see. Those that it cannot are the same in every build: see the next test but one."""
 

@@ -46,7 +46,7 @@ def test_everything_that_is_said_to_vary_does(tmp_path: Path) -> None:
     plain, other = as_is(tmp_path), otherwise(tmp_path)
     assert not plain.environment
     assert plain.umask is None
-    assert {"TMPDIR", "HOME", "TZ", "LC_ALL", "PYTHONHASHSEED", "USER", "OMP_NUM_THREADS"} <= other.environment.keys()
+    assert {"TMPDIR", "HOME", "PATH", "TZ", "LC_ALL", "PYTHONHASHSEED", "USER", "OMP_NUM_THREADS"} <= other.environment.keys()
     assert all(os.environ.get(name) != value for name, value in other.environment.items() if name != "PYTHONUTF8")
     assert other.umask == 0o077
     assert plain.cache != other.cache
@@ -68,7 +68,7 @@ def test_who_lives_as_the_others_do_is_given_yet_others(tmp_path: Path, monkeypa
 
 def asked(question: str, conditions: Conditions) -> str:
     """Return what a Python of these conditions answers."""
-    code = f"import datetime, getpass, os, pickle, platform, pwd, socket, sys, time\nprint({question})"
+    code = f"import datetime, getpass, os, pickle, platform, pwd, socket, sys, time, uuid\nprint({question})"
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **conditions.environment}, capture_output=True, text=True, check=True
     )
@@ -134,9 +134,10 @@ def test_timeouts_count_true_seconds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "question",
     ["getpass.getuser()", "pwd.getpwuid(os.getuid())[0]", "os.getlogin()", "os.path.expanduser('~')", "socket.gethostname()",
-     "platform.node()", "os.uname().nodename", "os.cpu_count()", "os.environ['LC_ALL']", "hash('text')"],
+     "platform.node()", "os.uname().nodename", "os.cpu_count()", "os.environ['LC_ALL']", "hash('text')", "os.environ['PATH']",
+     "uuid.getnode()", "uuid.uuid1().node"],
 )  # fmt: skip
-def test_user_host_and_cores_are_others(tmp_path: Path, question: str) -> None:
+def test_user_host_cores_and_card_are_others(tmp_path: Path, question: str) -> None:
     told = asked(question, otherwise(tmp_path))
     try:
         real = asked(question, Conditions("plain", tmp_path, {"LC_ALL": "C.UTF-8"}))
@@ -144,3 +145,17 @@ def test_user_host_and_cores_are_others(tmp_path: Path, question: str) -> None:
         real = ""
     assert told
     assert told != real
+
+
+def test_the_card_is_one_that_no_maker_made_and_stays_the_same(tmp_path: Path) -> None:
+    first, again = (asked("uuid.getnode(), uuid.uuid1().node", otherwise(tmp_path)) for _ in range(2))
+    node, of_uuid = map(int, first.split())
+    assert first == again
+    assert node == of_uuid
+    assert node >> 40 & 0b11 == 0b10, "locally administered (IEEE 802: the second bit), and of one card (the first)"
+
+
+def test_programs_are_found_as_ever(tmp_path: Path) -> None:
+    """Whatever a function starts by its name alone."""
+    question = "__import__('shutil').which('git')"
+    assert asked(question, otherwise(tmp_path)) == asked(question, as_is(tmp_path)) != "None"

@@ -1,4 +1,4 @@
-"""Imported by every Python of a build under other conditions: another time, host, user, number of cores and order of files.
+"""Imported by every Python of a build under other conditions: another time, host, user, network card, and order of files.
 
 What a process cannot be given by its environment is put into Python's own modules. What asks the system itself, such as
 TensorFlow's file system and `tf.timestamp`, sees no difference.
@@ -16,6 +16,8 @@ BACK_S = ((400 * 24 + 5) * 60 + 7) * 60 + 11
 """Another year, month, day of the week, hour, minute and second. Into the past: were it the future, what other builds are just
 making in the cache would look abandoned, and be removed."""
 NAME = "elsewhere"
+NODE = 0x02_00_5E_10_00_00
+"""A network card's address; the second lowest bit of its first byte says that no maker gave it (IEEE 802)."""
 
 _listdir, _scandir = os.listdir, os.scandir
 _time, _time_ns, _strftime, _asctime = time.time, time.time_ns, time.strftime, time.asctime
@@ -134,3 +136,7 @@ if hasattr(os, "uname"):
 
     vars(os).update(uname=_machine, getlogin=lambda: os.environ.get("LOGNAME", NAME))
     vars(pwd).update(getpwuid=_user)
+
+import uuid  # noqa: E402 - it asks for the name of the machine when it is imported
+
+vars(uuid).update(getnode=lambda: NODE, _generate_time_safe=None)  # without the system's library, `uuid1` asks `getnode`
