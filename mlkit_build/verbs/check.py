@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mlkit_build.config import Roots, compose
@@ -34,7 +36,9 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     keep = parsed.keep is not None
     try:
         found = check(job, parsed.overrides, roots, folder, lambda text: print(f"check: {text}", file=sys.stderr, flush=True))
-        keep |= bool(found.differences)
+        if found.differences and not keep:
+            folder, found = _kept(folder, found)
+            keep = True
     finally:
         if not keep:
             _removed(folder)
@@ -45,7 +49,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
 
 def _folder(keep: Path | None) -> Path:
     if keep is None:
-        return Path(tempfile.mkdtemp(prefix="mlkit-build-check-"))
+        # Named as the engine names its folders, so that the next build sweeps it up when this one is killed.
+        return Path(tempfile.mkdtemp(prefix=f"mlkit-build-{os.getpid()}-"))
     folder = keep.expanduser().absolute()
     try:
         folder.mkdir(parents=True)
@@ -56,6 +61,18 @@ def _folder(keep: Path | None) -> Path:
     except OSError as error:
         raise StoreError(f"check: --keep {keep}: {error.strerror or error}") from error
     return folder
+
+
+def _kept(folder: Path, found: Checked) -> tuple[Path, Checked]:
+    """Give the temporary folder a name that nobody sweeps up; return it, and what was found there."""
+    kept = folder.with_name(folder.name.replace(f"-{os.getpid()}-", "-check-", 1))
+    folder.rename(kept)
+
+    def moved(path: Path | None) -> Path | None:
+        return kept / path.relative_to(folder) if path and path.is_relative_to(folder) else path
+
+    differences = (replace(item, first=moved(item.first), second=moved(item.second)) for item in found.differences)
+    return kept, replace(found, differences=tuple(differences))
 
 
 def _removed(folder: Path) -> None:

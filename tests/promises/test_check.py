@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from mlkit_build.engine.work import work_folder
 from mlkit_build.store import Digest
 from tests.conftest import Workspace
 from tests.processes import alive, descendants, eventually
@@ -76,7 +78,6 @@ def test_every_built_in_recipe_is_reproducible(workspace: Workspace, recipe: str
 
 
 EMBEDDED = {
-    "chance": "value = number(os.urandom(9))",
     "order of files": "value = float(len(os.listdir('data')[0]))",
     "time": "value = float(datetime.datetime.now().year)",
 }
@@ -115,6 +116,27 @@ def test_what_is_not_reproducible_is_found_and_where_it_begins(workspace: Worksp
     assert "frozen_graph.pb" in out
     assert re.search(r"^    nodes: .*: value: \d+ of \d+ bytes differ$", out, re.MULTILINE)
     assert (workspace.folder / "kept" / "as-is" / "dist" / "made" / "float32" / "manifest.json").is_file()
+
+
+def test_what_chance_made_is_found_and_kept_where_no_build_sweeps(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    python_recipe(workspace, "value = number(os.urandom(9))")
+    code, out, err = checked(workspace, "recipe=made", "--json")
+    assert code == 4, err
+    told = json.loads(out)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with work_folder():  # as the next build makes one
+        [kept] = temporary.glob("mlkit-build-check-*")
+    assert told["kept"] == str(kept)
+    first = told["differences"][0]
+    assert (first["action"], first["file"]) == ("freeze", "frozen_graph.pb")
+    files = [Path(first[which]) for which in ("first", "second")]
+    assert [path.is_relative_to(kept) for path in files] == [True, True]
+    assert files[0].read_bytes() != files[1].read_bytes()
 
 
 def test_what_every_action_is_given_alike_cannot_differ(workspace: Workspace) -> None:
@@ -171,7 +193,9 @@ def test_a_folder_that_is_there_is_not_written_into(workspace: Workspace) -> Non
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, *([signal.SIGINT] if LONG else [])])
-def test_a_check_that_ends_takes_its_builds_along(workspace: Workspace, tmp_path: Path, how: signal.Signals) -> None:
+def test_a_check_that_ends_takes_its_builds_along(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
     """Told alone, as by `kill` or a CI server, and not with its children, as by Ctrl-C in a terminal."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
@@ -195,9 +219,12 @@ def test_a_check_that_ends_takes_its_builds_along(workspace: Workspace, tmp_path
     else:
         assert code == 130
         assert not any(map(alive, children)), "it waits for them"
-    left = [path.name for path in temporary.iterdir()]
-    assert [name for name in left if not name.startswith("mlkit-build-check-")] == [], "the build removed what it had begun"
-    assert bool(left) is (how == signal.SIGKILL)
+    left = [path.name.split("-")[2] for path in temporary.iterdir()]
+    assert left == [str(check.pid)] * (how == signal.SIGKILL), "its builds removed what was theirs"
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(temporary))
+        with work_folder() as work:  # as the next build makes one
+            assert list(temporary.iterdir()) == [work]
     told = (tmp_path / "stderr").read_text()
     assert "Traceback" not in told
     assert told.endswith("check: building as things are\n" + "interrupted; nothing was left half-written\n" * (code == 130))
