@@ -25,12 +25,14 @@ class Job:
         settings: How to run.
         folder: The recipe's folder; its paths are relative to it.
         warnings: What the user should know and nothing stops for.
+        conf: The folders of configuration that it was composed from.
     """
 
     recipe: Recipe
     settings: Settings
     folder: Path
     warnings: tuple[str, ...] = ()
+    conf: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

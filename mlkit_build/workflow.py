@@ -194,7 +194,7 @@ class _Run:
             held.after(contents.manifest, contents.data)
         unchanged = contents.are_at(place, signer)
         if not unchanged:
-            self._publish(contents, place, signer, command, started)
+            self._publish(contents, files, place, signer, command, started)
         return self._report("unchanged" if unchanged else "built", ExitCode.OK, bundle=place)
 
     def failed(self, error: MlkitBuildError) -> JobReport:
@@ -268,16 +268,26 @@ class _Run:
             [Archive(kind, f"{recipe.name}-{recipe.variant_name}") for kind in ARCHIVES if kind in recipe.package.formats],
         )
 
-    def _publish(self, contents: Contents, place: Path, signer: Signer | None, command: Sequence[str], started: float) -> None:
+    def _publish(
+        self,
+        contents: Contents,
+        files: pipeline.Files,
+        place: Path,
+        signer: Signer | None,
+        command: Sequence[str],
+        started: float,
+    ) -> None:
         from mlkit_build.bundle.provenance import statement
         from mlkit_build.bundle.replaced import lost
+        from mlkit_build.bundle.repository import repository_of
 
         if gone := lost(place, contents.data):
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {gone}")
         results = list(self._results.values())
+        repository = repository_of(self._job.folder, self._job.conf, [path for _, path in files.by_role()])
 
         def provenance(subjects: Sequence[FileEntry]) -> bytes:
-            return statement(contents.manifest, results, subjects, self._job.folder, command, started, self._time)
+            return statement(contents.manifest, results, subjects, repository, command, started, self._time)
 
         contents.publish(place, self._engine.output, provenance, signer)
 

@@ -19,7 +19,7 @@ from mlkit_build.config import plugins
 from mlkit_build.config.clearing import Cleared
 from mlkit_build.config.explain import REFUSALS, explained
 from mlkit_build.config.overrides import for_hydra
-from mlkit_build.config.roots import RECIPE_FILE, Roots
+from mlkit_build.config.roots import RECIPE_FILE, Roots, builtin
 from mlkit_build.config.schema import GROUPS, Root, register
 from mlkit_build.config.versions import refuse_numbers_in
 from mlkit_build.errors import ConfigError
@@ -101,7 +101,9 @@ def from_cfg(cfg: DictConfig, roots: Roots, overrides: Sequence[str] = ()) -> Jo
         for twin in _twins(recipe.name, folder, roots)
     ]
     notes += [f"{file} hides the built-in choice {choice}" for file, choice in roots.hidden_choices()]
-    return Job(recipe, settings, folder, tuple(notes))
+    own = builtin("conf")  # nobody edits it, but in a checkout of mlkit-build
+    conf = (*roots.conf, own) if own.resolve() == (Path.cwd() / "conf").resolve() else roots.conf
+    return Job(recipe, settings, folder, tuple(notes), conf)
 
 
 def no_recipe(roots: Roots) -> ConfigError:

@@ -17,6 +17,10 @@ _LOCAL = ("file", "local")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ANY_URL = re.compile(_SCHEME.pattern + r"[^\s'\"<>)]*")
 _HIDDEN = "..."
+_PART = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"]+|['"]""", re.DOTALL)
+"""What a value is made of: texts in quotes, and what is between them."""
+_QUOTED = re.compile(rf"{_SCHEME.pattern}(?:(?!\s{_SCHEME.pattern}|.\Z).)*", re.DOTALL)
+_BARE = re.compile(rf"{_SCHEME.pattern}(?:(?!\s{_SCHEME.pattern})(?:[^,{{}}\[\]\\]|\\.))*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,15 @@ def shown(stated: str) -> str:
 def redacted(text: str) -> str:
     """Return the text of somebody else's error with every URL in it as it may be printed."""
     return _ANY_URL.sub(lambda match: shown(match[0]), text)
+
+
+def argument_shown(argument: str) -> str:
+    """Return an argument of a command line with every URL in it as it may be printed, wherever in a value it stands.
+
+    In quotes a URL ends with them, whatever is in it; elsewhere where the next value or another URL begins: a password may have
+    spaces, and too much that is left out harms nobody.
+    """
+    return _PART.sub(lambda part: (_QUOTED if part[0][0] in "'\"" else _BARE).sub(lambda url: shown(url[0]), part[0]), argument)
 
 
 def as_stated(text: str, path: str, stated: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlkit_build.bundle.publish import MANIFEST, SIGNATURE
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode
+from mlkit_build.fetch.urls import shown
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Beside, Detached, Verified, verify
@@ -53,16 +54,16 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     worst = ExitCode.OK
     for stated in parsed.places:
         detached = _detached(stated, parsed.signature) if trusted else None
-        beside = _beside(stated, parsed.manifest)
+        beside, name = _beside(stated, parsed.manifest), shown(stated)
         try:
             with open_place(stated) as place:
                 verified = verify(place, trusted, detached, beside)
         except ConfigError as error:
-            message = error.message if stated in error.message else f"{stated}: {error.message}"
+            message = error.message if name in error.message else f"{name}: {error.message}"
             above = bundle_above(stated)
             hint = f"it lies in the bundle {above}: verify that" if above else error.hint
             raise ConfigError(f"verify: {message}", hint) from error
-        print(_as_json(stated, verified, trusted) if parsed.json else _as_text(stated, verified, trusted))
+        print(_as_json(name, verified, trusted) if parsed.json else _as_text(name, verified, trusted))
         if verified.wrong:
             worst = ExitCode.VERIFICATION
     return worst

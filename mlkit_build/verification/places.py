@@ -76,7 +76,9 @@ def open_place(stated: str) -> Iterator[Place]:
 
     origin = Location.parse(stated, "bundle")
     if origin.inside:
-        raise ConfigError(f"{stated}: expected {_BUNDLES}, or a URL of one", "name the archive itself: it is looked into")
+        from mlkit_build.fetch.urls import shown
+
+        raise ConfigError(f"{shown(stated)}: expected {_BUNDLES}, or a URL of one", "name the archive itself: it is looked into")
     with _remote(stated) if origin.path is None else _local(Path(origin.path).expanduser()) as place:
         yield place
 

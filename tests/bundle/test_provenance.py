@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,105 +17,20 @@ from in_toto_attestation.v1.statement import Statement
 from in_toto_attestation.v1.statement_pb2 import Statement as StatementMessage
 
 from mlkit_build.bundle.manifest import entries
-from mlkit_build.bundle.provenance import git_state, statement
+from mlkit_build.bundle.provenance import statement
+from mlkit_build.bundle.repository import repository_of
 from mlkit_build.engine import Action, Result
 from mlkit_build.store import Digest
 from mlkit_build.timing import Timing
+from tests.bundle.conftest import git
 from tests.bundle.test_manifest import a_manifest
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit, and no configuration of the user's."""
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
-    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "recipe.yaml").write_text("name: toy\n", encoding="utf-8")
-    git(folder, "init", "-q")
-    git(folder, "add", ".")
-    git(folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "first")
-    return folder
-
-
-def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_the_commit_is_named_and_a_clean_tree_is_clean(repository: Path) -> None:
-    state = git_state(repository)
-    assert state is not None
-    assert state["commit"] == git(repository, "rev-parse", "HEAD")
-    assert state["dirty"] is False
-
-
-def test_an_edited_recipe_makes_the_tree_dirty(repository: Path) -> None:
-    (repository / "recipe.yaml").write_text("name: other\n", encoding="utf-8")
-    state = git_state(repository)
-    assert state is not None
-    assert state["dirty"] is True
-
-
-@pytest.mark.parametrize("remote", ["https://user:secret@example.org/a/b.git", "https://token@example.org/a/b.git"])
-def test_a_password_in_the_remote_is_not_told(repository: Path, remote: str) -> None:
-    git(repository, "remote", "add", "origin", remote)
-    state = git_state(repository)
-    assert state is not None
-    assert state["remote"] == "git+https://example.org/a/b.git"
-
-
-@pytest.mark.parametrize(
-    ("remote", "expected"),
-    [
-        ("git@example.org:a/b.git", "git+ssh://git@example.org/a/b.git"),
-        ("ssh://git@example.org:22/a/b.git", "git+ssh://example.org:22/a/b.git"),
-        ("example.org:/a/b.git", "git+ssh://example.org/a/b.git"),
-        ("/srv/git/a b.git", "git+file:///srv/git/a%20b.git"),
-    ],
-)
-def test_the_remote_is_a_uri(repository: Path, remote: str, expected: str) -> None:
-    git(repository, "remote", "add", "origin", remote)
-    state = git_state(repository)
-    assert state is not None
-    assert state["remote"] == expected
-
-
-def test_a_repository_without_a_remote_has_none(repository: Path) -> None:
-    state = git_state(repository)
-    assert state is not None
-    assert state["remote"] is None
-
-
-def test_a_change_elsewhere_in_the_repository_makes_it_dirty_and_a_new_file_only_beside_the_recipe(repository: Path) -> None:
-    recipe = repository / "recipes" / "toy"
-    recipe.mkdir(parents=True)
-    (recipe / "recipe.yaml").write_text("name: toy\n", encoding="utf-8")
-    git(repository, "add", ".")
-    git(repository, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "second")
-    (repository / "dist").write_text("a build's", encoding="utf-8")
-    assert (git_state(recipe) or {})["dirty"] is False
-    (recipe / "labels.txt").write_text("zero", encoding="utf-8")
-    assert (git_state(recipe) or {})["dirty"] is True
-    (recipe / "labels.txt").unlink()
-    (repository / "recipe.yaml").write_text("name: other\n", encoding="utf-8")  # as a file of ./conf is: composing read it
-    assert (git_state(recipe) or {})["dirty"] is True
-
-
-def test_outside_of_a_repository_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_state(tmp_path) is None
-
-
-def test_a_machine_without_git_is_no_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(repository))
-    assert git_state(repository) is None
 
 
 def test_the_statement_names_every_subject_with_its_digest_and_how_it_was_made(repository: Path) -> None:
     action = Action("freeze", "freeze", 1, "python", "module:function", {}, {}, ("out",))
     result = Result(action, "0" * 64, {"out": Digest.of_bytes(b"")}, True, 0.12345, "unchanged")
     subjects = entries([("toy.tflite", Digest.of_bytes(b"model")), ("manifest.json", Digest.of_bytes(b"{}"))])
-    found = json.loads(statement(a_manifest(), [result], subjects, repository, ["mlkit-build", "recipe=toy"], 0.0))
+    found = json.loads(statement(a_manifest(), [result], subjects, repository_of(repository), ["mlkit-build", "recipe=toy"], 0.0))
     # https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and https://slsa.dev/spec/v1.0/provenance
     assert (found["_type"], found["predicateType"]) == ("https://in-toto.io/Statement/v1", "https://slsa.dev/provenance/v1")
     assert found["subject"] == [{"name": entry.path, "digest": {"sha256": entry.sha256}} for entry in subjects]
@@ -163,7 +77,7 @@ def test_it_is_what_in_toto_and_slsa_publish_types_for(repository: Path) -> None
     result = Result(action, "0" * 64, {"latency.json": Digest.of_bytes(b"timed")}, False, 0.5, "never built here")
     subjects = entries([("toy.tflite", Digest.of_bytes(b"model"))])
     timing = Timing(0.5, 0.6, 0.4, 2.0, 10, 1, 1, "xnnpack", 1000, "a machine")
-    document = json.loads(statement(manifest, [result], subjects, repository, ["mlkit-build"], 5.0, timing))
+    document = json.loads(statement(manifest, [result], subjects, repository_of(repository), ["mlkit-build"], 5.0, timing))
     provenance = checked(document)
     definition, details = provenance.build_definition, provenance.run_details
     assert {entry.uri: dict(entry.digest) for entry in definition.resolved_dependencies} == {
@@ -183,8 +97,20 @@ def test_it_is_what_in_toto_and_slsa_publish_types_for(repository: Path) -> None
     [("buildDefinition", {"unknown": 1}), ("runDetails", {"metadata": {"startedOn": "yesterday"}}), ("no_such_part", {})],
 )
 def test_the_types_refuse_what_is_not_of_the_schema(repository: Path, field: str, value: Any) -> None:
-    document = json.loads(statement(a_manifest(), [], entries([("a", Digest.of_bytes(b""))]), repository, ["mlkit-build"], 0.0))
+    document = json.loads(
+        statement(a_manifest(), [], entries([("a", Digest.of_bytes(b""))]), repository_of(repository), ["mlkit-build"], 0.0)
+    )
     checked(document)
     document["predicate"][field] = value
     with pytest.raises(ParseError):
         checked(document)
+
+
+def test_the_command_is_told_without_the_secrets_of_its_urls() -> None:
+    command = ["mlkit-build", 'source.path="http://user:PW@h/graph.pb?token=T"', "source={kind: x, path: 'https://u:PW@h/m?t=T'}"]
+    found = json.loads(statement(a_manifest(), [], entries([("a", Digest.of_bytes(b""))]), None, command, 0.0))
+    assert found["predicate"]["buildDefinition"]["externalParameters"]["command"] == [
+        "mlkit-build",
+        'source.path="http://h/graph.pb?token=..."',
+        "source={kind: x, path: 'https://h/m?t=...'}",
+    ]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlkit_build.errors import ConfigError
-from mlkit_build.fetch.urls import Location, as_stated, file_name, is_url, redacted, shown
+from mlkit_build.fetch.urls import Location, argument_shown, as_stated, file_name, is_url, redacted, shown
 
 FIELD = "source.path"
 
@@ -140,3 +140,34 @@ def test_the_file_keeps_a_name_that_is_safe_anywhere(url: str, name: str) -> Non
 )
 def test_a_path_of_the_cache_is_told_as_the_recipe_states_it(stated: str, path: str, text: str, expected: str) -> None:
     assert as_stated(text, path, stated) == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("recipe=mnist", "recipe=mnist"),
+        ('source.path="http://u:PW@h:1/m.pb?token=T"', 'source.path="http://h:1/m.pb?token=..."'),
+        ("source={path: 'http://u:P) {,W@h/m?t=T', kind: x}", "source={path: 'http://h/m?t=...', kind: x}"),
+        (r'source.path="http://u:P\"W@h/m"', 'source.path="http://h/m"'),
+        (r"source.path=http://u:P\,W@h/m", "source.path=http://h/m"),
+        ("source.path=http://u:P W@h/m", "source.path=http://h/m"),
+        ("source.path=zip://a/b::https://u:PW@h/a.zip", "source.path=zip://a/b::https://h/a.zip"),
+        ("source.path=http://u:PW@h/a?t=T,http://u:PW@h/b", "source.path=http://h/a?t=...,http://h/b"),
+        ("description='see https://u:PW@h/a and https://u:PW@h/b'", "description='see https://h/a and https://h/b'"),
+        ("description=it's at http://u:PW@h/m", "description=it's at http://h/m"),
+    ],
+)
+def test_an_argument_is_shown_without_the_secrets_of_its_urls(argument: str, expected: str) -> None:
+    assert argument_shown(argument) == expected
+
+
+SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/?#@'\"\\"), min_size=1)
+
+
+@settings(max_examples=100)
+@given(
+    SECRETS.map(lambda text: f"SECRET{text}SECRET"),
+    st.sampled_from(["p='{}'", 'p="{}"', "p={{kind: x, path: '{}'}}", "p=['{}',a]"]),
+)
+def test_no_password_in_quotes_stands_in_an_argument_that_is_shown(secret: str, form: str) -> None:
+    assert "SECRET" not in argument_shown(form.format(f"https://user:{secret}@h/m.pb?token={secret}"))
