@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, SIGNATURE
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.fetch import urls
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.model_file import ModelFile, opened
 from mlkit_build.printable import finite, shown
@@ -37,7 +38,7 @@ class Subject:
     """One of the two.
 
     Attributes:
-        stated: As the user named it.
+        stated: As the user named it; a URL without secrets.
         title: What it is: `mnist 1.0.0, int8` of a bundle, the file's name otherwise.
         manifest: What the bundle says of itself; None for a single file.
         model: The model; None where the bundle has none.
@@ -66,16 +67,16 @@ def read(stated: str) -> Subject:
         ConfigError: It is neither.
         SourceError: It cannot be read, is damaged, or has in it what no bundle has.
     """
-    path = Path(stated).expanduser()
+    path, name = Path(stated).expanduser(), urls.shown(stated)
     try:
         if path.is_file() and _is_model(path):
-            return _single(stated, path)
+            return _single(name, path)
         with open_place(stated) as place:
-            return _bundle(stated, place)
+            return _bundle(name, place)
     except OSError as error:
-        raise SourceError(f"{stated}: cannot be read: {error.strerror or error}", _AGAIN) from error
+        raise SourceError(f"{name}: cannot be read: {error.strerror or error}", _AGAIN) from error
     except MemoryError as error:
-        raise SourceError(f"{stated}: larger than the memory that is left", _AGAIN) from error
+        raise SourceError(f"{name}: larger than the memory that is left", _AGAIN) from error
 
 
 def model_of(data: bytes, where: str) -> ModelFile:

@@ -72,12 +72,10 @@ def open_place(stated: str) -> Iterator[Place]:
         ConfigError: It is no such thing, or the URL's protocol is not known.
         SourceError: It cannot be read.
     """
-    from mlkit_build.fetch.urls import Location
+    from mlkit_build.fetch.urls import Location, shown
 
     origin = Location.parse(stated, "bundle")
     if origin.inside:
-        from mlkit_build.fetch.urls import shown
-
         raise ConfigError(f"{shown(stated)}: expected {_BUNDLES}, or a URL of one", "name the archive itself: it is looked into")
     with _remote(stated) if origin.path is None else _local(Path(origin.path).expanduser()) as place:
         yield place

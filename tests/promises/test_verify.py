@@ -65,3 +65,23 @@ def test_verifying_imports_nothing_that_runs_models(bundle: Path) -> None:
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines() if "import time:" in line}
     assert "mlkit_build" in imported
     assert not imported & {"tensorflow", "ai_edge_litert", "hydra", "numpy"}
+
+
+def test_a_url_is_printed_without_its_secrets(command: Command, bundle: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(bundle), "/bundles?token=SECRET", recursive=True)
+    url = "memory://bundles?token=SECRET"
+    try:
+        for verb in (("verify", url), ("verify", url, "--json"), ("diff", url, str(bundle)), ("diff", url, url, "--json")):
+            code, out, err = command(*verb)
+            assert code == 0, err
+            assert "SECRET" not in out + err
+        assert command("verify", url)[1].startswith("memory://bundles?token=...: add_one 1.0.0")
+    finally:
+        memory.rm("/bundles?token=SECRET", recursive=True)
+    for wrong in (url, "zip://a::https://user:SECRET@h/b.zip"):
+        code, out, err = command("verify", wrong)
+        assert code == 2
+        assert "SECRET" not in out + err
