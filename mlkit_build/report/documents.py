@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from mlkit_build.job import JobReport
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+_LINKS = 40
+"""How many links Linux follows."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +83,72 @@ def _path(stated: str | None) -> Path | None:
 
 
 def replace_file(field: str, path: Path, data: bytes, after: bool = False) -> None:
-    """Write a file whole or not at all, after what it holds where `after` says so. Raises StoreError, which names the field."""
+    """Write a file whole or not at all, after what it holds where `after` says so.
+
+    A link stays, and what it leads to is replaced; a pipe, a device or `/dev/stdout` is written to.
+
+    Raises:
+        StoreError: It cannot be written, or is a folder; names the field.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_bytes() if after and path.exists() else b""
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if _is_written_to(path):
+            _write_to(path, data)
+            return
+        place = Path(os.path.realpath(path))
+        if place.is_dir():
+            raise StoreError(f"{field}: expected a file, found the folder {path}", "name a file in it")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        before = place.read_bytes() if after and place.exists() else b""
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(before + data)
             os.chmod(name, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp's files are for the owner alone
-            os.replace(name, path)  # noqa: PTH105 - a name, as mkstemp gives it
+            os.replace(name, place)  # noqa: PTH105 - a name, as mkstemp gives it
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
+        unread = error.errno == errno.ENXIO
         raise StoreError(
-            f"{field}: {path} cannot be written: {error.strerror or error}", "name a file in a folder of yours"
+            f"{field}: {path} cannot be written: {'nobody reads that pipe' if unread else error.strerror or error}",
+            "start its reader first" if unread else "name a file in a folder of yours",
         ) from error
+
+
+def _is_written_to(path: Path) -> bool:
+    """Return whether there is something that is no file and no folder, or an open file of this process."""
+    if _descriptor(path) is not None:
+        return True
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _write_to(path: Path, data: bytes) -> None:
+    opened = _descriptor(path)
+    if opened is None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a pipe that nobody reads is not waited for
+        os.set_blocking(descriptor, True)
+    else:
+        sys.stdout.flush()
+        descriptor = os.dup(opened)  # opened once more, a file that stdout leads to would be written over from its beginning
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the open file of this process that a path such as `/dev/stdout` or a shell's `>(...)` stands for, if it does."""
+    for _ in range(_LINKS):
+        folder = os.path.realpath(path.parent)
+        if path.name.isdecimal() and folder in ("/dev/fd", f"/proc/{os.getpid()}/fd"):
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 def _umask() -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from mlkit_build import pipeline
@@ -13,13 +11,14 @@ from mlkit_build.config import Roots, compose
 from mlkit_build.config.sweep import refuse_several
 from mlkit_build.engine import Engine
 from mlkit_build.engine import pool as pools
-from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, StoreError
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.quantization.attribution import Attribution
 from mlkit_build.recipe import Recipe
 from mlkit_build.report import attribution as shown
+from mlkit_build.report.documents import replace_file
 from mlkit_build.report.screens import screen
 from mlkit_build.store import open_store
 from mlkit_build.workflow import cache_folder
@@ -51,7 +50,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     found = _attributed(job, parsed.samples, parsed.tries)
     name = f"{job.recipe.name}/{job.recipe.variant_name}"
     if parsed.html is not None:
-        _write(parsed.html, shown.page(job.recipe, found))
+        replace_file("--html", parsed.html, shown.page(job.recipe, found).encode("utf-8"))
     if parsed.format == "json":
         print(json.dumps({"recipe": job.recipe.name, "variant": job.recipe.variant_name, **to_plain(found)}, ensure_ascii=False))
     else:
@@ -107,26 +106,6 @@ def _check_place(path: Path) -> None:
         raise ConfigError(f"--html: expected a file in a folder that exists, found {path}", "make the folder first")
     if path.is_dir():
         raise ConfigError(f"--html: expected a file, found the folder {path}", f"e.g. --html {path / 'report.html'}")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all. Raises StoreError."""
-    try:
-        _replace(path, text)
-    except OSError as error:
-        raise StoreError(f"--html: {path}: cannot be written: {error.strerror or error}", "name a file elsewhere") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _count(text: str) -> int:

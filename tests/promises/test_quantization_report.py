@@ -261,7 +261,7 @@ def test_a_page_that_cannot_be_written_is_named_as_it_was_asked_for(warm_workspa
     name = "a" * 250
     code, _, err = command("quantization-report", "recipe=mnist", "quantization=int8", "--tries=0", f"--html={name}", "ui=quiet")
     assert code == 1
-    assert f"error: --html: {name}: cannot be written: File name too long" in err
+    assert f"error: --html: {name} cannot be written: File name too long" in err
 
 
 REFUSED = [

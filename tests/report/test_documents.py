@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,7 +22,7 @@ from mlkit_build.gates import Verdict
 from mlkit_build.job import JobReport, refused
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Settings
-from mlkit_build.report.documents import STEP_SUMMARY, Documents
+from mlkit_build.report.documents import STEP_SUMMARY, Documents, replace_file
 from mlkit_build.report.github import github_summary
 from mlkit_build.report.junit import STAGES, junit
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
@@ -192,6 +195,60 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path, mon
     with pytest.raises(StoreError, match=r"junit: .*j\.xml cannot be written: No space left on device"):
         Documents.of(Settings(junit=str(tmp_path / "j.xml"))).write([OUTCOMES["built"]])
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("j.xml", "old")]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "old.xml").write_text("old")
+    for name in ("old.xml", "new.xml"):
+        link = tmp_path / f"to-{name}"
+        link.symlink_to(Path("there") / name)
+        replace_file("junit", link, b"new")
+        assert link.is_symlink()
+        assert (tmp_path / "there" / name).read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["new.xml", "old.xml", "there", "to-new.xml", "to-old.xml"]
+
+
+def test_a_pipe_is_written_to_and_one_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with pytest.raises(StoreError, match=r"junit: .*pipe cannot be written: nobody reads that pipe"):
+        replace_file("junit", pipe, b"x")
+    data = b"0123456789" * 20_000  # more than a pipe holds
+    for path in (pipe, link):
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        writer = threading.Thread(target=replace_file, args=("junit", path, data))
+        writer.start()
+        os.set_blocking(reading, True)
+        with os.fdopen(reading, "rb") as file:
+            found = b""
+            while len(found) < len(data):
+                found += file.read1()
+        writer.join()
+        assert found == data
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+
+
+def test_standard_output_is_written_to_where_it_stands(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from mlkit_build.report.documents import replace_file; print('before');"
+        "replace_file('junit', Path('/dev/stdout'), b'document\\n'); print('after')"
+    )
+    with (tmp_path / "out").open("wb") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out").read_text() == "before\ndocument\nafter\n"
+    piped = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert piped.stdout == b"before\ndocument\nafter\n"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    for path in (tmp_path, tmp_path / "link"):
+        with pytest.raises(StoreError, match="junit: expected a file, found the folder"):
+            replace_file("junit", path, b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 def test_builds_that_pass_fail_and_cannot_be_composed_all_leave_their_documents(
