@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,8 @@ ABSENT = "absent"
 NO_PACKAGES = ("cpu", "machine", "mlkit-build", "python")
 """Tools that no package on the registry stands for."""
 
+_NAME = re.compile(r"[A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9]", re.ASCII | re.IGNORECASE)
+"""What a package may be called (https://packaging.python.org/en/latest/specifications/name-normalization/)."""
 _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"tensorflow": ("tensorflow-cpu", "tensorflow-macos")}
 _PACKAGES: Mapping[str, tuple[str, ...]] = {
     # protobuf reads and writes graphs, flatbuffers models; ml-dtypes does the arithmetic of constants that NumPy has no type for
@@ -89,6 +92,8 @@ def _escaped(text: str) -> str:
 def _version(package: str) -> str | None:
     if package in PROCESSOR:
         return processor()
+    if not _NAME.fullmatch(package):  # a manifest or a lock may name anything, and metadata are looked for in folders
+        return None
     try:
         return version(package)
     except PackageNotFoundError:

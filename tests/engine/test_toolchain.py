@@ -125,3 +125,8 @@ def test_every_tool_has_bounds_of_its_versions_and_what_is_installed_lies_within
 )
 def test_a_tool_has_a_package_url(name: str, number: str, expected: str) -> None:
     assert purl(name, number) == expected
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "/etc", "numpy/../numpy", "-", "x\x1b[31m"])
+def test_what_is_no_name_of_a_package_is_absent(name: str) -> None:
+    assert toolchain_beside([name])[name] == ABSENT
