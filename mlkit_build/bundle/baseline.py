@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.manifest import SCHEMA
 from mlkit_build.bundle.portable import is_elsewhere, portable_place, portable_text
 from mlkit_build.errors import ConfigError, SourceError
@@ -75,7 +76,7 @@ def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
             "copy it: compared with the last build each time, a value could sink a little for ever",
         )
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_regular(path))
     except (ValueError, OSError) as error:
         raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}") from error
     schema = found.get("schema") if isinstance(found, dict) else found

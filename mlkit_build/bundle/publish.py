@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.archives import CHECKSUMS as CHECKSUMS
 from mlkit_build.bundle.archives import Archive, checksums
 from mlkit_build.errors import ConfigError, StoreError
@@ -66,7 +67,7 @@ def is_published(
     expected = {*files, MANIFEST, PROVENANCE, *(archive.name for archive in archives)}
     try:
         found = set(_contents(place))
-        if found - {SIGNATURE} != {*expected, CHECKSUMS} - {SIGNATURE} or (place / MANIFEST).read_bytes() != manifest:
+        if found - {SIGNATURE} != {*expected, CHECKSUMS} - {SIGNATURE} or read_regular(place / MANIFEST) != manifest:
             return False
         digests = {name: Digest.of_file(place / name) for name in found - {CHECKSUMS}}
         if any(digests.get(name) != digest for name, digest in files.items()):
@@ -74,10 +75,10 @@ def is_published(
         held = [*files, MANIFEST]
         if any(digests[archive.name] != archive.digest(place, held) for archive in archives):
             return False
-        signature = (place / SIGNATURE).read_bytes() if SIGNATURE in found else None
+        signature = read_regular(place / SIGNATURE) if SIGNATURE in found else None
         if SIGNATURE not in files and not signed(signature, {name: digests[name] for name in expected}):
             return False
-        return (place / CHECKSUMS).read_bytes() == checksums(digests)
+        return read_regular(place / CHECKSUMS) == checksums(digests)
     except OSError:
         return False
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.metrics import OF_THE_FILE
 from mlkit_build.printable import shown
@@ -23,7 +24,7 @@ def lost(place: Path, manifest: bytes) -> str:
         manifest: The bytes of the manifest that is about to be published there.
     """
     try:
-        before = _held((place / MANIFEST).read_bytes())
+        before = _held(read_regular(place / MANIFEST))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged, or of another version
         return ""
     now = _held(manifest)

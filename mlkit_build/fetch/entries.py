@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.errors import StoreError
 from mlkit_build.plain import canonical
 from mlkit_build.records import dataclass
@@ -157,7 +158,7 @@ def _whole(store: DiskStore, key: str, part: str = "") -> Entry | None:
     place = _place(store, key)
     beside = part.rpartition("/")[0]
     try:
-        value = json.loads((place / "index.json").read_bytes())
+        value = json.loads(read_regular(place / "index.json"))
         index = {str(name): Digest(str(sha256), int(size)) for name, (sha256, size) in value.items()}
         top = place / "files" / beside
         there = {path.relative_to(place / "files").as_posix(): path for path in top.rglob("*") if not path.is_dir()}

@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.errors import SourceError, StoreError
 from mlkit_build.plain import canonical, pretty
 from mlkit_build.runtimes import FIELD, PACKAGES, Requirement, parse_all
@@ -168,7 +169,7 @@ def _whole(store: DiskStore, key: str) -> Path | None:
     """Return the record of an environment that is there and whose Python still is."""
     record = _place(store, key) / RECORD
     try:
-        value: Any = json.loads(record.read_bytes())
+        value: Any = json.loads(read_regular(record))
         return record if value["schema"] == _SCHEMA and python_of(record).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

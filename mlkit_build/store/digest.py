@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from mlkit_build.bounded import open_regular
 from mlkit_build.records import dataclass
 
 
@@ -32,6 +33,6 @@ class Digest:
         Raises:
             OSError: It cannot be read.
         """
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             return cls(sha256, file.tell())

@@ -11,12 +11,14 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.plain import canonical, pretty
 from mlkit_build.records import dataclass
 from mlkit_build.store.digest import Digest
@@ -164,7 +166,7 @@ class DiskStore:
     def read_note(self, *parts: str) -> Any:
         """Return the JSON value of a small file of the store, or None when it is missing or damaged."""
         try:
-            return json.loads(self.root.joinpath(*parts).read_bytes())
+            return json.loads(read_regular(self.root.joinpath(*parts)))
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -191,9 +193,10 @@ class DiskStore:
 
     def _has(self, digest: Digest) -> bool:
         try:
-            return self._blob_path(digest.sha256).stat().st_size == digest.size_bytes
+            status = self._blob_path(digest.sha256).stat()
         except OSError:
             return False
+        return stat.S_ISREG(status.st_mode) and status.st_size == digest.size_bytes
 
     def _add(self, file: Path, digest: Digest) -> None:
         target = self._blob_path(digest.sha256)
@@ -224,7 +227,7 @@ class DiskStore:
 def read_record(path: Path, key: str) -> Record | None:
     """Return the record in the file at `path`, or None unless it is whole and is the record of `key`."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_regular(path))
         if value["schema"] != RECORD_SCHEMA or value["key"] != key:
             return None
         if Digest.of_bytes(canonical(value["document"])).sha256 != key:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.publish import MANIFEST, SIGNATURE
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode
@@ -112,8 +113,7 @@ def _beside(stated: str, named: str | None) -> Beside | None:
 
 def _read(option: str, file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
+        return read_regular(file, MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"verify: {option}: {file}: cannot be read: {error.strerror}") from error
 

@@ -401,3 +401,12 @@ def test_an_output_folder_that_is_no_folder_is_refused_before_anything_is_built(
     with pytest.raises(ConfigError, match=r"^output_dir: .*/dist: expected a folder, found a (file|link to nothing)"):
         check_place(tmp_path / "dist" / "mnist" / "int8")
     check_place(tmp_path / "other" / "mnist" / "int8")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, CHECKSUMS])
+def test_a_pipe_in_a_bundle_is_no_bundle_and_is_not_waited_for(place: Path, name: str) -> None:
+    publish(place, writer(1))
+    assert holds(place, 1)
+    (place / name).unlink()
+    os.mkfifo(place / name)
+    assert not holds(place, 1)

@@ -440,3 +440,20 @@ def test_a_note_comes_back_and_a_damaged_one_does_not(tmp_path: Path) -> None:
     assert store.read_note("files", "ab", "note.json") == {"a": [1, None]}
     (store.root / "files" / "ab" / "note.json").write_bytes(b'{"a": [1,')
     assert store.read_note("files", "ab", "note.json") is None
+
+
+def test_a_pipe_in_place_of_a_record_a_note_or_a_blob_is_a_miss_at_once(tmp_path: Path) -> None:
+    store, record = kept(tmp_path, {"empty": b""})  # a pipe has no bytes either
+    store.write_note([1], "files", "a.json")
+    blob = blob_file(store, record.outputs["empty"])
+    for path in (blob, record_file(store, record), store.root / "files" / "a.json"):
+        path.unlink()
+        os.mkfifo(path)
+        assert store.find(record.key) is None
+    assert read_record(record_file(store, record), record.key) is None
+    assert store.read_note("files", "a.json") is None
+    with pytest.raises(BlobUnusableError):
+        store.blob(record.outputs["empty"])
+    again, files = a_record(tmp_path / "again", {"empty": b""})
+    store.keep(again, files, SCOPE)
+    assert store.find(record.key) == record
