@@ -131,12 +131,16 @@ def _refuse_certificate(field: str, path: str, certificate: Any, key: PrivateKey
 
 def _password(stated: Sign) -> bytes:
     if stated.password_file is not None:
-        data = read("package.sign.password_file", stated.password_file)
-        return data.removesuffix(b"\n").removesuffix(b"\r")
-    if PASSWORD in os.environ:
+        field = "package.sign.password_file"
+        password = read(field, stated.password_file).removesuffix(b"\n").removesuffix(b"\r")
+        if not password:
+            raise ConfigError(f"{field}: {stated.password_file}: expected the password of {stated.key}, found an empty line")
+        return password
+    if os.environ.get(PASSWORD):  # a secret that a CI system does not have is often an empty variable
         return os.environb[os.fsencode(PASSWORD)] if os.supports_bytes_environ else os.environ[PASSWORD].encode()
+    empty = f": {PASSWORD} is empty" if PASSWORD in os.environ else ""
     raise ConfigError(
-        f"package.sign.key: {stated.key}: it is encrypted, and no password was given",
+        f"package.sign.key: {stated.key}: it is encrypted, and no password was given{empty}",
         f"set the variable {PASSWORD}, or package.sign.password_file=",
     )
 

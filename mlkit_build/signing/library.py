@@ -8,10 +8,15 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.errors import ConfigError
 
 _NEEDED = ("model_signing", "OpenSSL")
 """Modules of the extra. model-signing 1.1 imports the second for certificates, and does not say so of itself."""
+
+
+_MOST = 1 << 20
+"""More bytes than any key, chain of certificates or token has."""
 
 
 def refuse_absent(field: str) -> None:
@@ -30,7 +35,7 @@ def refuse_absent(field: str) -> None:
 def read(field: str, path: str) -> bytes:
     """Return the bytes of a file that the user named. Raises ConfigError where it cannot be read."""
     try:
-        return Path(path).expanduser().read_bytes()
+        return read_regular(Path(path).expanduser(), _MOST)
     except OSError as error:
         raise ConfigError(
             f"{field}: {path}: cannot be read: {error.strerror}", "paths are relative to the current folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Signer:
             name: What the signature calls the bundle.
 
         Raises:
+            OSError: The disk is full.
             StageError: Sigstore cannot be reached or refuses, or a key is not what it was when the build began.
         """
         from model_signing import signing
@@ -65,7 +67,9 @@ class Signer:
             envelope = read_envelope((folder / SIGNATURE).read_bytes())
         except UnreadableError as error:
             raise StageError(f"{FIELD}: model-signing wrote a signature that cannot be read: {error}") from error
-        except Exception as error:  # of the network, of TUF, of the service, of the key: each of several libraries
+        except Exception as error:  # of the disk, of the network, of TUF, of the service, of the key: each of several libraries
+            if (refused := _of_disk(error)) is not None:
+                raise refused from error
             what = "Sigstore did not sign it" if self.method == "sigstore" else "it could not be signed"
             hint = (
                 "look at network and token, then build again: nothing but the signature is missing"
@@ -75,6 +79,15 @@ class Signer:
             raise StageError(f"{FIELD}: {what}, so nothing was published: {told(error)}", hint) from error
         if envelope.files != digests or not self.made(envelope):
             raise StageError(f"{FIELD}: the signature is not over the files of the bundle, or by another key", "build again")
+
+
+def _of_disk(error: BaseException | None) -> OSError | None:
+    """Return what an error is about if that is a full disk: whoever publishes the folder says which it is."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def open_signer(stated: Sign) -> Signer:

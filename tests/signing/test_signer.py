@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from mlkit_build.bundle.resigning import is_as_asked
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.recipe import Sign
-from mlkit_build.signing import library, open_signer
+from mlkit_build.signing import Trusted, library, open_signer
 from mlkit_build.store import Digest
 from mlkit_build.verification.envelope import read_envelope
 from tests.signing import made
@@ -98,6 +100,52 @@ def test_a_password_comes_from_a_file_or_the_environment(folder: Path, tmp_path:
     assert "geh" not in repr(signer)
     signer.sign(folder, "toy")
     verifying.Config().use_elliptic_key_verifier(public_key=public).verify(folder, folder / "model.sig")
+
+
+def test_an_empty_password_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, _ = made.key_pair(tmp_path, password=b"word")
+    stated = Sign(key=str(private))
+    monkeypatch.setenv("MLKIT_BUILD_KEY_PASSWORD", "")
+    with pytest.raises(ConfigError, match="no password was given: MLKIT_BUILD_KEY_PASSWORD is empty") as caught:
+        open_signer(stated)
+    assert "package.sign.password_file=" in caught.value.hint
+    for content in (b"", b"\n", b"\r\n"):
+        (tmp_path / "password").write_bytes(content)
+        with pytest.raises(
+            ConfigError, match=r"package\.sign\.password_file: .*: expected the password of .*, found an empty line"
+        ):
+            open_signer(replace(stated, password_file=str(tmp_path / "password")))
+
+
+def test_a_pipe_in_place_of_a_key_a_password_or_a_certificate_is_refused_at_once(tmp_path: Path) -> None:
+    private, _ = made.key_pair(tmp_path, password=b"word")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    plain, _ = made.key_pair(tmp_path, "plain")
+    for stated in (
+        Sign(key=str(pipe)),
+        Sign(key=str(private), password_file=str(pipe)),
+        Sign(key=str(plain), certificate=str(pipe)),
+    ):
+        with pytest.raises(ConfigError, match="pipe: cannot be read: it is a pipe or a device"):
+            open_signer(stated)
+    with pytest.raises(ConfigError, match=r"--key: .*pipe: cannot be read: it is a pipe or a device"):
+        Trusted.by_key(str(pipe))
+
+
+def test_a_full_disk_is_for_who_publishes_the_folder_to_explain(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, _ = made.key_pair(tmp_path)
+    signer = open_signer(Sign(key=str(private)))
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        signer.sign(folder, "toy")
 
 
 def test_a_key_that_cannot_sign_is_refused(tmp_path: Path) -> None:
