@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.manifest import FileEntry
 from mlkit_build.bundle.portable import plain_recipe
 from mlkit_build.errors import ConfigError, StoreError
@@ -94,8 +95,7 @@ def read_lock(folder: Path, recipe: str) -> Lock | None:
     """
     file = folder / LOCK_FILE
     try:
-        with file.open("rb") as opened:
-            found = read_json(opened.read(MAX_BYTES + 1))
+        found = read_json(read_regular(file, MAX_BYTES + 1))
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
             schema = found.get("schema") if isinstance(found, dict) else type(found).__name__
             raise UnreadableError(f"schema: expected {SCHEMA!r}, found {schema!r}")
@@ -105,7 +105,12 @@ def read_lock(folder: Path, recipe: str) -> Lock | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}", "check its permissions") from error
+        hint = (
+            "check its permissions"
+            if isinstance(error, PermissionError)
+            else "move it away: the lock is a file, or a link to one"
+        )
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}", hint) from error
     except UnreadableError as error:
         raise ConfigError(f"{file}: {error}", _RENEW) from error
     except ConfigError as error:
@@ -119,7 +124,8 @@ def read_lock(folder: Path, recipe: str) -> Lock | None:
 
 
 def write_variant(folder: Path, recipe: str, name: str, variant: LockedVariant) -> None:
-    """Add or replace one variant of a recipe's lock; the others stay. The file is replaced as a whole.
+    """Add or replace one variant of a recipe's lock; the others stay. The file, or what a link there leads to, is
+    replaced as a whole.
 
     Raises:
         ConfigError: The lock that is there cannot be read.
@@ -129,7 +135,7 @@ def write_variant(folder: Path, recipe: str, name: str, variant: LockedVariant) 
         with _alone(folder):
             before = read_lock(folder, recipe)
             variants = {**(before.variants if before else {}), name: variant}
-            _replace(folder / LOCK_FILE, Lock(SCHEMA, recipe, variants).to_bytes())
+            _replace(Path(os.path.realpath(folder / LOCK_FILE)), Lock(SCHEMA, recipe, variants).to_bytes())
     except OSError as error:
         raise StoreError(
             f"lock: {folder / LOCK_FILE}: {error.strerror or error}; the lock there before is untouched",
@@ -168,6 +174,9 @@ def _check(where: str, variant: LockedVariant) -> None:
         for index, line in enumerate(getattr(variant, field)):
             if not _LINE.fullmatch(line):
                 raise ConfigError(f"{where}.{field}[{index}]: expected 64 hex digits, two spaces and a name, found {line[:80]!r}")
+        names = [(line[66:], line[:64]) for line in getattr(variant, field)]
+        if names != sorted(names):
+            raise ConfigError(f"{where}.{field}: expected the files in the order of their names, found another")
     if not _SHA256.fullmatch(variant.manifest):
         raise ConfigError(f"{where}.manifest: expected 64 hex digits, found {variant.manifest[:80]!r}")
 

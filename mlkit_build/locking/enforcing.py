@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mlkit_build.bundle.manifest import FileEntry, Manifest
@@ -65,9 +66,15 @@ class Enforced:
         Raises:
             LockError: Names all that differs.
         """
+        found = _other_files(self._locked.outputs, listed(manifest.outputs))
         if Digest.of_bytes(data).sha256 == self._locked.manifest:
-            return
-        found = _other_files(self._locked.outputs, listed(manifest.outputs)) or ["manifest.json: other content"]
+            if not found:
+                return
+            raise LockError(
+                f"{self._name} is the package that is locked by its manifest, but not by the outputs: {'; '.join(found)}",
+                "the lock was edited: undo that, or renew it with `mlkit-build lock` and the same arguments",
+            )
+        found = found or ["manifest.json: other content"]
         raise LockError(
             f"{self._name} is not the package that is locked, though it is made of the same: {'; '.join(found)}",
             "`mlkit-build check` tells whether the recipe is reproducible at all; where it is, another machine made the lock",
@@ -88,6 +95,9 @@ def changes_between(before: LockedVariant, after: LockedVariant) -> list[str]:
 def _other_files(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """Return what differs between two lists of files, one line for each name."""
     gone, new = ({line[66:] for line in set(lines) - set(others)} for lines, others in ((before, after), (after, before)))
-    return [
-        f"{name}: {'other content' if name in gone & new else 'gone' if name in gone else 'new'}" for name in sorted(gone | new)
-    ]
+    found = {name: "other content" if name in gone & new else "gone" if name in gone else "new" for name in gone | new}
+    was, now = Counter(before), Counter(after)
+    for line in was.keys() & now.keys():
+        if was[line] != now[line]:
+            found.setdefault(line[66:], f"listed {was[line]} times -> {now[line]}")
+    return [f"{name}: {what}" for name, what in sorted(found.items())]

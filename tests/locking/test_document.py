@@ -97,6 +97,10 @@ def test_a_disk_that_refuses_leaves_the_lock_before(tmp_path: Path, monkeypatch:
         (lambda lock: lock.pop("variants"), "variants: missing"),
         (lambda lock: lock["variants"]["int8"].pop("inputs"), "variants.int8.inputs: missing"),
         (lambda lock: lock["variants"]["int8"].update(inputs=["x  m.pb"]), "variants.int8.inputs[0]: expected 64 hex digits"),
+        (
+            lambda lock: lock["variants"]["int8"].update(outputs=[f"{DIGEST}  z", f"{DIGEST}  a"]),
+            "variants.int8.outputs: expected the files in the order of their names",
+        ),
         (lambda lock: lock["variants"]["int8"].update(manifest="x"), "variants.int8.manifest: expected 64 hex digits"),
         (lambda lock: lock["variants"]["int8"].update(toolchain={"numpy": 2}), "variants.int8.toolchain.numpy: expected a text"),
         (lambda lock: lock.update(variants=[]), "variants: expected a mapping"),
@@ -150,3 +154,32 @@ def test_all_that_differs_is_named() -> None:
         "manifest.json: other content",
     ]
     assert changes_between(a_variant(), a_variant()) == []
+
+
+def test_a_file_that_is_listed_twice_differs() -> None:
+    line = f"{DIGEST}  m.pb"
+    assert changes_between(a_variant(), a_variant(inputs=(line, line))) == ["m.pb: listed 1 times -> 2"]
+
+
+def test_a_pipe_or_a_folder_in_place_of_the_lock_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "recipe.lock")
+    with pytest.raises(ConfigError, match=r"recipe\.lock: cannot be read: it is a pipe or a device") as refused:
+        read_lock(tmp_path, "m")
+    assert refused.value.hint.startswith("move it away")
+    (tmp_path / "recipe.lock").unlink()
+    (tmp_path / "recipe.lock").mkdir()
+    with pytest.raises(ConfigError, match=r"recipe\.lock: cannot be read: Is a directory") as refused:
+        write_variant(tmp_path, "m", "int8", a_variant())
+    assert refused.value.hint.startswith("move it away")
+
+
+def test_a_link_stays_and_the_lock_that_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "locks").mkdir()
+    link = tmp_path / "recipe" / "recipe.lock"
+    link.symlink_to("../locks/m.lock")
+    for name in ("int8", "float16"):
+        write_variant(tmp_path / "recipe", "m", name, a_variant())
+    assert link.is_symlink()
+    assert sorted(json.loads((tmp_path / "locks" / "m.lock").read_bytes())["variants"]) == ["float16", "int8"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["locks", "m.lock", "recipe", "recipe.lock"]
