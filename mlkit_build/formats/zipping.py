@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -25,9 +25,7 @@ def write_zip(file: Path | IO[bytes], entries: Iterable[tuple[str, Content]]) ->
     """Write (name, content) pairs as a zip archive. A path's file is copied piece by piece: models are large."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, content in entries:
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system, entry.external_attr = _UNIX, _FILE
-            entry.file_size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            entry = _entry(name, len(content) if isinstance(content, bytes) else content.stat().st_size)
             with archive.open(entry, "w") as target:
                 if isinstance(content, bytes):
                     target.write(content)
@@ -41,3 +39,61 @@ def zipped(entries: Iterable[tuple[str, Content]]) -> bytes:
     buffer = BytesIO()
     write_zip(buffer, entries)
     return buffer.getvalue()
+
+
+def parting(file: IO[bytes], entries: Sequence[zipfile.ZipInfo]) -> str:
+    """Return where a zip archive is not as `write_zip` writes one with these entries in this order; empty for nowhere.
+
+    The contents are not looked at, but for their sizes; whoever has their digests then knows every byte of the archive.
+
+    Args:
+        file: The archive.
+        entries: As it lists them.
+    """
+    at, own = 0, []
+    for entry in entries:
+        made = _entry(entry.filename, entry.file_size)
+        made.compress_size, made.CRC, made.header_offset = entry.file_size, entry.CRC, at
+        own.append(made)
+        header = made.FileHeader(made.file_size * 1.05 > zipfile.ZIP64_LIMIT)  # as `ZipFile.open` decides it
+        place = _first_difference(file, at, header)
+        if place is not None:
+            return f"byte {place}, which is before the contents of {entry.filename!r}"
+        at += len(header) + entry.file_size
+    behind = _Behind(at)
+    with zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive:
+        archive.filelist.extend(own)
+    end = behind.getvalue()
+    place = _first_difference(file, at, end)
+    if place is None and file.read(1):
+        place = at + len(end)
+    return "" if place is None else f"byte {place}, which is behind all contents"
+
+
+def _entry(name: str, size_bytes: int) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, EPOCH)
+    entry.create_system, entry.external_attr, entry.file_size = _UNIX, _FILE, size_bytes
+    return entry
+
+
+def _first_difference(file: IO[bytes], at: int, expected: bytes) -> int | None:
+    file.seek(at)
+    found = file.read(len(expected))
+    if found == expected:
+        return None
+    shared = min(len(found), len(expected))
+    return at + next((place for place in range(shared) if found[place] != expected[place]), shared)
+
+
+class _Behind(BytesIO):
+    """What follows on the first bytes of a file."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__()
+        self._start = start
+
+    def tell(self) -> int:
+        return self._start + super().tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._start + super().seek(offset - (self._start if whence == 0 else 0), whence)

@@ -42,6 +42,8 @@ from mlkit_build.verification.documents import Stated, read_json
 
 _FOLLOWS = ("toolchain", "actions")
 """What another toolchain changes in a manifest by itself."""
+OTHERWISE_WRITTEN = "the same values, written in another way"
+"""Of the manifest: what differs where nothing that it says does."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ def rebuild(
     _refuse_others(job, stated.inputs, brought)
     tell(f"building {recipe.name}/{recipe.variant_name}")
     return _compared(stated, data, _built(job), tools)
+
+
+def without_folder(text: str, folder: Path) -> str:
+    """Return a message in the recipe's words: a folder that is gone when somebody reads of it says nothing."""
+    inside = re.sub(rf"{re.escape(str(folder))}/recipe/(above/)*[^/\s]+/", "", text)
+    return inside.replace(f"{folder}/recipe", "the folder of the rebuild").replace(str(folder), "the folder of the rebuild")
 
 
 def _bring(stated: Stated, recipe: Recipe, roots: Roots, named: Sequence[Path], place: Path, root: Path) -> frozenset[str]:
@@ -173,8 +181,16 @@ def _recipe_folders(name: str, roots: Roots) -> list[Path]:
     """Return the folders of the search path that hold a recipe of that name, those first that are called so themselves."""
     folders = [folder for found in roots.all_recipes() for folder in (found.path, *found.shadows)]
     own = re.compile(rf"""^name:\s*["']?{re.escape(name)}["']?\s*(#.*)?$""", re.MULTILINE)
-    stated = [folder for folder in folders if own.search((folder / RECIPE_FILE).read_text(encoding="utf-8", errors="replace"))]
+    stated = [folder for folder in folders if own.search(_text(folder / RECIPE_FILE))]
     return list(dict.fromkeys([*(folder for folder in folders if folder.name == name), *stated]))
+
+
+def _text(file: Path) -> str:
+    """Return what is in it; nothing where that cannot be read: it is one of all the recipes, and hardly the one."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _beside(inputs: Sequence[FileEntry], own: Sequence[Path], roots: Roots) -> list[Path]:
@@ -254,7 +270,7 @@ def _compared(stated: Stated, data: bytes, bundle: Path, tools: tuple[str, ...])
         old, again = ({name: whole[name] for name in whole if name not in ignored} for whole in (stated.whole, made))
         rest = differences(old, again)
         if not rest and not files and not tools:
-            rest = ["manifest.json: written in another way"]
+            rest = [OTHERWISE_WRITTEN]
     return Rebuilt(bundle, files, tuple(rest), tools, len(before), follows)
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError, StoreError
-from mlkit_build.reproduction.rebuild import Rebuilt, rebuild
+from mlkit_build.reproduction.rebuild import OTHERWISE_WRITTEN, Rebuilt, rebuild, without_folder
 from mlkit_build.store.layered import default_folder
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Verified, verify
 from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
-from mlkit_build.verification.places import UnsafeError, open_place
+from mlkit_build.verification.places import Place, UnsafeError, open_place
 
 
 def run(arguments: list[str], roots: Roots) -> ExitCode:
@@ -58,7 +58,8 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
         keep |= not found.equal
     except MlkitBuildError as error:
         keep |= bool(error.log)  # which lies there
-        raise type(error)(f"rebuild: {parsed.manifest}: {error.message}", error.hint, log=error.log) from error
+        message, hint = (text if keep else without_folder(text, folder) for text in (error.message, error.hint))
+        raise type(error)(f"rebuild: {parsed.manifest}: {message}", hint, log=error.log) from error
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -74,16 +75,27 @@ def _read(stated: str) -> tuple[bytes, Stated, Verified | None]:
                 data = file.read(MAX_BYTES + 1)
             return data, read_manifest(data), None
         with open_place(stated) as place:
-            names = place.files().keys()
-            if MANIFEST not in names:
-                raise ConfigError(f"rebuild: {stated}: expected a bundle, found no {MANIFEST} in it")
-            with place.open(MANIFEST) as file:
-                data = file.read(MAX_BYTES + 1)
-            return data, read_manifest(data), verify(place) if names - {MANIFEST} else None
+            data = _packed(stated, place)
+            return data, read_manifest(data), verify(place) if place.files().keys() - {MANIFEST} else None
     except (UnreadableError, UnsafeError) as error:
         raise ConfigError(f"rebuild: {stated}: {error}", "only a manifest that a build wrote can be built again") from error
     except OSError as error:
-        raise SourceError(f"rebuild: {stated}: cannot be read: {error.strerror or error}") from error
+        raise SourceError(f"rebuild: {stated}: cannot be read: {error.strerror or error}", "see that you may read it") from error
+
+
+def _packed(stated: str, place: Place) -> bytes:
+    try:
+        if MANIFEST not in place.files():
+            raise ConfigError(
+                f"rebuild: {stated}: expected a bundle, found no {MANIFEST} in it", "name a bundle, or its manifest"
+            )
+        with place.open(MANIFEST) as file:
+            return file.read(MAX_BYTES + 1)
+    except place.damaged as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(
+            f"rebuild: {stated}: {MANIFEST} cannot be read: {reason}", "fetch or make it again; `mlkit-build verify` says more"
+        ) from error
 
 
 def _folder(to: Path | None) -> Path:
@@ -130,6 +142,8 @@ def _as_text(name: str, found: Rebuilt, kept: bool, *, of_bundle: bool) -> str:
         lines.append(
             "from the same inputs, with the same tools, the actions have other keys: another state of mlkit-build made it"
         )
+    elif not found.files and found.manifest == (OTHERWISE_WRITTEN,):
+        lines.append("somebody, or another state of mlkit-build, wrote that file: the bundle itself came again")
     elif not found.equal:
         lines.append("the inputs and the toolchain are the same: `mlkit-build check` tells which action is not reproducible")
     if kept:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.publish import MANIFEST, SIGNATURE
 from mlkit_build.config.roots import Roots
-from mlkit_build.errors import ConfigError, ExitCode
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError
 from mlkit_build.fetch.urls import shown
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
@@ -54,20 +55,38 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     trusted = _trusted(parsed)
     worst = ExitCode.OK
     for stated in parsed.places:
-        detached = _detached(stated, parsed.signature) if trusted else None
-        beside, name = _beside(stated, parsed.manifest), shown(stated)
+        name = shown(stated)
         try:
-            with open_place(stated) as place:
-                verified = verify(place, trusted, detached, beside)
-        except ConfigError as error:
-            message = error.message if name in error.message else f"{name}: {error.message}"
-            above = bundle_above(stated)
-            hint = f"it lies in the bundle {above}: verify that" if above else error.hint
-            raise ConfigError(f"verify: {message}", hint) from error
-        print(_as_json(name, verified, trusted) if parsed.json else _as_text(name, verified, trusted))
+            verified = _verified(stated, parsed, trusted)
+        except MlkitBuildError as error:  # what follows is verified all the same: a script asks about all of them
+            _tell(error)
+            worst = max(worst, error.exit_code)
+            continue
+        print(_as_json(name, verified, trusted) if parsed.json else _as_text(name, verified, trusted), flush=True)
         if verified.wrong:
-            worst = ExitCode.VERIFICATION
+            worst = max(worst, ExitCode.VERIFICATION)
     return worst
+
+
+def _verified(stated: str, parsed: argparse.Namespace, trusted: Trusted | None) -> Verified:
+    detached = _detached(stated, parsed.signature) if trusted else None
+    beside, name = _beside(stated, parsed.manifest), shown(stated)
+    try:
+        with open_place(stated) as place:
+            return verify(place, trusted, detached, beside)
+    except ConfigError as error:
+        message = error.message if name in error.message else f"{name}: {error.message}"
+        above = bundle_above(stated)
+        hint = f"it lies in the bundle {above}: verify that" if above else error.hint
+        raise ConfigError(f"verify: {message}", hint) from error
+    except OSError as error:
+        raise SourceError(f"verify: {name}: cannot be read: {error.strerror or error}", "see that you may read it") from error
+
+
+def _tell(error: MlkitBuildError) -> None:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
 
 
 def _trusted(parsed: argparse.Namespace) -> Trusted | None:
@@ -115,7 +134,9 @@ def _read(option: str, file: Path) -> bytes:
     try:
         return read_regular(file, MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"verify: {option}: {file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"verify: {option}: {file}: cannot be read: {error.strerror}", "name a file that you may read"
+        ) from error
 
 
 def _as_text(stated: str, verified: Verified, trusted: Trusted | None) -> str:
@@ -136,7 +157,9 @@ def _stands_for(verified: Verified) -> str:
         return "manifest.json, which stands for all of them"
     if verified.compared:
         return f"the archive itself, as {verified.compared} says"
-    return "the archive itself; give --manifest to compare it with its bundle's"
+    return (
+        "the archive itself, by its own packing list; who built it is not known: give --manifest to compare it with its bundle's"
+    )
 
 
 def _signed(verified: Verified, trusted: Trusted | None) -> str:

@@ -4,6 +4,7 @@ the bundle's manifest, where that is at hand. Without it, somebody could have ma
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,8 @@ def verify_alone(
         labels = str(PurePosixPath(listed.model).with_name(model.LABELS))
         for found in _said(place, listed, stated, labels if labels in findings.digests else None):
             findings.blame(listed.model, found)
+    if not findings.wrong:
+        _check_packing(place, place.file.name, findings)
     check_unchanged(place, before, findings)
     signature = read_signature(place, {}, detached, findings)
     if signature is not None and not signature.is_of_archive:
@@ -89,6 +92,18 @@ def _compare(listed: PackingList, names: Mapping[str, Any], findings: Findings) 
             findings.blame(PACKING_LIST, f"says that {entry.path} has {entry.size_bytes} bytes, found {size_bytes}")
     for name in sorted(names.keys() - {entry.path for entry in listed.files} - {PACKING_LIST}):
         findings.blame(name, f"is no part of the archive: {PACKING_LIST} does not name it")
+
+
+def _check_packing(place: Place, name: str, findings: Findings) -> None:
+    """Blame the archive where it holds more than its entries, or says of them what nobody has the digest of."""
+    from mlkit_build.verification.packed import Zip
+
+    try:
+        found = place.parting() if isinstance(place, Zip) else "its first byte: it is no zip archive"
+    except (ValueError, OverflowError, struct.error) as error:
+        found = f"what it states of them: {error}"
+    if found:
+        findings.blame(name, f"its entries are right, but it was not packed so by mlkit-build: it differs from {found}")
 
 
 def _said(place: Place, listed: PackingList, stated: Stated | None, labels: str | None) -> list[str]:

@@ -72,7 +72,7 @@ def read_json(data: bytes) -> Any:
         UnreadableError: It is no JSON in UTF-8, too large or too deep, has a key twice, or NaN or Infinity.
     """
     if len(data) > MAX_BYTES:
-        raise UnreadableError(f"expected at most {MAX_BYTES >> 20} MB, found {len(data) >> 20}")
+        raise UnreadableError(f"expected at most {MAX_BYTES >> 20} MB, found more")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:

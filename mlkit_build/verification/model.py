@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
-from mlkit_build.errors import SourceError
+from mlkit_build.errors import SourceError, StoreError
 from mlkit_build.mlkit.description import Metadata
 from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.mapped import mapped
@@ -59,11 +58,36 @@ def _mapped(place: Place, name: str) -> Iterator[bytes]:
             with mapped(file) as data:
                 yield data
             return
-        with tempfile.TemporaryFile() as copy:  # what is in an archive has no memory to map
-            shutil.copyfileobj(file, copy)
-            copy.flush()
-            with mapped(copy) as data:
-                yield data
+        with _copied(file) as copy, mapped(copy) as data:  # what is in an archive has no memory to map
+            yield data
+
+
+@contextmanager
+def _copied(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Copy what is in an archive. Raises StoreError where this machine has no place for it: the bundle is not to blame."""
+    try:
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise _no_room(error) from error
+    try:
+        while chunk := file.read(1 << 20):
+            try:
+                copy.write(chunk)
+                copy.flush()
+            except OSError as error:
+                raise _no_room(error) from error
+        yield copy
+    finally:
+        with suppress(OSError):  # it tries to write once more what it could not
+            copy.close()
+
+
+def _no_room(error: OSError) -> StoreError:
+    where = tempfile.gettempdir() if tempfile.tempdir else "the folder for temporary files"
+    return StoreError(
+        f"{where}: the model cannot be unpacked there to look into it: {error.strerror or error}",
+        "make room, set TMPDIR to another folder, or unpack the bundle yourself and verify its folder",
+    )
 
 
 def _signature(file: ModelFile, stated: Stated) -> Iterator[str]:

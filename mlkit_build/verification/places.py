@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, cast
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
 
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.verification.entries import MAX_DEPTH, MAX_FILES, check_names
+from mlkit_build.verification.entries import UnsafeError as UnsafeError
+from mlkit_build.verification.entries import is_safe as is_safe
 
-MAX_FILES = 10_000
-"""More files than any bundle has: an archive may list as many as it likes."""
 _DEEPEST = 4
 """Folders from one that a user names to the bundles that are told: `again/dist/<recipe>/<variant>` has three."""
 _MAX_NAMED = 3
 """Bundles that are told."""
 _MAX_SEEN = 1000
 """Folders that are looked into for them."""
-_PACKED = ((b"\x1f\x8b", "r:gz"), (b"BZh", "r:bz2"), (b"\xfd7zXZ\0", "r:xz"))
-"""How packed tar archives begin. By its end alone, every model with labels is a zip archive; by trying, zeros are xz for ever."""
 _BUNDLES = "a bundle's folder, its manifest.json, a zip or tar archive of it, or an AAR"
-
-
-class UnsafeError(Exception):
-    """Something in the place is no file of a bundle: its name, and what it is."""
-
-    def __init__(self, name: str, found: str) -> None:
-        super().__init__(f"{name}: {found}")
-        self.name, self.found = name, found
 
 
 class Place(Protocol):
@@ -42,17 +30,19 @@ class Place(Protocol):
 
     Attributes:
         is_archive: Whether that is one file.
-        file: That file.
     """
 
     is_archive: bool
-    file: Path | None
+
+    @property
+    def file(self) -> Path | None:
+        """That file."""
 
     def files(self) -> Mapping[str, Any]:
         """Return name, with slashes -> what changes whenever the file does.
 
         Raises:
-            UnsafeError: There is a link, a device, a name that leads out of the bundle, or a name twice.
+            UnsafeError: There is a link, a device, a name that leads out of the bundle, or two names for one file.
             OSError: It cannot be read.
         """
 
@@ -77,27 +67,41 @@ def open_place(stated: str) -> Iterator[Place]:
     origin = Location.parse(stated, "bundle")
     if origin.inside:
         raise ConfigError(f"{shown(stated)}: expected {_BUNDLES}, or a URL of one", "name the archive itself: it is looked into")
-    with _remote(stated) if origin.path is None else _local(Path(origin.path).expanduser()) as place:
+    if origin.path is None:
+        with _remote(stated) as place:
+            yield place
+        return
+    path = Path(origin.path).expanduser()
+    try:
+        folder = _folder(path)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}", "see that you may read it") from error
+    if folder is not None:
+        yield Folder(folder)
+        return
+    with _archive(path, str(path)) as place:
         yield place
 
 
-@contextmanager
-def _local(path: Path) -> Iterator[Place]:
-    if path.name == MANIFEST and path.is_file():
-        path = path.parent
-    if path.is_dir():
-        if not any(os.path.lexists(path / name) for name in (MANIFEST, CHECKSUMS, PROVENANCE)):
+def _folder(path: Path) -> Path | None:
+    """Return the folder of a bundle; None for a file, which may be an archive. Raises ConfigError where it is neither."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        found = "a link to nothing" if path.is_symlink() else "nothing"
+        raise ConfigError(f"{path}: expected {_BUNDLES}, found {found}") from None
+    if stat.S_ISREG(mode):
+        return path.parent if path.name == MANIFEST else None
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{path}: expected {_BUNDLES}, found something else")
+    with os.scandir(path) as entries:  # which says so where nobody may look into it
+        if not any(entry.name in (MANIFEST, CHECKSUMS, PROVENANCE) for entry in entries):
             below = " or ".join(str(folder) for folder in bundles_below(path))
             raise ConfigError(
                 f"{path}: expected {_BUNDLES}, found a folder without {MANIFEST}",
                 f"did you mean {below}?" if below else "name the folder that a build published",
             )
-        yield Folder(path)
-        return
-    if not path.is_file():
-        raise ConfigError(f"{path}: expected {_BUNDLES}, found {'nothing' if not os.path.lexists(path) else 'something else'}")
-    with _archive(path, str(path)) as place:
-        yield place
+    return path
 
 
 @contextmanager
@@ -117,21 +121,12 @@ def _remote(url: str) -> Iterator[Place]:
 
 @contextmanager
 def _archive(path: Path, name: str) -> Iterator[Place]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-        mode = "r:" if head[257:262] == b"ustar" else next((mode for magic, mode in _PACKED if head.startswith(magic)), "")
-        opened: AbstractContextManager[Any] | None = None
-        if mode:
-            opened = tarfile.open(path, mode)  # type: ignore[call-overload]  # noqa: SIM115 - closed below
-        elif head.startswith(b"PK\x03\x04"):
-            opened = zipfile.ZipFile(path)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, ValueError, NotImplementedError, zlib.error) as error:
-        raise SourceError(f"{name}: cannot be read: {error}", "fetch or make it again") from error
-    if opened is None:
-        raise ConfigError(f"{name}: expected {_BUNDLES}, found a file of another kind")
-    with opened as archive:
-        yield Zip(archive, path) if isinstance(archive, zipfile.ZipFile) else Tar(archive, path)
+    from mlkit_build.verification.packed import open_archive
+
+    with open_archive(path, name) as place:
+        if place is None:
+            raise ConfigError(f"{name}: expected {_BUNDLES}, found a file of another kind")
+        yield place
 
 
 def bundle_above(stated: str) -> Path | None:
@@ -141,7 +136,8 @@ def bundle_above(stated: str) -> Path | None:
     if is_url(stated):
         return None
     above = Path(stated).expanduser().absolute().parents
-    return next((folder for folder in above if (folder / MANIFEST).is_file()), None)
+    # Not an error where nobody may look: `Path.is_file` makes one of it.
+    return next((folder for folder in above if os.path.isfile(folder / MANIFEST)), None)  # noqa: PTH113
 
 
 def bundles_below(folder: Path) -> list[Path]:
@@ -177,6 +173,7 @@ class Folder:
             found[name] = (status.st_size, status.st_mtime_ns, status.st_ino)
             if len(found) > MAX_FILES:
                 raise UnsafeError(name, f"one of more than {MAX_FILES} files")
+        check_names(list(found))
         return found
 
     def _entries(self, folder: Path, above: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -184,6 +181,8 @@ class Folder:
             entries = sorted(listed, key=lambda entry: entry.name)
         if above and not entries:
             raise UnsafeError(above, "an empty folder")
+        if above.count("/") >= MAX_DEPTH:
+            raise UnsafeError(f"{above[:60]}...", f"one of more than {MAX_DEPTH} folders within each other")
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from self._entries(Path(entry.path), f"{above}{entry.name}/")
@@ -194,80 +193,3 @@ class Folder:
         # A file that became a link meanwhile is not followed, and a pipe is not waited for.
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         return os.fdopen(descriptor, "rb")
-
-
-class Zip:
-    """A bundle in a zip archive, perhaps in one folder of it."""
-
-    is_archive = True
-    damaged = (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-
-    def __init__(self, archive: zipfile.ZipFile, file: Path | None = None) -> None:
-        self.file = file
-        self._archive = archive
-        self._entries: dict[str, zipfile.ZipInfo] = {}
-
-    def files(self) -> dict[str, Any]:
-        listed = [(entry.filename, entry) for entry in self._archive.infolist() if not entry.is_dir()]
-        for name, entry in listed:
-            if stat.S_ISLNK(entry.external_attr >> 16):
-                raise UnsafeError(name, "a symbolic link")
-        self._entries = _rooted(listed)
-        return {name: (entry.file_size, entry.CRC, entry.header_offset) for name, entry in self._entries.items()}
-
-    def open(self, name: str) -> IO[bytes]:
-        return self._archive.open(self._entries[name])
-
-
-class Tar:
-    """A bundle in a tar archive, perhaps in one folder of it."""
-
-    is_archive = True
-    damaged = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error)
-
-    def __init__(self, archive: tarfile.TarFile, file: Path | None = None) -> None:
-        self.file = file
-        self._archive = archive
-        self._entries: dict[str, tarfile.TarInfo] = {}
-
-    def files(self) -> dict[str, Any]:
-        listed: list[tuple[str, tarfile.TarInfo]] = []
-        try:
-            for entry in self._archive:
-                if entry.isdir():
-                    continue
-                if not entry.isreg():
-                    raise UnsafeError(entry.name, "a link or a device")
-                listed.append((entry.name, entry))
-                if len(listed) > MAX_FILES:
-                    raise UnsafeError(entry.name, f"one of more than {MAX_FILES} files")
-        except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
-            raise OSError(f"damaged: {error}") from error
-        self._entries = _rooted(listed)
-        return {name: (entry.size, entry.mtime, entry.offset) for name, entry in self._entries.items()}
-
-    def open(self, name: str) -> IO[bytes]:
-        return cast("IO[bytes]", self._archive.extractfile(self._entries[name]))
-
-
-def _rooted(listed: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return name -> entry, the names as they are in the folder that holds the manifest."""
-    if len(listed) > MAX_FILES:
-        raise UnsafeError(listed[MAX_FILES][0], f"one of more than {MAX_FILES} files")
-    names = [name for name, _ in listed]
-    for name in names:
-        if not is_safe(name):
-            raise UnsafeError(repr(name), "a name that leads out of the bundle")
-    if len(set(names)) != len(names):
-        raise UnsafeError(next(name for name in names if names.count(name) > 1), "there twice")
-    manifests = [name for name in names if PurePosixPath(name).name == MANIFEST]
-    root = min(manifests, key=len, default=MANIFEST).removesuffix(MANIFEST)
-    if not all(name.startswith(root) for name in names):
-        root = ""
-    return {name.removeprefix(root): entry for name, entry in listed}
-
-
-def is_safe(name: str) -> bool:
-    """Return whether a name stays in the folder it is read in, on every system: relative, no `..`, no backslash, no drive."""
-    parts = name.split("/")
-    return bool(name) and not any(part in ("", ".", "..") for part in parts) and not set(name) & {"\\", "\0", ":"}

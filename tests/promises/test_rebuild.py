@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mlkit_build.engine.toolchain import toolchain
+from mlkit_build.reproduction.rebuild import without_folder
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, snapshot
 
@@ -115,6 +116,24 @@ def test_what_differs_is_named_and_kept(workspace: Workspace, manifest: Path, co
     assert found["differences"] == ["mine.tflite: other content"]
     assert [line.partition(":")[0] for line in found["manifest"]] == ["metrics.size_bytes.value"]
     assert (Path(found["kept"]) / "mine.tflite").is_file()
+
+
+def test_a_manifest_that_was_written_again_is_told_from_another_build(
+    workspace: Workspace, manifest: Path, command: Command
+) -> None:
+    manifest.write_text(json.dumps(json.loads(manifest.read_bytes())))
+    code, out, _ = command("rebuild", "manifest.json", "--inputs", str(workspace.folder / "recipes/mine"))
+    assert code == 4
+    assert "  manifest.json: the same values, written in another way\n" in out
+    assert "check" not in out
+
+
+def test_a_message_names_no_folder_that_is_gone() -> None:
+    folder = Path("/tmp/rebuild-x")
+    message = f"source.path: {folder}/recipe/above/above/mine/graph.pb: no such file below {folder}/recipe, cache {folder}/cache"
+    assert without_folder(message, folder) == (
+        "source.path: graph.pb: no such file below the folder of the rebuild, cache the folder of the rebuild/cache"
+    )
 
 
 def test_another_toolchain_is_named_and_no_difference_by_itself(workspace: Workspace, manifest: Path, command: Command) -> None:

@@ -46,6 +46,41 @@ def test_several_bundles_answer_with_the_worst(command: Command, bundle: Path) -
     assert "spoiled: not what it says it is" in out
 
 
+def test_what_cannot_be_looked_at_keeps_no_other_from_being_verified(command: Command, bundle: Path) -> None:
+    spoiled = Path(shutil.copytree(bundle, "spoiled"))
+    code, out, err = command("verify", str(bundle), "nope", str(spoiled))
+    assert code == 2
+    assert [line.partition(":")[0] for line in out.splitlines() if "verified" in line] == [str(bundle), "spoiled"]
+    assert "error: verify: nope: expected a bundle's folder" in err
+    (spoiled / "report.html").unlink()
+    code, out, err = command("verify", "nope", str(spoiled), str(bundle))
+    assert code == 4
+    assert "spoiled: not what it says it is" in out
+    assert f"{bundle}: add_one 1.0.0, float32: verified" in out
+
+
+@pytest.mark.parametrize("verb", ["verify", "diff", "rebuild"])
+def test_a_path_that_cannot_be_looked_at_is_a_users_mistake(command: Command, verb: str) -> None:
+    """As a folder that nobody but another user may enter, which is none for root."""
+    code, _, err = command(verb, *(["x" * 300] * (2 if verb == "diff" else 1)))
+    assert code == 2
+    assert "cannot be read: File name too long" in err
+
+
+@pytest.mark.parametrize("verb", ["verify", "diff", "rebuild"])
+@pytest.mark.parametrize("kind", ["zip", "xztar"])
+def test_a_damaged_archive_is_named_by_every_verb(command: Command, bundle: Path, verb: str, kind: str) -> None:
+    path = Path(shutil.make_archive("packed", kind, bundle))
+    data = bytearray(path.read_bytes())
+    place = data.index(b"manifest.json") + 40 if kind == "zip" else len(data) // 2
+    data[place : place + 2] = bytes(byte ^ 0xFF for byte in data[place : place + 2])
+    path.write_bytes(data)
+    code, out, err = command(verb, str(path), *([str(bundle)] if verb == "diff" else []))
+    assert code == (4 if verb == "verify" else 2)
+    assert "cannot be read" in out + err
+    assert "Traceback" not in err
+
+
 def test_what_is_no_bundle_is_a_users_mistake(command: Command) -> None:
     code, _, err = command("verify", "nothing-here")
     assert code == 2

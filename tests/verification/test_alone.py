@@ -103,6 +103,43 @@ def test_a_byte_of_any_entry_is_noticed(archive: Path) -> None:
             assert name in wrong(archive)
 
 
+def test_every_byte_around_the_entries_counts(archive: Path) -> None:
+    """Headers and directory; a byte that makes it another kind of file is a mistake of the user's."""
+    whole = archive.read_bytes()
+    contents: set[int] = set()
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            start = entry.header_offset + 30 + len(entry.filename)
+            contents.update(range(start, start + entry.file_size))
+    around = [place for place in range(len(whole)) if place not in contents]
+    assert len(around) > 500
+    for place in around[::7]:
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = wrong(archive)
+        except ConfigError:
+            continue
+        assert found, place
+
+
+def test_what_is_before_between_or_behind_the_entries_is_refused(archive: Path) -> None:
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive) as opened:
+        packed = [(name, opened.read(name)) for name in opened.namelist()]
+        directory = opened.start_dir
+    archive.write_bytes(whole + b"more")
+    assert f"it differs from byte {len(whole)}, which is behind all contents" in wrong(archive)[archive.name]
+    with zipfile.ZipFile(archive, "w") as again:  # with today's time
+        for name, data in packed:
+            again.writestr(name, data)
+    assert "was not packed so by mlkit-build" in wrong(archive)[archive.name]
+    gap = bytearray(whole[:directory] + b"between" + whole[directory:])
+    place = len(gap) - 6  # of the directory's offset, at the end: APPNOTE.TXT 4.3.16
+    gap[place : place + 4] = (directory + 7).to_bytes(4, "little")
+    archive.write_bytes(gap)
+    assert f"byte {directory}, which is behind all contents" in wrong(archive)[archive.name]
+
+
 def test_statement_and_archive_made_up_together_are_caught_by_the_manifest(archive: Path, published: Path) -> None:
     before = listing(archive, published)
     other = b"\x1c\0\0\0TFL3 another model"

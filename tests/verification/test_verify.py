@@ -58,7 +58,7 @@ def test_every_file_that_is_removed_is_named(bundle: Path) -> None:
         (bundle / name).write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["extra.txt", ".hidden", "assets/more.tflite", "mnist.tflite\n"])
+@pytest.mark.parametrize("name", ["extra.txt", ".hidden", "assets/more.tflite", "mnist.tflite (1)"])
 def test_every_file_that_is_added_is_named(bundle: Path, name: str) -> None:
     (bundle / name).parent.mkdir(exist_ok=True)
     (bundle / name).write_bytes(b"")
