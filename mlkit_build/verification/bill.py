@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mlkit_build.bundle.licences import licence
@@ -56,13 +56,20 @@ def _said(bill: Mapping[str, Any]) -> dict[str, Any]:
             "sha256": _sha256(model),
             **{_text(item["name"]).removeprefix(f"{OWN}:"): _text(item["value"]) for item in model["properties"]},
         },
-        "the metrics": {_text(metric["type"]): _text(metric["value"]) for metric in metrics},
+        "the metrics": _once((_text(metric["type"]), _text(metric["value"])) for metric in metrics),
         "the inputs": sorted(f"{_text(part['name'])} {_digest(part)}" for part in made_of),
-        "the toolchain": {
-            **{_text(tool["name"]): _text(tool["version"]) for tool in bill["metadata"]["tools"]["components"]},
-            **{_text(part["name"]): _text(part["version"]) for part in made_with},
-        },
+        "the toolchain": _once(
+            (_text(part["name"]), _text(part["version"])) for part in (*bill["metadata"]["tools"]["components"], *made_with)
+        ),
     }
+
+
+def _once(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    listed = list(pairs)
+    found = dict(listed)
+    if len(found) != len(listed):
+        raise UnreadableError("names a tool or a metric twice")
+    return found
 
 
 def _digest(part: Mapping[str, Any]) -> str:

@@ -82,8 +82,8 @@ def contradictions(provenance: Provenance, stated: StatedInFull) -> Iterator[str
             yield f"says that it was made with {name} {said}, the manifest {expected}"
     inputs: set[tuple[str, ...]] = {(entry.path, entry.sha256) for entry in stated.inputs}
     for name, sha256 in sorted(inputs ^ set(provenance.inputs)):
-        alone = "only the manifest" if (name, sha256) in inputs else "the manifest does not"
-        yield f"of the inputs: {alone} has {name} {sha256}"
+        alone = "only the manifest names" if (name, sha256) in inputs else "the manifest does not name"
+        yield f"of the inputs: {alone} {name} {sha256}"
     actions: set[tuple[str, ...]] = {(entry.name, entry.key) for entry in stated.actions}
     for action, key in sorted(actions - set(provenance.actions)):
         yield f"of the actions: only the manifest has {action} with the key {key}"

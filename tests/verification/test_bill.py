@@ -77,6 +77,10 @@ def test_the_same_bill_is_no_contradiction(bundle: Path) -> None:
             lambda bill: bill["components"].append({"type": "library", "name": "x", "version": None}),
             "expected a bill of materials",
         ),
+        (
+            lambda bill: bill["components"].append({**bill["components"][-1], "type": "firmware"}),
+            "names a tool or a metric twice",
+        ),
         (lambda bill: bill["components"].pop(0), "the manifest alone"),
         (lambda bill: bill["components"].insert(0, bill["components"][0]), "says of the inputs: one of them twice"),
         (lambda bill: bill["components"][-1].update(version="0.1"), "says of the toolchain: "),

@@ -33,8 +33,11 @@ Change = Callable[[dict[str, Any]], Any]
         ),
         (lambda made: made["internalParameters"]["actions"].pop(0), "only the manifest has freeze with the key "),
         (lambda made: made["internalParameters"].update(actions=[5]), "actions: expected a list of mappings"),
-        (lambda made: made["resolvedDependencies"][0]["digest"].update(sha256="0" * 64), "the manifest does not has"),
-        (lambda made: made["resolvedDependencies"].pop(0), "of the inputs: only the manifest has "),
+        (
+            lambda made: made["resolvedDependencies"][0]["digest"].update(sha256="0" * 64),
+            "of the inputs: the manifest does not name ",
+        ),
+        (lambda made: made["resolvedDependencies"].pop(0), "of the inputs: only the manifest names "),
         (lambda made: made.update(resolvedDependencies={}), "resolvedDependencies: expected a list of mappings"),
         (lambda made: made.update(buildType="make"), "buildType: expected 'urn:mlkit-build:build:v1', found 'make'"),
         (lambda made: made.update(externalParameters=5), "externalParameters: expected a mapping, found int"),
