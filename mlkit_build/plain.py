@@ -17,6 +17,7 @@ from typing import Any
 from mlkit_build.errors import ConfigError
 
 T = typing.TypeVar("T")
+_PAST_FLOATS = 1 << 1023
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -80,6 +81,7 @@ def _convert(annotation: Any, value: Any, where: str) -> Any:
         _expect(isinstance(value, Mapping), "a mapping", value, where)
         return {str(key): _convert(arguments[1], item, _join(where, str(key))) for key, item in value.items()}
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        _expect(abs(value) < _PAST_FLOATS, "a number", value, where)
         return float(value)
     _expect(
         isinstance(value, annotation) and (annotation is bool or not isinstance(value, bool)),
@@ -98,7 +100,7 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
         return _convert(members[0], value, where)
     kinds = {_kind(member): member for member in members}
     kind = value.get("kind") if isinstance(value, Mapping) else None
-    _expect(kind in kinds, f"a mapping whose `kind` is one of {sorted(kinds)}", value, where)
+    _expect(isinstance(kind, str) and kind in kinds, f"a mapping whose `kind` is one of {sorted(kinds)}", value, where)
     return _convert(kinds[str(kind)], value, where)
 
 

@@ -179,3 +179,14 @@ def test_a_missing_value_without_a_default_is_named_by_its_path() -> None:
 def test_a_value_that_is_no_mapping_at_the_top_is_named_too() -> None:
     with pytest.raises(ConfigError, match="the top level: expected a mapping, found 3"):
         from_plain(Recipe, 3)
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 5, "floppy"])
+def test_a_kind_that_is_none_is_refused_whatever_it_is(kind: Any) -> None:
+    with pytest.raises(ConfigError, match="a mapping whose `kind` is one of"):
+        from_plain(Recipe, {"source": {"kind": kind}})
+
+
+def test_an_integer_past_all_floats_is_no_number() -> None:
+    with pytest.raises(ConfigError, match="min: expected a number"):
+        from_plain(Gate, {"min": 10**400})

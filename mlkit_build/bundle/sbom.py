@@ -24,9 +24,9 @@ SAMPLES: Mapping[str, str] = {
 }
 """Role of an input -> what it was for."""
 _MODEL = "model"
-_OWN = "mlkit-build"
+OWN = "mlkit-build"
 """What the names of our properties begin with."""
-FOLDER_DIGEST = f"{_OWN}:folder_sha256"
+FOLDER_DIGEST = f"{OWN}:folder_sha256"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def bill_of_materials(manifest: Manifest, inputs: Sequence[Input]) -> bytes:
         "serialNumber": "",
         "version": 1,
         "metadata": {
-            "tools": {"components": [{"type": "application", "name": _OWN, "version": manifest.toolchain[_OWN]}]},
+            "tools": {"components": [{"type": "application", "name": OWN, "version": manifest.toolchain[OWN]}]},
             "component": _model(manifest, [reference for reference, found in named if found.roles]),
         },
         "components": [*(_input(reference, found) for reference, found in named), *made_with.values()],
@@ -74,7 +74,7 @@ def with_toolchain(data: bytes, toolchain: Mapping[str, str]) -> bytes:
     bill = json.loads(data)
     made_with = dict(tools(toolchain))
     made_of = [part for part in bill["components"] if part["type"] in ("file", "data")]
-    bill["metadata"]["tools"]["components"][0]["version"] = toolchain.get(_OWN, ABSENT)
+    bill["metadata"]["tools"]["components"][0]["version"] = toolchain.get(OWN, ABSENT)
     bill["components"] = [*made_of, *made_with.values()]
     bill["dependencies"][0]["dependsOn"] = [*(part["bom-ref"] for part in made_of), *made_with]
     return pretty({**bill, "serialNumber": serial_number(bill)})
@@ -173,7 +173,7 @@ def _hashes(entry: FileEntry) -> list[dict[str, str]]:
 
 
 def _properties(**values: str) -> list[dict[str, str]]:
-    return [{"name": f"{_OWN}:{name}", "value": value} for name, value in values.items()]
+    return [{"name": f"{OWN}:{name}", "value": value} for name, value in values.items()]
 
 
 def serial_number(bill: Mapping[str, Any]) -> str:

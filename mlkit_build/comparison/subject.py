@@ -21,7 +21,6 @@ VARYING = (PROVENANCE, CHECKSUMS, SIGNATURE)
 """Files of a bundle that say when, where and by whom it was made, and so differ between equal builds."""
 _LARGEST_MODEL = 2 << 30
 """More than a flatbuffer can have."""
-_DEEPEST = 100
 _AGAIN = "build or fetch it again; `mlkit-build verify` says more of a bundle"
 
 
@@ -134,22 +133,7 @@ def _manifest(stated: str, place: Place) -> Stated:
         manifest = read_manifest(data)
     except UnreadableError as error:
         raise SourceError(f"{stated}: {MANIFEST}: {shown(str(error))}", _AGAIN) from error
-    check_depth(manifest.whole, f"{stated}: {MANIFEST}")
     return manifest
-
-
-def check_depth(value: Any, where: str) -> None:
-    """Refuse a JSON value that is nested more deeply than any document of ours. Raises SourceError."""
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [item for each in level if isinstance(each, (dict, list)) for item in _items(each)]
-        if not level:
-            return
-    raise SourceError(f"{where}: it is nested too deeply: expected at most {_DEEPEST} levels", _AGAIN)
-
-
-def _items(value: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _model_name(manifest: Stated, names: list[str]) -> str:

@@ -17,6 +17,7 @@ from mlkit_build.bundle.manifest import FileEntry
 from mlkit_build.bundle.portable import plain_recipe
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.plain import from_plain, to_plain
+from mlkit_build.printable import shown
 from mlkit_build.recipe import LOCK_FILE, Recipe
 from mlkit_build.records import dataclass
 from mlkit_build.store import Digest
@@ -112,9 +113,9 @@ def read_lock(folder: Path, recipe: str) -> Lock | None:
         )
         raise ConfigError(f"{file}: cannot be read: {error.strerror}", hint) from error
     except UnreadableError as error:
-        raise ConfigError(f"{file}: {error}", _RENEW) from error
+        raise ConfigError(f"{file}: {shown(str(error))}", _RENEW) from error
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error.message}", _RENEW) from error
+        raise ConfigError(f"{file}: {shown(error.message)}", _RENEW) from error
     if lock.recipe != recipe:
         raise ConfigError(
             f"{file}: recipe: expected {recipe!r}, found {lock.recipe!r}: it is the lock of another recipe",

@@ -11,6 +11,7 @@ from mlkit_build.engine.toolchain import toolchain_beside
 from mlkit_build.errors import ConfigError, LockError
 from mlkit_build.job import Job
 from mlkit_build.locking.document import LockedVariant, listed, read_lock, settings_of
+from mlkit_build.printable import shown
 from mlkit_build.recipe import LOCK_FILE, Recipe
 from mlkit_build.store import Digest
 
@@ -58,7 +59,8 @@ class Enforced:
             *differences(dict(self._locked.toolchain), toolchain_beside(self._locked.toolchain)),
         ]
         if found:
-            raise LockError(f"{self._name} would not be the package that is locked: {'; '.join(found)}", _HINT)
+            told = "; ".join(map(shown, found))
+            raise LockError(f"{self._name} would not be the package that is locked: {told}", _HINT)
 
     def after(self, manifest: Manifest, data: bytes) -> None:
         """Refuse to publish something else than what was locked.
@@ -76,7 +78,7 @@ class Enforced:
             )
         found = found or ["manifest.json: other content"]
         raise LockError(
-            f"{self._name} is not the package that is locked, though it is made of the same: {'; '.join(found)}",
+            f"{self._name} is not the package that is locked, though it is made of the same: {'; '.join(map(shown, found))}",
             "`mlkit-build check` tells whether the recipe is reproducible at all; where it is, another machine made the lock",
         )
 

@@ -12,7 +12,7 @@ from mlkit_build.comparison import models
 from mlkit_build.comparison.aspect import Aspect, aspect
 from mlkit_build.comparison.graph_defs import WireError, nodes
 from mlkit_build.comparison.places import parting
-from mlkit_build.comparison.subject import check_depth, model_of
+from mlkit_build.comparison.subject import model_of
 from mlkit_build.errors import SourceError
 from mlkit_build.printable import finite, shown
 from mlkit_build.verification.documents import UnreadableError, read_json
@@ -65,17 +65,12 @@ def _graph(first: bytes, second: bytes) -> list[str]:
 
 def _json(first: bytes, second: bytes) -> list[str]:
     try:
-        sides: list[Any] = [finite(_checked(read_json(data))) for data in (first, second)]
-    except (UnreadableError, SourceError):
+        sides: list[Any] = [finite(read_json(data)) for data in (first, second)]
+    except UnreadableError:
         return []
     found = aspect(changes(*sides))
     told = list(map(str, found.changes[:MOST]))
     return _shortened(told, found.count)
-
-
-def _checked(value: Any) -> Any:
-    check_depth(value, "it")
-    return value
 
 
 def _text(first: bytes, second: bytes) -> list[str]:

@@ -14,6 +14,7 @@ from mlkit_build.config.sweep import refuse_several
 from mlkit_build.errors import ConfigError, ExitCode
 from mlkit_build.job import Job, refuse_select
 from mlkit_build.locking import changes_between, locked_variant, read_lock, write_variant
+from mlkit_build.printable import shown
 from mlkit_build.recipe import LOCK_FILE
 from mlkit_build.report.screens import screen
 from mlkit_build.verbs import VERBS
@@ -58,7 +59,10 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if before != variant:
         write_variant(job.folder, recipe.name, recipe.variant_name, variant)
     out = sys.stderr if job.settings.ui == "json" else sys.stdout
-    lines = [f"{what} {recipe.name}/{recipe.variant_name}: {_shown(job.folder / LOCK_FILE)}", *(f"  {line}" for line in changes)]
+    lines = [
+        f"{what} {recipe.name}/{recipe.variant_name}: {_shown(job.folder / LOCK_FILE)}",
+        *(f"  {shown(line)}" for line in changes),
+    ]
     print("\n".join(lines), file=out)
     return ExitCode.OK
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError, StoreError
+from mlkit_build.printable import shown
 from mlkit_build.reproduction.rebuild import OTHERWISE_WRITTEN, Rebuilt, rebuild, without_folder
 from mlkit_build.store.layered import default_folder
 from mlkit_build.verbs import VERBS
@@ -78,7 +79,9 @@ def _read(stated: str) -> tuple[bytes, Stated, Verified | None]:
             data = _packed(stated, place)
             return data, read_manifest(data), verify(place) if place.files().keys() - {MANIFEST} else None
     except (UnreadableError, UnsafeError) as error:
-        raise ConfigError(f"rebuild: {stated}: {error}", "only a manifest that a build wrote can be built again") from error
+        raise ConfigError(
+            f"rebuild: {stated}: {shown(str(error))}", "only a manifest that a build wrote can be built again"
+        ) from error
     except OSError as error:
         raise SourceError(f"rebuild: {stated}: cannot be read: {error.strerror or error}", "see that you may read it") from error
 
@@ -112,11 +115,11 @@ def _folder(to: Path | None) -> Path:
 
 
 def _tell(text: str) -> None:
-    print(f"rebuild: {text}", file=sys.stderr, flush=True)
+    print(f"rebuild: {shown(text)}", file=sys.stderr, flush=True)
 
 
 def _damaged_as_text(name: str, verified: Verified) -> str:
-    lines = "".join(f"\n  {wrong.file}: {wrong.found}" for wrong in verified.wrong)
+    lines = "".join(f"\n  {shown(f'{wrong.file}: {wrong.found}')}" for wrong in verified.wrong)
     return f"{name}: not what its manifest says, so nothing was built; that is tried of the manifest.json alone{lines}"
 
 
@@ -148,7 +151,7 @@ def _as_text(name: str, found: Rebuilt, kept: bool, *, of_bundle: bool) -> str:
         lines.append("the inputs and the toolchain are the same: `mlkit-build check` tells which action is not reproducible")
     if kept:
         lines.append(f"kept in {found.bundle}")
-    return "\n".join([head, *(f"  {line}" for line in lines)])
+    return "\n".join([head, *(f"  {shown(line, longest=len(line))}" for line in lines)])
 
 
 def _as_json(name: str, found: Rebuilt, kept: bool) -> str:
@@ -185,5 +188,4 @@ def _json(
             "toolchain": list(toolchain),
             "kept": kept,
         },
-        ensure_ascii=False,
     )

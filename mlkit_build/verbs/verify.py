@@ -12,7 +12,8 @@ from mlkit_build.bounded import read_regular
 from mlkit_build.bundle.publish import MANIFEST, SIGNATURE
 from mlkit_build.config.roots import Roots
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError
-from mlkit_build.fetch.urls import shown
+from mlkit_build.fetch import urls
+from mlkit_build.printable import shown
 from mlkit_build.report.summary import size
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Beside, Detached, Verified, verify
@@ -55,7 +56,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     trusted = _trusted(parsed)
     worst = ExitCode.OK
     for stated in parsed.places:
-        name = shown(stated)
+        name = urls.shown(stated)
         try:
             verified = _verified(stated, parsed, trusted)
         except MlkitBuildError as error:  # what follows is verified all the same: a script asks about all of them
@@ -70,7 +71,7 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
 
 def _verified(stated: str, parsed: argparse.Namespace, trusted: Trusted | None) -> Verified:
     detached = _detached(stated, parsed.signature) if trusted else None
-    beside, name = _beside(stated, parsed.manifest), shown(stated)
+    beside, name = _beside(stated, parsed.manifest), urls.shown(stated)
     try:
         with open_place(stated) as place:
             return verify(place, trusted, detached, beside)
@@ -140,16 +141,24 @@ def _read(option: str, file: Path) -> bytes:
 
 
 def _as_text(stated: str, verified: Verified, trusted: Trusted | None) -> str:
+    """Return what was found, in lines of our own alone: what a bundle says may not break a line, nor move a terminal's cursor."""
     if not verified.wrong:
         assert verified.stated is not None
         what = f"{verified.stated.name} {verified.stated.version}, {verified.stated.variant}"
-        return (
-            f"{stated}: {what}: verified, {verified.files} files, {size(verified.size_bytes)}\n"
-            f"  {verified.sha256}  {_stands_for(verified)}{_signed(verified, trusted)}"
-        )
-    width = max(len(wrong.file) for wrong in verified.wrong)
-    lines = [f"  {wrong.file:<{width}}  {wrong.found}" for wrong in verified.wrong]
-    return "\n".join([f"{stated}: not what it says it is", *lines])
+        lines = [
+            f"{_path(stated)}: {shown(what)}: verified, {verified.files} files, {size(verified.size_bytes)}",
+            f"  {verified.sha256}  {_path(_stands_for(verified))}",
+            *_signed(verified, trusted),
+        ]
+        return "\n".join(lines)
+    found = [(_path(wrong.file), shown(wrong.found)) for wrong in verified.wrong]
+    width = max(len(file) for file, _ in found)
+    return "\n".join([f"{_path(stated)}: not what it says it is", *(f"  {file:<{width}}  {text}" for file, text in found)])
+
+
+def _path(text: str) -> str:
+    """Return a path, or a text with one, as it can be printed: of a whole length."""
+    return shown(text, longest=len(text))
 
 
 def _stands_for(verified: Verified) -> str:
@@ -162,15 +171,17 @@ def _stands_for(verified: Verified) -> str:
     )
 
 
-def _signed(verified: Verified, trusted: Trusted | None) -> str:
+def _signed(verified: Verified, trusted: Trusted | None) -> list[str]:
     if verified.signed is None:
-        return ""
+        return []
     if trusted is not None:
-        return f"\n  signed by {trusted.shown}"
-    return f"\n  signed with {METHODS[verified.signed.method]}; give {OPTIONS[verified.signed.method]} to check who signed it"
+        return [f"  signed by {_path(trusted.shown)}"]
+    method = verified.signed.method
+    return [f"  signed with {METHODS[method]}; give {OPTIONS[method]} to check who signed it"]
 
 
 def _as_json(stated: str, verified: Verified, trusted: Trusted | None) -> str:
+    """Return one object in ASCII: other letters are escaped, as not every terminal or pipe takes them."""
     manifest = verified.stated
     return json.dumps(
         {
@@ -187,6 +198,5 @@ def _as_json(stated: str, verified: Verified, trusted: Trusted | None) -> str:
             "signed": verified.signed.method if verified.signed else None,
             "signed_by": trusted.shown if trusted and not verified.wrong else None,
             "wrong": [{"file": wrong.file, "found": wrong.found} for wrong in verified.wrong],
-        },
-        ensure_ascii=False,
+        }
     )

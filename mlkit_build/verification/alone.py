@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlkit_build.formats.packing_list import PACKING_LIST
 from mlkit_build.records import dataclass
 from mlkit_build.verification import model
-from mlkit_build.verification.documents import PackingList, Stated, UnreadableError, read_manifest, read_packing_list
+from mlkit_build.verification.documents import PackingList, StatedInFull, UnreadableError, read_in_full, read_packing_list
 from mlkit_build.verification.findings import Findings, Verified
 from mlkit_build.verification.hashing import check_unchanged, hash_files, read_kept
 from mlkit_build.verification.places import Place
@@ -106,7 +106,7 @@ def _check_packing(place: Place, name: str, findings: Findings) -> None:
         findings.blame(name, f"its entries are right, but it was not packed so by mlkit-build: it differs from {found}")
 
 
-def _said(place: Place, listed: PackingList, stated: Stated | None, labels: str | None) -> list[str]:
+def _said(place: Place, listed: PackingList, stated: StatedInFull | None, labels: str | None) -> list[str]:
     """Return what the model says otherwise; a manifest says more of it than the archive."""
     try:
         return list(model.contradictions(place, listed.model, stated or listed, labels))
@@ -114,18 +114,18 @@ def _said(place: Place, listed: PackingList, stated: Stated | None, labels: str 
         return [f"cannot be read: {error}"]
 
 
-def _manifest(beside: Beside | None, findings: Findings) -> Stated | None:
+def _manifest(beside: Beside | None, findings: Findings) -> StatedInFull | None:
     if beside is None:
         return None
     try:
-        return read_manifest(beside.data)
+        return read_in_full(beside.data)
     except UnreadableError as error:
         if beside.is_asked or _OURS in beside.data:
             findings.blame(beside.name, str(error))
         return None
 
 
-def _check_digest(name: str, sha256: str, model_sha256: str, beside: Beside, stated: Stated, findings: Findings) -> None:
+def _check_digest(name: str, sha256: str, model_sha256: str, beside: Beside, stated: StatedInFull, findings: Findings) -> None:
     """Blame the archive where the manifest knows none of that content; it may have been renamed."""
     archives = [entry for entry in stated.outputs if entry.path.endswith(".aar")]
     if any(entry.sha256 == sha256 for entry in archives):

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
 
-from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry
+from mlkit_build.bundle.manifest import SCHEMA, ActionEntry, FileEntry, MetricEntry
 from mlkit_build.errors import ConfigError
 from mlkit_build.formats.packing_list import SCHEMA as LIST_SCHEMA
-from mlkit_build.plain import from_plain
+from mlkit_build.forms import Hops
+from mlkit_build.gates import Verdict
+from mlkit_build.mlkit.app_view import AppView
+from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.records import dataclass
+from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.verification.places import is_safe
+from mlkit_build.verification.recipe import StatedRecipe, read_recipe
+
+T = TypeVar("T")
 
 MAX_BYTES = 64 << 20
 """More than any document of a bundle has."""
+DEEPEST = 100
+"""Levels of nesting: more than any document of ours has, and less than Python can recurse."""
+_TOO_DEEP = f"it is nested too deeply: expected at most {DEEPEST} levels"
+_LONGEST_INTEGER = 300
+"""Digits: an integer of more has no float."""
+_HALF = re.compile("[\ud800-\udfff]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-_STATEMENT = "https://in-toto.io/Statement/v1"
-_PREDICATE = "https://slsa.dev/provenance/v1"
 
 
 class UnreadableError(Exception):
@@ -49,6 +62,24 @@ class Stated:
 
 
 @dataclass(frozen=True)
+class StatedInFull(Stated):
+    """What a manifest says, every part of it of the type that it has to be.
+
+    Attributes:
+        said: What every version of the recipe says.
+    """
+
+    said: StatedRecipe
+    metrics: Mapping[str, MetricEntry]
+    gates: tuple[Verdict, ...]
+    hops: Hops | None = None
+    runtimes: tuple[RuntimeVerdict, ...] = ()
+    skipped: tuple[str, ...] = ()
+    app: AppView | None = None
+    quantization: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class PackingList:
     """What an archive for apps says of itself. See `mlkit_build.formats.packing_list`.
 
@@ -69,20 +100,29 @@ def read_json(data: bytes) -> Any:
     """Return what a JSON document says, with the mistakes refused that `json` lets pass.
 
     Raises:
-        UnreadableError: It is no JSON in UTF-8, too large or too deep, has a key twice, or NaN or Infinity.
+        UnreadableError: It is no JSON in UTF-8, too large or too deep, has a key twice, NaN, a number that no float comes near,
+            or half a character (of the pairs that UTF-16 is made of).
     """
     if len(data) > MAX_BYTES:
         raise UnreadableError(f"expected at most {MAX_BYTES >> 20} MB, found more")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        found = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_once,
+            parse_constant=_no_number,
+            parse_float=_float,
+            parse_int=_integer,
+        )
     except RecursionError:
-        raise UnreadableError("it is nested too deeply") from None
+        raise UnreadableError(_TOO_DEEP) from None
     except ValueError as error:
         raise UnreadableError(f"expected JSON: {error}") from error
+    _check_depth(found)
+    return found
 
 
 def read_manifest(data: bytes) -> Stated:
-    """Return what a `manifest.json` says.
+    """Return what a `manifest.json` says of its bundle's files and of what they were made of; the rest of it may be anything.
 
     Raises:
         UnreadableError: It is none, of a schema that is not known, or names files outside of the bundle.
@@ -91,19 +131,41 @@ def read_manifest(data: bytes) -> Stated:
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         schema = found.get("schema") if isinstance(found, dict) else type(found).__name__
         raise UnreadableError(f"expected the schema {SCHEMA!r}, found {schema!r}: another version of mlkit-build made it")
-    try:
-        known = {name: found[name] for name in Stated.__dataclass_fields__ if name != "whole"}
-        stated = from_plain(Stated, {**known, "whole": found})
-    except KeyError as error:
-        raise UnreadableError(f"{error.args[0]}: missing") from error
-    except ConfigError as error:
-        raise UnreadableError(error.message) from error
+    stated = _typed(Stated, found, {"whole": found})
     _check_files("outputs", stated.outputs)
     _check_inputs(stated.inputs)
     for field in ("name", "version"):
         if stated.recipe.get(field) != found[field]:
             raise UnreadableError(f"{field} is {found[field]!r}, that of its recipe {stated.recipe.get(field)!r}")
     return stated
+
+
+def read_in_full(data: bytes) -> StatedInFull:
+    """Return what a `manifest.json` says, where all of it is what it has to be.
+
+    Raises:
+        UnreadableError: See `read_manifest`; or a part is missing, of another type, or not of the recipe in it.
+    """
+    stated = read_manifest(data)
+    try:
+        recipe = read_recipe(stated.recipe)
+    except ConfigError as error:
+        raise UnreadableError(error.message) from error
+    if not recipe.names_variant(stated.variant):
+        raise UnreadableError(f"variant is {stated.variant!r}, its recipe is of {recipe.variant or recipe.mode!r}")
+    return _typed(StatedInFull, stated.whole, {"whole": stated.whole, "said": to_plain(recipe)})
+
+
+def _typed(cls: type[T], found: Mapping[str, Any], derived: Mapping[str, Any]) -> T:
+    """Return the fields of `cls` out of a document that has more. Raises UnreadableError."""
+    known = {field.name: field for field in fields(cls) if field.name not in derived}  # type: ignore[arg-type]
+    for name, field in known.items():
+        if name not in found and field.default is MISSING:
+            raise UnreadableError(f"{name}: missing")
+    try:
+        return from_plain(cls, {**{name: found[name] for name in known if name in found}, **derived})
+    except ConfigError as error:
+        raise UnreadableError(error.message) from error
 
 
 def read_packing_list(data: bytes) -> PackingList:
@@ -124,28 +186,6 @@ def read_packing_list(data: bytes) -> PackingList:
     if contents.model not in {entry.path for entry in contents.files}:
         raise UnreadableError(f"model: expected one of its files, found {contents.model!r}")
     return contents
-
-
-def read_provenance(data: bytes) -> dict[str, str]:
-    """Return what a `provenance.json` speaks for: file -> SHA-256.
-
-    Raises:
-        UnreadableError: It is no in-toto Statement v1 with a SLSA v1 predicate.
-    """
-    found = read_json(data)
-    if not isinstance(found, dict) or (found.get("_type"), found.get("predicateType")) != (_STATEMENT, _PREDICATE):
-        raise UnreadableError(f"expected an in-toto statement of the type {_STATEMENT} with {_PREDICATE}")
-    subjects = found.get("subject")
-    if not isinstance(subjects, list):
-        raise UnreadableError("subject: expected a list")
-    named: dict[str, str] = {}
-    for index, subject in enumerate(subjects):
-        digest = subject.get("digest") if isinstance(subject, dict) else None
-        name: Any = subject.get("name") if isinstance(subject, dict) else None
-        sha256: Any = digest.get("sha256") if isinstance(digest, dict) else None
-        check_named(f"subject[{index}]", name, sha256, named)
-        named[name] = sha256
-    return named
 
 
 def read_checksums(data: bytes) -> dict[str, str]:
@@ -210,10 +250,38 @@ def check_named(where: str, name: Any, sha256: Any, known: Mapping[str, str], pl
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise UnreadableError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise UnreadableError(f"the key {twice!r} is there twice")
     return found
 
 
-def _no_constant(text: str) -> Any:
-    raise UnreadableError(f"expected a number, found {text}")
+def _no_number(text: str) -> Any:
+    raise UnreadableError(f"expected a number, found {text[:80]}")
+
+
+def _float(text: str) -> float:
+    found = float(text)
+    return found if math.isfinite(found) else _no_number(text)
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _LONGEST_INTEGER else _no_number(text)
+
+
+def _check_depth(value: Any) -> None:
+    """Go level by level: whatever walks the value later may then recurse. Texts are looked at on the way."""
+    level = [value]
+    for _ in range(DEEPEST):
+        texts = [item for item in level if isinstance(item, str)]
+        texts += [name for item in level if isinstance(item, dict) for name in item]
+        if any(_HALF.search(text) for text in texts):
+            raise UnreadableError("expected texts, found half a character, which no text in UTF-8 has")
+        level = [
+            part
+            for item in level
+            for part in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ]
+        if not level:
+            return
+    raise UnreadableError(_TOO_DEEP)

@@ -11,10 +11,11 @@ from mlkit_build.errors import ConfigError
 from mlkit_build.formats.packing_list import PACKING_LIST
 from mlkit_build.verification import bill, model
 from mlkit_build.verification.alone import Beside, verify_alone
-from mlkit_build.verification.documents import Stated, read_checksums, read_manifest, read_provenance
+from mlkit_build.verification.documents import StatedInFull, read_checksums, read_in_full
 from mlkit_build.verification.findings import Findings, Verified, Wrong
 from mlkit_build.verification.hashing import check_unchanged, hash_files, read_kept
 from mlkit_build.verification.places import Place, UnsafeError
+from mlkit_build.verification.provenance import Provenance, contradictions, read_provenance
 from mlkit_build.verification.signed import Detached, check_signature, read_signature
 
 if TYPE_CHECKING:
@@ -62,18 +63,20 @@ def verify(
         if name not in before:
             findings.blame(name, "missing")
     kept = hash_files(place, before, DOCUMENTS, findings)
-    stated = read_kept(kept, MANIFEST, read_manifest, findings)
+    stated = read_kept(kept, MANIFEST, read_in_full, findings)
     if stated is not None:
         findings.said[MANIFEST] = {entry.path: entry.sha256 for entry in stated.outputs}
-    for name, reader in ((PROVENANCE, read_provenance), (CHECKSUMS, read_checksums)):
-        named = read_kept(kept, name, reader, findings)
-        if named is not None:
-            findings.said[name] = named
+    provenance = read_kept(kept, PROVENANCE, read_provenance, findings)
+    if provenance is not None:
+        findings.said[PROVENANCE] = provenance.files
+    checksums = read_kept(kept, CHECKSUMS, read_checksums, findings)
+    if checksums is not None:
+        findings.said[CHECKSUMS] = checksums
     signature = read_signature(place, kept, detached, findings)
     _compare(findings, before)
     if stated is not None:
         _check_sizes(stated, findings)
-        _check_contents(place, stated, findings)
+        _check_contents(place, stated, provenance, findings)
     check_unchanged(place, before, findings)
     if trusted is not None:
         check_signature(signature, trusted, findings)
@@ -119,15 +122,18 @@ def _compare_lists(findings: Findings, known: Set[str]) -> None:
             findings.blame(document, f"does not name {file}")
 
 
-def _check_sizes(stated: Stated, findings: Findings) -> None:
+def _check_sizes(stated: StatedInFull, findings: Findings) -> None:
     for entry in stated.outputs:
         found = findings.digests.get(entry.path)
         if found is not None and found[1] != entry.size_bytes and entry.path not in findings.wrong:
             findings.blame(MANIFEST, f"says that {entry.path} has {entry.size_bytes} bytes, found {found[1]}")
 
 
-def _check_contents(place: Place, stated: Stated, findings: Findings) -> None:
+def _check_contents(place: Place, stated: StatedInFull, provenance: Provenance | None, findings: Findings) -> None:
     """Only of a file with the right bytes is it worth knowing what it says."""
+    if provenance is not None and MANIFEST not in findings.wrong:
+        for found in contradictions(provenance, stated):
+            findings.blame(PROVENANCE, found)
     labels = model.LABELS if model.LABELS in findings.digests else None
     readers: dict[str, Callable[[str], Iterator[str]]] = {
         f"{stated.name}.tflite": lambda name: model.contradictions(place, name, stated, labels),

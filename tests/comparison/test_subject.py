@@ -63,7 +63,7 @@ def test_what_the_manifests_say_differently_is_told_where_it_belongs(bundle: Pat
 
 @pytest.mark.parametrize(
     "value",
-    [None, 7, "text", [], [1], {"top1": 3}, {"top1": {"value": "high"}}, {"top1": {"value": 10**400}}, {"a": {"value": 1e308}}],
+    [None, 7, "text", [], [1], {"top1": 3}, {"top1": {"value": "high"}}, {"a": {"value": 1e308}}],
 )
 @pytest.mark.parametrize("part", ["metrics", "gates", "recipe"])
 def test_manifests_may_say_anything_in_any_part(bundle: Path, published: Path, part: str, value: Any) -> None:
@@ -88,15 +88,25 @@ def test_manifests_may_say_anything_in_any_part(bundle: Path, published: Path, p
 
 def test_numbers_and_letters_that_json_or_terminals_do_not_have_are_spelt(bundle: Path, published: Path) -> None:
     data = (bundle / "manifest.json").read_text()
-    spoiled = data.replace('"description": "', '"description": "\\ud800\\u001b[2J', 1).replace(
-        '"recipe": {', '"recipe": {"x": 1e999,'
+    spoiled = data.replace('"description": "', '"description": "\\ud83d\\ude00\\u001b[2J', 1).replace(
+        '"recipe": {', '"recipe": {"x": "\\u202e",'
     )
     (bundle / "manifest.json").write_text(spoiled)
     found = compare(read(str(published)), read(str(bundle)))
     for printed in (text(found), as_json(found), page(found)):
         assert "\x1b" not in printed
         assert printed.encode("utf-8")
-    assert "x: new (inf)" in text(found)
+    assert "\\u202e" in text(found)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "words"), [("1e999", "found 1e999"), ('"\\ud800"', "half a character"), ("9" * 400, "found 9999")]
+)
+def test_numbers_and_letters_that_nothing_can_spell_are_refused(bundle: Path, published: Path, spelling: str, words: str) -> None:
+    data = (bundle / "manifest.json").read_text()
+    (bundle / "manifest.json").write_text(data.replace('"recipe": {', f'"recipe": {{"x": {spelling},'))
+    with pytest.raises(SourceError, match=words):
+        told(published, bundle)
 
 
 def test_a_manifest_that_is_nested_too_deeply_is_refused(bundle: Path, published: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlkit_build.errors import ConfigError, StoreError
@@ -183,3 +183,34 @@ def test_a_link_stays_and_the_lock_that_it_leads_to_is_written(tmp_path: Path) -
     assert link.is_symlink()
     assert sorted(json.loads((tmp_path / "locks" / "m.lock").read_bytes())["variants"]) == ["float16", "int8"]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["locks", "m.lock", "recipe", "recipe.lock"]
+
+
+@settings(max_examples=1000 if LONG else 60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_of_a_lock_may_be_any_other(tmp_path: Path, data: st.DataObject) -> None:
+    """It is read, or refused in one line that can be printed."""
+    content = json.loads(Lock("mlkit-build/lock/v1", "m", {"int8": a_variant()}).to_bytes())
+    holders = [content, content["variants"], *content["variants"].values()]
+    holders += [part for part in content["variants"]["int8"].values() if isinstance(part, (dict, list))]
+    holder = data.draw(st.sampled_from(holders))
+    key = data.draw(st.sampled_from(list(holder) if isinstance(holder, dict) else list(range(len(holder)))))
+    holder[key] = data.draw(values | st.none() | st.sampled_from([float("inf"), "x\n\x1b[31m", "\ud800"]))
+    (tmp_path / "recipe.lock").write_text(json.dumps(content), encoding="utf-8")
+    refused: list[str] = []
+    try:
+        lock = read_lock(tmp_path, "m")
+    except ConfigError as error:
+        refused.append(error.message)
+    else:
+        assert lock is not None
+        assert lock.to_bytes()
+    assert all(message.isprintable() for message in refused)
+
+
+@pytest.mark.parametrize("value", ["1e999", "[" * 900 + "]" * 900])
+def test_a_setting_that_nothing_could_write_again_is_refused(tmp_path: Path, value: str) -> None:
+    text = Lock("mlkit-build/lock/v1", "m", {"int8": a_variant()}).to_bytes().decode()
+    assert '"int8"' in text
+    (tmp_path / "recipe.lock").write_text(text.replace('"quantization.mode": "int8"', f'"quantization.mode": {value}'))
+    with pytest.raises(ConfigError, match=r"found 1e999|nested too deeply"):
+        read_lock(tmp_path, "m")

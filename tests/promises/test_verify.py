@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,3 +121,21 @@ def test_a_url_is_printed_without_its_secrets(command: Command, bundle: Path) ->
         code, out, err = command("verify", wrong)
         assert code == 2
         assert "SECRET" not in out + err
+
+
+def test_what_a_bundle_says_cannot_forge_a_line_of_the_answer(command: Command, bundle: Path) -> None:
+    (bundle / "x\n\x1b[31mdist: add_one 1.0.0: verified").write_bytes(b"")
+    code, out, _ = command("verify", str(bundle))
+    assert code == 4
+    assert all(line.isprintable() for line in out.splitlines())
+    assert len(out.splitlines()) == 2
+    assert "  x\\n\\x1b[31mdist: add_one 1.0.0: verified  is no part of the bundle" in out
+
+
+def test_json_is_json_wherever_it_is_printed_to(bundle: Path) -> None:
+    copied = shutil.copytree(bundle, "é\u202e")
+    script = "import sys; from mlkit_build.cli import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    arguments = [sys.executable, "-c", script, "verify", "--json", copied]
+    out = subprocess.run(arguments, capture_output=True, check=True, env=environment).stdout
+    assert json.loads(out)["bundle"] == copied

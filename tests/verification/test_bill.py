@@ -50,6 +50,37 @@ def test_the_same_bill_is_no_contradiction(bundle: Path) -> None:
             ),
             "says of the metrics: size_bytes 1, the manifest says",
         ),
+        (lambda bill: bill["metadata"]["component"].update(description="other"), "says of the model: description other, the"),
+        (
+            lambda bill: bill["metadata"]["component"].update(authors=[{"name": "me"}]),
+            "says of the model: author me, the manifest",
+        ),
+        (lambda bill: bill["metadata"]["component"].update(licenses=[{"license": {"id": "MIT"}}]), "says of the model: licence "),
+        (
+            lambda bill: bill["metadata"]["component"]["properties"].pop(1),
+            "says of the model: variant nothing, the manifest says",
+        ),
+        (lambda bill: bill["metadata"]["component"]["hashes"][0].update(alg="MD5"), "one SHA-256 of each file"),
+        (
+            lambda bill: bill["metadata"]["component"]["hashes"].append({"alg": "SHA-256", "content": "0" * 64}),
+            "one SHA-256 of each file",
+        ),
+        (
+            lambda bill: bill["metadata"]["tools"]["components"][0].update(version="9"),
+            "says of the toolchain: mlkit-build 9, the",
+        ),
+        (
+            lambda bill: bill["components"].append({"type": "library", "name": "x", "version": "1"}),
+            "toolchain: x 1, the manifest",
+        ),
+        (
+            lambda bill: bill["components"].append({"type": "library", "name": "x", "version": None}),
+            "expected a bill of materials",
+        ),
+        (
+            lambda bill: bill["components"].append({**bill["components"][-1], "type": "firmware"}),
+            "names a tool or a metric twice",
+        ),
         (lambda bill: bill["components"].pop(0), "the manifest alone"),
         (lambda bill: bill["components"].insert(0, bill["components"][0]), "says of the inputs: one of them twice"),
         (lambda bill: bill["components"][-1].update(version="0.1"), "says of the toolchain: "),
@@ -75,7 +106,7 @@ def test_a_bill_of_another_content_than_its_serial_number_says_is_found(bundle: 
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[]", b"null", b'{"bomFormat": 1, "bomFormat": 2}', b"[" * 100_000, b'{"a": NaN}', b"\xff"]
+    "data", [b"", b"[]", b"null", b'{"bomFormat": 1, "bomFormat": 2}', b"[" * 100_000, b'{"a": NaN}', b'{"a": 1e999}', b"\xff"]
 )
 def test_a_bill_that_is_none_is_refused_with_a_reason(bundle: Path, data: bytes) -> None:
     written(bundle, data)

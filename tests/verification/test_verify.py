@@ -161,7 +161,7 @@ def test_a_manifest_edited_by_hand_is_refused_with_a_reason(bundle: Path, edit: 
         (b"", "expected JSON"),
         (b"[]", "found 'list'"),
         (b" " * (65 << 20), "at most 64 MB"),
-        (b'{"schema": ' + b"9" * 10_000 + b"}", "expected JSON"),
+        (b'{"schema": ' + b"9" * 10_000 + b"}", "expected a number, found 9999"),
     ],
 )
 def test_what_is_no_manifest_is_refused_with_a_reason(bundle: Path, data: bytes, words: str) -> None:
