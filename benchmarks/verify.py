@@ -64,6 +64,7 @@ def grow(bundle: Path, megabytes: int) -> None:
     for entry in manifest["outputs"]:
         if entry["path"] == model.name:
             entry.update(sha256=digest, size_bytes=model.stat().st_size)
+    manifest["metrics"]["size_bytes"]["value"] = model.stat().st_size
     (bundle / "manifest.json").write_bytes(pretty(manifest))
     provenance = json.loads((bundle / "provenance.json").read_bytes())
     provenance["subject"] = [subject for subject in provenance["subject"] if subject["name"] != BILL]
