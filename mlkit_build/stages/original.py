@@ -56,6 +56,7 @@ class OriginalModel:
         self._outputs = [_tensor(tensor) for tensor in request.outputs.values()]
         constants = {_tensor(name): value for name, value in request.constants.items()}
         graph_def, variables = _part(loaded.graph_def, [*self._inputs.values(), *constants], self._outputs)
+        kept = {node.name for node in graph_def.node}  # the outputs need no others, and what is not there cannot be fed
         _refuse_reaching_out(graph_def)
         try:
             with tf.Graph().as_default() as graph:
@@ -67,7 +68,7 @@ class OriginalModel:
                 self._session.run(assign, {value: loaded.variable(name)})
         except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
             raise NotRunnableError(f"TensorFlow does not run the graph as it was saved: {operator_reason(error)}") from error
-        self._constants = {name: np.asarray(value) for name, value in constants.items()}
+        self._constants = {name: np.asarray(value) for name, value in constants.items() if TensorName.parse(name).node in kept}
 
     def run(self, samples: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Return each output of each sample, `[n, values]`.

@@ -64,7 +64,7 @@ VERSIONS = {
     "quantize_graph": 6,
     "reference": 1,
     "evaluate": 9,
-    "origin": 1,
+    "origin": 2,
     "hops": 1,
     "runtime": 2,
     "latency": 1,

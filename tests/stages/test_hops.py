@@ -123,6 +123,16 @@ def test_dropout_that_is_switched_off_is_compared(tmp_path: Path) -> None:
     assert (hop.skipped, hop.parts) == ("", False)
 
 
+def training(tf1: Any) -> None:
+    trained(tf1)
+    tf1.multiply(tf1.placeholder("float32", [], name="rate"), tf1.reduce_sum(tf1.get_default_graph().get_tensor_by_name("logits:0")), name="loss")
+
+
+def test_a_constant_that_only_the_training_needs_is_not_fed(tmp_path: Path) -> None:
+    hop = compared(training, asked(**{"rate:0": 0.5}), tmp_path)
+    assert (hop.skipped, hop.parts) == ("", False)
+
+
 def writing(folder: Path) -> Callable[[Any], None]:
     def build(tf1: Any) -> None:
         x = tf1.placeholder("float32", [None, 12, 12, 1], name="image")
