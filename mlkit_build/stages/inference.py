@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BATCH = 128
 """Samples per inference where the model allows."""
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 1_000_000
 """A batch's inputs and outputs stay within 1 MB, in a core's cache: batching pays for small models, whose Python call is the
 larger part, and costs MobileNetV2 a third of its speed."""
 TASK = 1024

@@ -18,8 +18,8 @@ from mlkit_build.recipe import MetricChoice
 from mlkit_build.signature import TensorSpec
 from mlkit_build.stages.inference import Outputs
 
-HELD_BYTES = 1 << 20
-"""Samples and outputs that are held until their metrics are computed at once."""
+HELD_BYTES = 1 << 18
+"""Outputs and labels that are held until their metrics are computed at once."""
 
 _OVERFLOW = "TensorFlow's model gives numbers there: the quantization may overflow"
 
@@ -58,7 +58,9 @@ class Measuring:
         asked = [choice for choice in choices if choice.name not in ALWAYS]
         self._metrics = [(METRICS[choice.name].labels, create(choice, self._subject)) for choice in asked]
         self._parity: list[list[Metric]] = [[create(MetricChoice(name=name), subject) for name in ALWAYS] for subject in subjects]
-        self._held: list[tuple[Batch, Outputs]] = []
+        self._held: list[Outputs] = []
+        self._labels: list[NDArray[Any]] = []
+        self._measured = 0
         self._held_bytes = 0
         self._predicted: list[NDArray[np.int32]] = []
 
@@ -74,9 +76,11 @@ class Measuring:
 
     def add(self, batch: Batch, results: Outputs) -> None:
         """Take the outputs of the next batch. Raises ConfigError for labels that do not fit, StageError for NaN."""
-        self._held.append((batch, results))
-        labels = () if batch.labels is None else (batch.labels,)
-        self._held_bytes += sum(array.nbytes for array in (*results, *batch.features.values(), *labels))
+        self._held.append(results)
+        self._held_bytes += sum(array.nbytes for array in results)
+        if batch.labels is not None:
+            self._labels.append(batch.labels)
+            self._held_bytes += batch.labels.nbytes
         if self._held_bytes > HELD_BYTES:
             self._fold()
 
@@ -100,16 +104,15 @@ class Measuring:
     def _fold(self) -> None:
         if not self._held:
             return
-        held, self._held, self._held_bytes = self._held, [], 0
-        first = held[0][0].first
-        rows = slice(first, held[-1][0].first + len(held[-1][0]))
-        stated = [batch.labels for batch, _ in held if batch.labels is not None]
-        labels = np.concatenate(stated) if stated else None
+        joined = [np.concatenate(column) for column in zip(*self._held, strict=True)]
+        labels = np.concatenate(self._labels) if self._labels else None
+        first, self._measured = self._measured, self._measured + len(joined[0])
+        self._held, self._labels, self._held_bytes = [], [], 0
         forms = dict.fromkeys(form for form, _ in self._metrics if form)
         given = {form: labels if labels is None else labels_as(form, labels, self._subject, first) for form in forms}
         for index, spec in enumerate(self._outputs):
-            found = np.concatenate([results[index] for _, results in held])
-            expected = self._references[index][rows]
+            found = joined[index]
+            expected = self._references[index][first : self._measured]
             refuse_not_finite("evaluate: the model's", spec, found, first)
             if index == self._judged:
                 self._predicted.append(_highest(found))

@@ -125,7 +125,8 @@ def test_dropout_that_is_switched_off_is_compared(tmp_path: Path) -> None:
 
 def training(tf1: Any) -> None:
     trained(tf1)
-    tf1.multiply(tf1.placeholder("float32", [], name="rate"), tf1.reduce_sum(tf1.get_default_graph().get_tensor_by_name("logits:0")), name="loss")
+    logits = tf1.get_default_graph().get_tensor_by_name("logits:0")
+    tf1.multiply(tf1.placeholder("float32", [], name="rate"), tf1.reduce_sum(logits), name="loss")
 
 
 def test_a_constant_that_only_the_training_needs_is_not_fed(tmp_path: Path) -> None:
