@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from mlkit_build.errors import ConfigError
@@ -19,6 +20,16 @@ class StatedInput:
 
 
 @dataclass(frozen=True)
+class StatedGate:
+    """The limits on a measured value; None where there is no such limit."""
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = None
+    max_regression: float | None = None
+
+
+@dataclass(frozen=True)
 class StatedRecipe:
     """See `mlkit_build.recipe.Recipe`.
 
@@ -28,6 +39,7 @@ class StatedRecipe:
         mode: How the model is quantized.
         io: What its float inputs and outputs are in the file.
         source: The kind of it.
+        gates: Value name -> its limits.
     """
 
     name: str
@@ -41,6 +53,7 @@ class StatedRecipe:
     io: str
     source: str
     task: str
+    gates: Mapping[str, StatedGate]
 
     def names_variant(self, variant: str) -> bool:
         """Return whether a bundle of this recipe may be called so: what is unusual of a quantization follows its mode."""
@@ -55,14 +68,18 @@ def read_recipe(recipe: Mapping[str, Any]) -> StatedRecipe:
     """
     texts = {name: _part(recipe, name) for name in ("name", "version", "description", "author", "license")}
     inputs = _mapping(_part(recipe, "signature", "inputs"), "recipe.signature.inputs")
-    ends = {name: _normalization(found, f"recipe.signature.inputs.{name}") for name, found in inputs.items()}
+    ends = {name: _known(StatedInput, found, f"recipe.signature.inputs.{name}") for name, found in inputs.items()}
+    limits = _mapping(_part(recipe, "validation", "gates"), "recipe.validation.gates")
+    gates = {name: _known(StatedGate, found, f"recipe.validation.gates.{name}") for name, found in limits.items()}
     nested = {
         "mode": _part(recipe, "quantization", "mode"),
         "io": _part(recipe, "quantization", "io"),
         "source": _part(recipe, "source", "kind"),
         "task": _part(recipe, "target", "task"),
     }
-    return from_plain(StatedRecipe, {**texts, "variant": recipe.get("variant"), "inputs": ends, **nested}, "recipe")
+    return from_plain(
+        StatedRecipe, {**texts, "variant": recipe.get("variant"), "inputs": ends, "gates": gates, **nested}, "recipe"
+    )
 
 
 def _part(found: Any, *path: str) -> Any:
@@ -76,9 +93,9 @@ def _part(found: Any, *path: str) -> Any:
     return found
 
 
-def _normalization(found: Any, where: str) -> dict[str, Any]:
+def _known(cls: type[StatedInput | StatedGate], found: Any, where: str) -> dict[str, Any]:
     stated = _mapping(found, where)
-    return {name: stated[name] for name in StatedInput.__dataclass_fields__ if name in stated}
+    return {field.name: stated[field.name] for field in fields(cls) if field.name in stated}
 
 
 def _mapping(found: Any, where: str) -> Mapping[str, Any]:

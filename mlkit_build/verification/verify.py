@@ -9,7 +9,7 @@ from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, SIGNATUR
 from mlkit_build.bundle.sbom import SBOM
 from mlkit_build.errors import ConfigError
 from mlkit_build.formats.packing_list import PACKING_LIST
-from mlkit_build.verification import bill, model
+from mlkit_build.verification import bill, gates, model
 from mlkit_build.verification.alone import Beside, verify_alone
 from mlkit_build.verification.documents import StatedInFull, read_checksums, read_in_full
 from mlkit_build.verification.findings import Findings, Verified, Wrong
@@ -134,6 +134,8 @@ def _check_contents(place: Place, stated: StatedInFull, provenance: Provenance |
     if provenance is not None and MANIFEST not in findings.wrong:
         for found in contradictions(provenance, stated):
             findings.blame(PROVENANCE, found)
+    for found in gates.contradictions(stated):
+        findings.blame(MANIFEST, found)
     labels = model.LABELS if model.LABELS in findings.digests else None
     readers: dict[str, Callable[[str], Iterator[str]]] = {
         f"{stated.name}.tflite": lambda name: model.contradictions(place, name, stated, labels),
