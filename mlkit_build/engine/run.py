@@ -155,7 +155,7 @@ class Engine:
             with contextlib.suppress(BlobUnusableError):  # another thread may have built it again meanwhile
                 return self._store.blob(result.outputs[file])
             self._listener.warning(f"cache: {file} of {action} {problem}; building it again")
-            self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), problem)
+            self._results[action] = self._run(result.action, self._decide(result.action, self._outputs()), f"{file} {problem}")
             return self._store.blob(self._results[action].outputs[file])
 
     def earlier(self, action: str) -> Iterator[Record]:

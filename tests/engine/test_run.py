@@ -375,6 +375,7 @@ def test_a_damaged_output_is_built_again_when_it_is_asked_for(bench: Bench) -> N
     assert bench.heard.ran == ["bottom"]
     (warning,) = bench.heard.warnings
     assert "out of bottom is damaged" in warning
+    assert bench.heard.begun[-1][1].startswith("out is damaged (its bytes hash to ")
     bench.run(*diamond(bench))
     assert bench.heard.ran == []
     assert bench.heard.warnings == []
