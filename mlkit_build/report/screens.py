@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkit_build.engine.action import Action, Result
@@ -25,6 +26,11 @@ def screen(ui: str) -> Screen:
     if ui == "auto":
         ui = "rich" if sys.stderr.isatty() else "plain"
     return {"plain": Plain, "rich": Rich, "json": Json, "quiet": Quiet}[ui]()
+
+
+def _width(rows: Sequence[tuple[str, str]]) -> int:
+    """Return how wide the column of titles is; that of what is always measured, or wider."""
+    return max([18, *(len(title) for title, _ in rows)])
 
 
 class Quiet:
@@ -126,7 +132,8 @@ class Plain(Quiet):
             self._say(sys.stderr, f"{recipe}/{variant}")
 
     def job_finished(self, report: JobReport) -> None:
-        details = [] if self._job else [f"  {title:<18} {text}" for title, text in summary.lines(report)]
+        rows = [] if self._job else summary.lines(report)
+        details = [f"  {title:<{_width(rows)}} {text}" for title, text in rows]
         self._say(sys.stdout, summary.headline(report), *details)
         super().job_finished(report)
 
@@ -200,9 +207,10 @@ class Rich(Quiet):
         self._live.drop(self._job)
         colour = "green" if report.exit_code == 0 else "red"
         lines = [f"[bold {colour}]{escape(summary.headline(report))}[/]"]
-        for title, text in [] if self._job else summary.lines(report):
+        rows = [] if self._job else summary.lines(report)
+        for title, text in rows:
             shown = escape(text).replace("FAILED", "[bold red]FAILED[/]")
-            lines.append(f"  [dim]{title:<18}[/] {shown}")
+            lines.append(f"  [dim]{title:<{_width(rows)}}[/] {shown}")
         self._live.say("\n".join(lines))
         for title, text in self._error_lines(report):
             self._live.console.print(f"[bold red]{title}:[/] {escape(text)}", soft_wrap=True)

@@ -138,6 +138,16 @@ def test_every_screen_shows_error_and_hint_word_for_word(ui: str, status: str, c
     assert ("mnist/int8" in out) == (ui != "quiet")
 
 
+@pytest.mark.parametrize("ui", ["plain", "rich"])
+def test_values_stand_below_each_other_however_long_their_titles_are(ui: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"top1": Measurement(0.9125), "rmse": Measurement(0.1994)}
+    screen(ui).job_finished(replace(report(), metrics=found, gates=()))
+    lines = capsys.readouterr().out.splitlines()
+    places = [line.index(value) for value in ("91.25%", "0.1994") for line in lines if value in line]
+    assert len(places) == 2
+    assert places[0] == places[1]
+
+
 def test_a_job_without_a_dataset_says_that_nothing_was_compared() -> None:
     alone = {"size_bytes": Measurement(668.0), f"{FLEX}Erf": Measurement(1.0)}
     shown = dict(summary.lines(replace(report(), metrics=alone, gates=())))
