@@ -133,14 +133,17 @@ class Feed:
         if raw.dtype == np.uint8:
             return  # every value is a finite number and a pixel
         if raw.dtype.kind == "f":
-            self._refuse(~np.isfinite(raw), raw, first, "a finite number")
+            self._refuse(
+                ~np.isfinite(raw), raw, first, "a finite number", "fill it in as the training did, or leave the sample out"
+            )
         if self.is_image:
-            self._refuse((raw < 0) | (raw > 255), raw, first, "a pixel in 0..255")
+            hint = "store pixels as an app feeds them: mean and std of signature.inputs are applied here"
+            self._refuse((raw < 0) | (raw > 255), raw, first, "a pixel in 0..255", hint)
 
-    def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str) -> None:
+    def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str, hint: str) -> None:
         if bad.any():
             where = tuple(int(axis[0]) for axis in np.nonzero(bad))
-            raise ConfigError(f"{self.origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}")
+            raise ConfigError(f"{self.origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}", hint)
 
     def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
         wanted = np.dtype(self._spec.dtype)

@@ -145,7 +145,8 @@ def _refuse_outside(labels: NDArray[np.int64], subject: Subject, first: int) -> 
     if len(wrong):
         raise ConfigError(
             f"{subject.origin}: sample {first + int(wrong[0])}: expected a label in 0..{subject.classes - 1}, the model's "
-            f"classes, found {int(labels[wrong[0]])}"
+            f"classes, found {int(labels[wrong[0]])}",
+            f"classes count from 0, in the order of the output {subject.output.name!r}: see dataset.label and validation.output",
         )
 
 

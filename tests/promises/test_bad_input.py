@@ -789,6 +789,7 @@ def test_a_label_outside_the_classes_is_named(warm_workspace: Workspace, refused
     found = refused("recipe=mnist", "quantization=float32")
     expected = f"dataset.path: {file}: sample 7: expected a label in 0..9, the model's classes, found {label}"
     assert found.message == expected
+    assert "classes count from 0, in the order of the output 'scores'" in found.hint
 
 
 def test_labels_that_are_no_integers_are_named(warm_workspace: Workspace, refused: Refused) -> None:
@@ -805,8 +806,9 @@ def test_pixels_outside_0_to_255_are_named(warm_workspace: Workspace, refused: R
     file = warm_workspace.copy("mnist") / "data/mnist_test.npz"
     images, labels = mnist_part(20)
     np.savez(file, images=images.astype(np.float32) - 128, labels=labels)
-    message = refused("recipe=mnist", "quantization=float32").message
-    assert "sample 0: expected a pixel in 0..255, found -128" in message
+    found = refused("recipe=mnist", "quantization=float32")
+    assert "sample 0: expected a pixel in 0..255, found -128" in found.message
+    assert "mean and std of signature.inputs are applied here" in found.hint
 
 
 def test_a_mean_per_channel_of_a_grey_image_is_named(workspace: Workspace, refused: Refused) -> None:
