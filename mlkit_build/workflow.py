@@ -219,7 +219,7 @@ class _Run:
         from mlkit_build.locking import Enforced
 
         held = Enforced.open(self._job)
-        placing = Placing(self._recipe, files.by_role(), self._job.folder)
+        placing = self._placing(files)
         held.before(placing.recipe, self._inputs(placing))
         return held
 
@@ -227,7 +227,12 @@ class _Run:
         if files.baseline is None:
             return None
         place = Path(self._job.settings.output_dir).expanduser() / self._recipe.name / self._recipe.variant_name
-        return read_baseline(files.baseline, self._recipe.name, place)
+        measured = [found for found in self._placing(files).inputs() if "dataset" in found.samples]
+        samples = {found.name: self._engine.file_digest(found.path).sha256 for found in measured}
+        return read_baseline(files.baseline, self._recipe.name, place, samples)
+
+    def _placing(self, files: pipeline.Files) -> Placing:
+        return Placing(self._recipe, files.by_role(), self._job.folder)
 
     def _packaging(self, files: pipeline.Files) -> list[Action]:
         found = self._judged
@@ -239,7 +244,7 @@ class _Run:
 
     def _contents(self, files: pipeline.Files, packaging: Sequence[Action], judgement: Judgement) -> Contents:
         recipe = self._recipe
-        placing = Placing(recipe, files.by_role(), self._job.folder)
+        placing = self._placing(files)
         order = [action.name for action in [*pipeline.actions(recipe, files), *packaging]]
         manifest = Manifest(
             schema=SCHEMA,

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -310,6 +311,23 @@ def test_a_baseline_that_is_none_is_refused_before_anything_runs(workspace: Work
     assert report.error.message.startswith(f"validation.baseline: {folder / 'baseline.json'}: ")
     assert expected in report.error.message
     assert report.actions == ()
+
+
+def test_a_baseline_that_was_measured_before_the_samples_changed_is_warned_of(
+    workspace: Workspace,
+    command: Command,  # noqa: F811
+) -> None:
+    folder = workspace.copy("add_one")
+    workspace.edit("add_one", {"validation.gates": {"size_bytes": {"max_regression": 0}}, "validation.baseline": "baseline.json"})
+    first = workspace.build("recipe=add_one", "validation={}")
+    assert first.bundle is not None
+    shutil.copyfile(first.bundle / "manifest.json", folder / "baseline.json")
+    told = "was measured on other samples, data/samples.npz has changed since; max_regression may mislead"
+    assert "other samples" not in command("recipe=add_one", "ui=plain")[2]
+    np.savez(folder / "data" / "samples.npz", x=np.array([1, 2], np.float32))
+    code, _, err = command("recipe=add_one", "ui=plain")
+    assert code == 0
+    assert told in err
 
 
 def test_a_build_is_not_compared_with_the_bundle_that_it_replaces(workspace: Workspace) -> None:

@@ -29,19 +29,22 @@ class Baseline:
         path: Its manifest.
         values: Value name -> value.
         dataset: What it was measured on, as its recipe states it.
+        changed: A file of these samples that has other content now; empty where none has.
     """
 
     path: Path
     values: Mapping[str, float]
     dataset: Any
+    changed: str = ""
 
     def warning(self, dataset: AnyDataset | None, gates: Mapping[str, Gate]) -> str:
         """Return that no gate compares, or what makes comparing a build on `dataset` unfair; empty where nothing does."""
         if all(gate.max_regression is None for gate in gates.values()):
             return f"{_FIELD}: nothing is compared with {self.path}: no gate states max_regression"
-        if self._is_of(dataset):
+        if self._is_of(dataset) and not self.changed:
             return ""
-        return f"{_FIELD}: {self.path} was measured on other samples, as its recipe's `dataset` says; max_regression may mislead"
+        why = f"{self.changed} has changed since" if self._is_of(dataset) else "as its recipe's `dataset` says"
+        return f"{_FIELD}: {self.path} was measured on other samples, {why}; max_regression may mislead"
 
     def _is_of(self, dataset: AnyDataset | None) -> bool:
         if dataset is None or self.dataset is None:
@@ -59,12 +62,13 @@ class Baseline:
         return portable_place(theirs, lambda path: PurePosixPath(path).name or path) == ours
 
 
-def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
+def read_baseline(path: Path, recipe: str, place: Path, samples: Mapping[str, str] | None = None) -> Baseline:
     """Read the manifest at `path`.
 
     Args:
         recipe: The name of the recipe that is built.
         place: Where its bundle is published.
+        samples: What is measured on now: a file's name in the manifest -> SHA-256.
 
     Raises:
         SourceError: The file is not a manifest.
@@ -78,7 +82,7 @@ def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
     try:
         found = json.loads(read_regular(path))
     except (ValueError, OSError) as error:
-        raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}") from error
+        raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}", _WHICH) from error
     schema = found.get("schema") if isinstance(found, dict) else found
     if schema != SCHEMA:
         other = isinstance(schema, str) and schema.startswith(_MANIFEST)
@@ -91,6 +95,14 @@ def read_baseline(path: Path, recipe: str, place: Path) -> Baseline:
         )
     try:
         values = {name: float(entry["value"]) for name, entry in found["metrics"].items()}
-        return Baseline(path, values, found["recipe"].get("dataset"))
+        inputs = {str(entry["path"]): entry["sha256"] for entry in found["inputs"]}
+        return Baseline(path, values, found["recipe"].get("dataset"), _changed(samples or {}, inputs))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(f"{_FIELD}: {path}: damaged: no measured values in it", "build that bundle again") from error
+
+
+def _changed(samples: Mapping[str, str], inputs: Mapping[str, Any]) -> str:
+    """Return the first file of `samples` with other content than in `inputs`, or that is new beside ones that were there."""
+    if not samples.keys() & inputs.keys():  # placed under other names: nothing is known
+        return ""
+    return next((name for name, digest in samples.items() if inputs.get(name) != digest), "")

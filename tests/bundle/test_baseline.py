@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlkit_build.bundle.baseline import Baseline
+from mlkit_build.bundle.baseline import Baseline, read_baseline
+from mlkit_build.bundle.manifest import SCHEMA
 from mlkit_build.bundle.portable import portable_place, portable_text
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput, Tfds
@@ -58,6 +60,26 @@ def test_a_place_on_another_machine_counts_by_its_name_whatever_folder_the_manif
     assert warning(replace(prepared, path="tensorflow_datasets"), prepared) == ""
     assert warning(replace(prepared, path=".", name=None), prepared) == ""  # as manifests had it before
     assert "other samples" in warning(replace(prepared, path="tensorflow_datasets", name="cifar10"), prepared)
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"a": "1", "b": "2"}, ""),
+        ({"a": "1", "b": "3"}, "b"),
+        ({"a": "1", "c": "2"}, "c"),  # a shard more
+        ({"other": "9"}, ""),  # placed elsewhere: what it was is not known
+        ({}, ""),
+    ],
+)
+def test_a_file_of_the_samples_with_other_content_is_named(tmp_path: Path, now: dict[str, str], changed: str) -> None:
+    inputs = [{"path": path, "sha256": digest, "size_bytes": 1} for path, digest in (("model.pb", "0"), ("a", "1"), ("b", "2"))]
+    stated = to_plain(portable_place(DATASETS[0], portable_text))
+    written = {"schema": SCHEMA, "name": "mine", "metrics": {}, "recipe": {"dataset": stated}, "inputs": inputs}
+    (tmp_path / "manifest.json").write_text(json.dumps(written))
+    found = read_baseline(tmp_path / "manifest.json", "mine", tmp_path / "dist", now)
+    assert found.changed == changed
+    assert (f"other samples, {changed} has changed since;" in found.warning(DATASETS[0], GATES)) == bool(changed)
 
 
 def test_a_baseline_that_no_gate_compares_with_is_warned_of() -> None:
