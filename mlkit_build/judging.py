@@ -14,6 +14,7 @@ from mlkit_build.errors import GateError
 from mlkit_build.forms import Hops
 from mlkit_build.gates import Verdict, judge
 from mlkit_build.metrics import METRICS, Measurement
+from mlkit_build.mlkit.app_view import Suspicion
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe import Recipe
 from mlkit_build.records import dataclass
@@ -25,9 +26,10 @@ from mlkit_build.timing import Timing
 Output = Callable[[str, str], Path]
 """(action, file) -> where it is."""
 
-_AS_BAD = (
-    "TensorFlow's model is as bad on these samples: check the recipe's mean and std, the order of channels, the range of the "
-    "pixels (0..255), and that the labels are in the model's order"
+_AS_BAD = "TensorFlow's model is as bad on these samples"
+_TO_CHECK = (
+    "check the recipe's mean and std, the order of channels, the range of the pixels (0..255), and that the labels are in the "
+    "model's order"
 )
 _UNTOUCHED = "nothing was packaged and the previous bundle, if any, is untouched"
 
@@ -55,18 +57,27 @@ class Judgement:
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def refuse(self) -> None:
-        """Raise GateError where a form computes something else than the one before it, or a limit does not hold."""
+    @property
+    def is_as_bad(self) -> bool:
+        """Whether TensorFlow's model breaks a limit too: then it is what it is fed, or what it is compared with."""
+        return any(map(self._is_as_bad, self.verdicts))
+
+    def refuse(self, suspicion: Suspicion | None = None) -> None:
+        """Raise GateError where a form computes something else than the one before it, or a limit does not hold.
+
+        Args:
+            suspicion: What explains a model that is as bad in TensorFlow.
+        """
         problem = self.hops.problem() if self.hops else ""
         if problem:
             raise GateError(
                 f"validation.hops: {problem}",
                 f"{_UNTOUCHED}; please report it with the model; validation.hops=0 builds without looking",
             )
-        _refuse_broken(self.verdicts, self.runtimes, suspicious=any(map(self._is_as_bad, self.verdicts)))
+        as_bad = f"{_AS_BAD}; {suspicion}" if suspicion and suspicion.instead else f"{_AS_BAD}: {_TO_CHECK}"
+        _refuse_broken(self.verdicts, self.runtimes, as_bad if self.is_as_bad else "")
 
     def _is_as_bad(self, verdict: Verdict) -> bool:
-        """Return whether TensorFlow's model breaks the limit too: then it is what it is fed, or what it is compared with."""
         reference = self.metrics[verdict.metric].reference
         return not verdict.passed and verdict.limit == "min" and reference is not None and reference < verdict.threshold
 
@@ -136,13 +147,13 @@ def refuse_slow(verdicts: Sequence[Verdict]) -> None:
     _refuse_broken(verdicts, ())
 
 
-def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict], *, suspicious: bool = False) -> None:
+def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict], as_bad: str = "") -> None:
     broken = [str(verdict) for verdict in verdicts if not verdict.passed]
     elsewhere = [verdict for verdict in runtimes if not verdict.passed]
     if broken or elsewhere:
         improve = ["improve the model or the quantization, or change validation.gates"] if broken else []
-        if suspicious:
-            improve.insert(0, _AS_BAD)
+        if as_bad:
+            improve.insert(0, as_bad)
         hints = dict.fromkeys([*improve, *(verdict.hint for verdict in elsewhere)])
         raise GateError(f"gate failed: {'; '.join([*broken, *map(str, elsewhere)])}", f"{_UNTOUCHED}; {'; '.join(hints)}")
 

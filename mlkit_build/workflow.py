@@ -23,13 +23,13 @@ from mlkit_build.engine import Action, Decision, Engine, Result
 from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
-from mlkit_build.errors import ExitCode, GateError, MlkitBuildError
+from mlkit_build.errors import ConfigError, ExitCode, GateError, MlkitBuildError, SourceError, StageError
 from mlkit_build.formats import ARCHIVES
 from mlkit_build.gates import Verdict
 from mlkit_build.job import Job, JobReport
 from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
 from mlkit_build.locating import Locator, open_locator
-from mlkit_build.mlkit.app_view import AppView
+from mlkit_build.mlkit.app_view import AppView, Suspicion
 from mlkit_build.plain import from_plain
 from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
@@ -184,7 +184,7 @@ class _Run:
         self._judged = judgement = judged(self._recipe, self._engine.output, baseline)
         for warning in judgement.warnings:
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
-        judgement.refuse()
+        judgement.refuse(self._suspicion(files) if judgement.is_as_bad else None)
         packaging = self._packaging(files)
         self._engine.run([*packaging, *self._timing()])
         self._time, self._timed = judged_time(self._recipe, self._engine.output)
@@ -303,6 +303,16 @@ class _Run:
         from mlkit_build.signing import open_signer
 
         return open_signer(self._recipe.package.sign)
+
+    def _suspicion(self, files: pipeline.Files) -> Suspicion | None:
+        """Return what explains that TensorFlow's model is as bad, if anybody can look."""
+        action = pipeline.suspecting(self._recipe, files)
+        if action is None:
+            return None
+        with contextlib.suppress(StageError, SourceError, ConfigError):  # the gate failed, and that is what must be told
+            self._engine.run([action])
+            return from_plain(Suspicion, json.loads(self._engine.output("suspect", "suspect.json").read_bytes()))
+        return None
 
     def _view(self, package: Action) -> AppView:
         """Return how right the packaged file was found to be in an app, or why nobody looked."""

@@ -129,7 +129,9 @@ def test_a_gate_on_real_accuracy_decides_by_it(warm_workspace: Workspace) -> Non
     assert report.exit_code == 3
     assert report.error is not None
     assert "top1: 0.99" in report.error.message
-    assert warm_workspace.ran(report) == set()
+    assert warm_workspace.ran(report) == {
+        "suspect"
+    }  # nothing is measured again; TensorFlow fails, too, so a reason is looked for
 
 
 def test_a_drop_that_may_be_chance_passes_where_the_gate_asks_for_significance() -> None:

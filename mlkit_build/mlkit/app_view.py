@@ -26,3 +26,24 @@ class AppView:
     changed: int = 0
     labelled: bool = False
     silent: int = 0
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What explains a model that is bad on its samples in TensorFlow, too: the file is right once it is fed or read otherwise.
+
+    Attributes:
+        instead: What is done instead, to continue "with"; empty where nothing usual explains it.
+        hint: What to do.
+        samples: On how many samples it was tried.
+        accuracy: The share of them whose label is right then.
+    """
+
+    instead: str = ""
+    hint: str = ""
+    samples: int = 0
+    accuracy: float = 0.0
+
+    def __str__(self) -> str:
+        tried = f"it names the right label for {self.accuracy:.2%} of the first {self.samples}"
+        return f"with {self.instead} {tried}: {self.hint}, unless the dataset's own samples or labels are so"

@@ -12,7 +12,7 @@ from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files, load
 from mlkit_build.pipeline.kinds import FLOAT_MODEL, SIGNATURE, Inputs, action_of, model, normalization, quantizing
 from mlkit_build.pipeline.measuring import compares_forms, evaluate, forms, is_timed, reference, runtime_actions, runtimes, timing
-from mlkit_build.pipeline.packaging import describe, packaging
+from mlkit_build.pipeline.packaging import describe, packaging, suspecting
 from mlkit_build.pipeline.wording import telling
 from mlkit_build.recipe import Recipe
 from mlkit_build.stages.params import VERSIONS, AttributeParams
@@ -30,6 +30,7 @@ __all__ = [
     "placeless",
     "quantizing",
     "runtime_actions",
+    "suspecting",
     "telling",
     "timing",
     "with_samples",

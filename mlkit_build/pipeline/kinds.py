@@ -40,6 +40,7 @@ _KINDS = {
     "attribute": _Kind("validate", "quantizer", "mlkit_build.stages.attribute:attribute"),
     "describe": _Kind("package", "litert", "mlkit_build.stages.package:describe"),
     "app": _Kind("package", "litert", "mlkit_build.stages.app:app"),
+    "suspect": _Kind("validate", "litert", "mlkit_build.stages.app:suspect"),
     "package": _Kind("package", "jinja2", "mlkit_build.stages.package:package"),
     "readme": _Kind("package", "litert", "mlkit_build.formats.readme:write"),
     **{name: _Kind("package", entry.runtime, f"{entry.module}:write") for name, entry in FORMATS.items() if entry.module},

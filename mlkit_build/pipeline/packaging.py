@@ -13,6 +13,7 @@ from mlkit_build.pipeline.files import Files
 from mlkit_build.pipeline.kinds import (
     APP,
     DESCRIBED,
+    FLOAT_MODEL,
     HOPS,
     LABELS,
     METRICS,
@@ -30,6 +31,9 @@ from mlkit_build.pipeline.measuring import compares_forms, has_tables, runtime_a
 from mlkit_build.recipe import ML_KIT_TARGETS, Calibration, Recipe
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from mlkit_build.stages.params import AppParams, DescribeParams, PackageParams, RuntimeLimit
+
+TRIED = 256
+"""Samples on which the usual faults are tried."""
 
 
 def packaging(
@@ -87,13 +91,24 @@ def _placeless(calibration: Calibration | None) -> Calibration | None:
     return replace(calibration, path="") if calibration else None
 
 
-def _app(recipe: Recipe, files: Files) -> Action:
+def suspecting(recipe: Recipe, files: Files) -> Action | None:
+    """Return the action that looks for what makes a model bad where TensorFlow's is as bad; None where nobody can look."""
+    if _not_viewed(recipe):
+        return None
+    action = _app(recipe, files, "suspect")
+    inputs = dict(action.inputs)
+    if recipe.quantization.backend == "litert":  # of the other there is no float model
+        inputs["float.tflite"] = FLOAT_MODEL
+    return replace(action, params={**action.params, "samples": TRIED}, inputs=inputs, outputs=("suspect.json",))
+
+
+def _app(recipe: Recipe, files: Files, name: str = "app") -> Action:
     assert recipe.dataset is not None
     assert files.dataset is not None
     assert files.labels is not None
     inputs: Inputs = {"model.tflite": DESCRIBED, "predictions.npy": PREDICTIONS, "dataset": files.dataset, **files.labels.files}
     params = AppParams(content(recipe.dataset, files.labels, labelled=True), normalization(recipe), files.labels.reading)
-    return reading(action_of("app", params, inputs, ("app.json",)), {"dataset": recipe.dataset})
+    return reading(action_of(name, params, inputs, ("app.json",)), {"dataset": recipe.dataset})
 
 
 def _not_viewed(recipe: Recipe) -> str:

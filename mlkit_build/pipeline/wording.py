@@ -72,6 +72,7 @@ _OWN: Mapping[str, Mapping[str, str]] = {
         "score_calibration": "metadata.score_calibration",
     },
     "app": {"samples": "samples that are viewed as an app does"},
+    "suspect": {"samples": "samples that are viewed as an app does"},
     "package": {
         "verdicts": "verdicts of validation.gates",
         "runtimes": "verdicts of validation.runtimes",

@@ -1,4 +1,4 @@
-"""package: the file as the app will see it, between packaging and publishing.
+"""package: the file as the app will see it, between packaging and publishing; or what is wrong with it, where a gate failed.
 
 Raw images in, labels out, with nothing but the file's own metadata. What comes out must be as right as validation found: mean
 and std, the order of the channels and the labels are else only seen to be wrong on a phone.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import GateError, StageError
 from mlkit_build.metrics import samples_text, significant
 from mlkit_build.mlkit.app_model import AppModel
-from mlkit_build.mlkit.app_view import AppView
+from mlkit_build.mlkit.app_view import AppView, Suspicion
 from mlkit_build.mlkit.labels import read_label_set
+from mlkit_build.mlkit.metadata import attach, read
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
@@ -35,6 +37,8 @@ SLACK_UNLABELLED = 0.02
 """How many labels may differ where there is no truth: near-ties that were wrong before count too."""
 SILENT = 0.5
 """The share of the samples that may get no label: a threshold hides doubtful ones, and one that hides most is a mistake."""
+EXPLAINED = 0.05
+"""The least share of the samples that something must put right to be called the fault, and half of those that are wrong."""
 PROBED = 16
 """Samples whose values tell what range they are in."""
 TRIED = 256
@@ -59,16 +63,58 @@ def app(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) ->
     (outputs / "app.json").write_bytes(pretty(view))
 
 
-def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> AppView:
+def suspect(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
+    """Try what usually makes a model bad on samples that TensorFlow's is bad on, too, and write `suspect.json`, a `Suspicion`.
+
+    Raises:
+        SourceError: The file's metadata cannot be read.
+    """
+    request = from_plain(AppParams, params)
+    with TemporaryDirectory() as folder:
+        model = AppModel(_floating(inputs, Path(folder)))
+        found = Suspicion() if model.unfit else _suspected(request, model, inputs)
+    (outputs / "suspect.json").write_bytes(pretty(found))
+
+
+def _floating(inputs: Mapping[str, Path], folder: Path) -> Path:
+    """Return the float model with what the shipped file says of itself: what is quantized was calibrated on the fault's range."""
+    if "float.tflite" not in inputs:
+        return inputs["model.tflite"]
+    path = folder / "float.tflite"
+    path.write_bytes(attach(inputs["float.tflite"].read_bytes(), read(inputs["model.tflite"].read_bytes())))
+    return path
+
+
+def _suspected(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> Suspicion:
+    dataset, feed, tally = _opened(request, model, inputs)
+    in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
+    scale = Suspect(
+        "pixels in 0..255, as an app feeds them,",
+        "the dataset's are in 0..1: multiply them by 255; mean and std apply to 0..255",
+    )
+    ways = [*([scale] if in_unit else []), *suspects_of(request.inputs, model, in_unit=in_unit)]
+    tried = _tried(ways, tally, dataset, feed, model)
+    best = int(np.argmax(tried.right))
+    wrong, left = tried.samples - tried.validated, tried.samples - tried.right[best]
+    if not tried.labelled or 2 * left > wrong or wrong - left < EXPLAINED * tried.samples:
+        return Suspicion()
+    return Suspicion(ways[best].instead, ways[best].hint, tried.samples, significant(tried.right[best] / tried.samples))
+
+
+def _opened(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> tuple[Dataset, Feed, _Tally]:
+    """Return the first samples, how they are fed, and what counts the file's labels for them."""
     tensor = TensorSpec(model.metadata.inputs[0].name, "", model.shape, "uint8")
     whole = open_dataset(request.dataset, inputs["dataset"], "dataset", FrozenSignature((tensor,), ()))
-    feed = Feed(whole, tensor, Input(mean=(0.0,), std=(1.0,)))
     texts = _Texts(read_label_set(request.labels, inputs).names, model.labels)
     winners = np.load(inputs["predictions.npy"], mmap_mode="r")
     if len(winners) != len(whole):
         raise StageError(f"app: validation saw {len(winners)} samples, the dataset has {len(whole)}")
-    dataset = FirstSamples(whole, request.samples)
-    tally = _Tally(texts, winners)
+    feed = Feed(whole, tensor, Input(mean=(0.0,), std=(1.0,)))
+    return FirstSamples(whole, request.samples), feed, _Tally(texts, winners)
+
+
+def _viewed(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> AppView:
+    dataset, feed, tally = _opened(request, model, inputs)
     silent = 0
     for batch, found, told in _run(dataset, feed, model, [AS_IS]):
         tally.add(batch, found)
@@ -152,9 +198,7 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
     """Return the error that tells how wrong the file is, and which suspect explains it."""
     in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
     suspects = suspects_of(request.inputs, model, in_unit=in_unit)
-    tried = _Tally(tally.texts, tally.winners, suspects)
-    for batch, found, _ in _run(dataset, feed, model, suspects):
-        tried.add(batch, found)
+    tried = _tried(suspects, tally, dataset, feed, model)
     what = "names the right label" if tally.labelled else "names the label that validation found"
     message = (
         f"app: fed raw images, with nothing but its own metadata and labels, the packaged file {what} for "
@@ -171,6 +215,14 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
         f"{message}; no usual mean and std, no exchange of red and blue and no shift of the labels restores it",
         "compare the model, its metadata and its labels with what was trained; nothing was published",
     )
+
+
+def _tried(ways: Sequence[Suspect], tally: _Tally, dataset: Dataset, feed: Feed, model: AppModel) -> _Tally:
+    """Return how often the file is right in each way."""
+    tried = _Tally(tally.texts, tally.winners, ways)
+    for batch, found, _ in _run(dataset, feed, model, ways):
+        tried.add(batch, found)
+    return tried
 
 
 def _silence(silent: int, samples: int) -> GateError:

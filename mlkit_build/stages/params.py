@@ -71,6 +71,7 @@ VERSIONS = {
     "attribute": 2,
     "describe": 4,
     "app": 3,
+    "suspect": 1,
     "package": 8,
     "readme": 2,
     "aar": 2,

@@ -107,6 +107,46 @@ def test_a_folder_of_colour_images_is_fed_as_its_pixels_are(workspace: Workspace
     assert view["accuracy"] > 0.9
 
 
+@pytest.mark.parametrize(
+    ("changes", "overrides", "shift", "named"),
+    [
+        (
+            {"signature.inputs.image": {"mean": [0], "std": [255]}},
+            ["quantization=float32"],
+            0,
+            "mean [127.5] and std [127.5] in ",
+        ),
+        # what is quantized was calibrated on the wrong range, so that the float model tells
+        ({"signature.inputs.image": {"mean": [0], "std": [255]}}, ["quantization=int8"], 0, "mean [127.5] and std [127.5] in "),
+        (
+            {"adapters": ["softmax"]},
+            ["quantization=float32"],
+            0,
+            "red and blue exchanged, as BGR, it names the right label for 9",
+        ),
+        ({}, ["quantization=float32"], 1, "the labels read one line further down it names the right label for 9"),
+        ({}, ["quantization=float32", "validation.gates.top1.min=1"], 0, ""),
+    ],
+    ids=["mean and std", "mean and std, int8", "BGR", "labels", "nothing but the gate"],
+)
+def test_a_gate_that_fails_since_the_recipe_is_wrong_names_the_fault(
+    workspace: Workspace, changes: dict[str, Any], overrides: list[str], shift: int, named: str
+) -> None:
+    folder = workspace.copy("flags", "mine")
+    with np.load(folder / "data" / "flags_test.npz") as archive:
+        images, labels = archive["images"], archive["labels"].astype(np.int64)
+    np.savez(folder / "data" / "flags_test.npz", images=images[300:900], labels=(labels[300:900] + shift) % 193)
+    workspace.edit("mine", {"name": "mine", "validation": {"metrics": ["top1"], "gates": {"top1": {"min": 0.9}}}, **changes})
+    report = workspace.build("recipe=mine", *overrides)
+    assert report.exit_code == 3
+    assert report.error is not None
+    assert report.error.message.startswith("gate failed: top1: ")
+    assert "TensorFlow's model is as bad on these samples" in report.error.hint
+    assert named in report.error.hint
+    assert ("check the recipe's mean and std, the order of channels" in report.error.hint) == (not named)
+    assert [result.action.name for result in report.actions][-1] == "suspect"
+
+
 def test_a_threshold_that_hides_most_labels_is_not_published_and_one_that_hides_some_is_told(warm_workspace: Workspace) -> None:
     """The highest score of an int8 softmax is 255/256, so 0.999 leaves an app without any label."""
     report = warm_workspace.build("recipe=mnist", "metadata={score_threshold: 0.999}")
