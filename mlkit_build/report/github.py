@@ -26,7 +26,7 @@ def github_summary(reports: Sequence[JobReport]) -> str:
             f"{'❌' if report.exit_code else '✅'} {summary.result(report)}",
             summary.size(report.size_bytes) if report.size_bytes else "",
             ", ".join(f"{verdict.metric}: {summary.verdict_text(verdict)}" for verdict in report.gates),
-            report.error.message if report.error else "",
+            "\n".join(filter(None, (report.error.message, report.error.hint))) if report.error else "",
         ]
         for report in reports
     ]

@@ -78,7 +78,9 @@ def _stages(suite: ET.Element, report: JobReport) -> None:
 def _gate(suite: ET.Element, report: JobReport, verdict: Verdict) -> None:
     case = _case(suite, report, "gates", f"{verdict.metric} {verdict.limit} {verdict.threshold:g}")
     if not verdict.passed:
-        ET.SubElement(case, "failure", message=_text(str(verdict)), type="GateError").text = _text(verdict.warning)
+        hint = f"hint: {report.error.hint}" if report.error and report.error.hint else ""
+        told = "\n".join(filter(None, (verdict.warning, hint)))
+        ET.SubElement(case, "failure", message=_text(str(verdict)), type="GateError").text = _text(told)
     else:
         ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, (str(verdict), verdict.warning))))
 

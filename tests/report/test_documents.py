@@ -55,7 +55,7 @@ OUTCOMES = {
     "another runtime computes it": replace(report(gates=[PASSED]), runtimes=(elsewhere(),)),
     "another runtime refuses it": replace(report(GateError("gate failed: x"), gates=[PASSED]), runtimes=(elsewhere(HOSTILE),)),
     "built": report(gates=[PASSED]),
-    "a gate failed": report(GateError("gate failed: top1"), gates=[PASSED, FAILED]),
+    "a gate failed": report(GateError("gate failed: top1", "red and blue [exchanged]"), gates=[PASSED, FAILED]),
     "a value was not measured": report(GateError("validation.gates.top5: not measured")),
     "a stage failed": report(StageError(HOSTILE, HOSTILE, log="/logs/x"), "convert"),
     "a source is missing": report(SourceError("source.path: nothing there"), "load"),
@@ -130,6 +130,8 @@ def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped()
     root = check_junit(junit([OUTCOMES["a gate failed"]]))
     (failure,) = root.iterfind(".//failure")
     assert failure.attrib["message"] == f"top1: 0.05, expected a drop of at most 0.01 ({FAILED.evidence})"
+    assert failure.text == "hint: red and blue [exchanged]"
+    assert r"gate failed: top1<br>red and blue \[exchanged\] |" in github_summary([OUTCOMES["a gate failed"]])
     assert [case.attrib["name"] for case in root.iterfind(".//testcase[skipped]")] == ["package"]
     assert "the dataset is too small" in "".join(text.text or "" for text in root.iterfind(".//system-out"))
 
