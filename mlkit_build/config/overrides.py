@@ -86,11 +86,12 @@ def _whole_entry(override: str) -> str:
     """Return `+validation.gates={top1: {max_drop: 0}}` for `+validation.gates.top1.max_drop=0`, and any other as it is.
 
     OmegaConf makes no entry of a typed mapping on its way to a field of it, and merges one that is there already. A part that is
-    stated as a whole, `dataset={...}`, may add entries without saying so.
+    stated as a whole, `dataset={...}` or `validation.gates={...}`, may add entries without saying so.
     """
     key, equals, value = override.partition("=")
     path = key.lstrip("+").split(".")
-    if key in GROUPS and value.lstrip().startswith("{"):
+    is_whole = key in GROUPS or entry_depth([*path, ""]) == len(path)
+    if is_whole and value.lstrip().startswith("{") and not override.startswith("+"):
         return f"+{override}"
     depth = entry_depth(path) if override.startswith("+") and value else 0
     if depth == len(path) - 1 and not value.lstrip().startswith("{"):

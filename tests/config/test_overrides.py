@@ -73,6 +73,19 @@ def test_a_field_of_an_entry_adds_the_entry(workspace: Workspace) -> None:
     assert gates["top1"] == Gate(min=0.989, max=1.0, max_drop=0.003)
 
 
+@pytest.mark.parametrize("sign", ["", "+"])
+def test_gates_that_are_stated_whole_come_to_those_that_are_there(workspace: Workspace, sign: str) -> None:
+    limits = f"{sign}validation.gates={{top1: {{min: 0.5}}, arena_bytes: {{max: 10}}}}"
+    gates = workspace.compose("recipe=mnist", limits).recipe.validation.gates
+    assert gates["top1"] == Gate(min=0.5, max_drop=0.003)
+    assert gates["arena_bytes"] == Gate(max=10)
+    assert gates["size_bytes"] == Gate(max=450_000)
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"name": "mine", "validation": None})
+    added = workspace.compose("recipe=mine", f"{sign}validation.gates={{size_bytes: {{max: 10}}}}").recipe.validation.gates
+    assert added == {"size_bytes": Gate(max=10)}
+
+
 def test_an_entry_that_is_not_there_is_told_in_a_form_that_works(workspace: Workspace) -> None:
     with pytest.raises(ConfigError) as refused:
         workspace.compose("recipe=mnist", "validation.gates.rms_error.max=1")
