@@ -238,6 +238,13 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
 
 REFUSED = {
     "a label outside": ("top1", (4, 3), [0, 1, 3, 0], {}, "sample 2: expected a label in 0..2, the model's classes, found 3"),
+    "a label of 64 bits": (
+        "top1",
+        (2, 3),
+        np.array([0, 2**64 - 1], "u8"),
+        {},
+        "sample 1: expected a label in 0..2, the model's classes, found 18446744073709551615",
+    ),
     "fractions": (
         "top1",
         (4, 3),
