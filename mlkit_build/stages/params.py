@@ -63,7 +63,7 @@ VERSIONS = {
     "quantize": 7,
     "quantize_graph": 6,
     "reference": 2,
-    "evaluate": 9,
+    "evaluate": 10,
     "origin": 2,
     "hops": 1,
     "runtime": 2,

@@ -15,13 +15,15 @@ from mlkit_build.stages.class_order import ClassOrder
 NAMES = ("square", "circle", "stripes", "dots")
 
 
-def judged(predicted: Any, labels: Any, names: Sequence[str] = NAMES, count: int = 4) -> str:
+def judged(predicted: Any, labels: Any, names: Sequence[str] = NAMES, count: int = 4, expected: Any = None) -> str:
     """Let the labels pass by in batches of 7, as with a dataset."""
     order = ClassOrder(names, count)
     for first in range(0, len(labels), 7):
         part = np.asarray(labels)[first : first + 7]
         order.look(Batch(first, {"x": np.zeros(len(part))}, part))
-    return order.warning(np.asarray(predicted, np.int32))
+    return order.warning(
+        np.asarray(predicted, np.int32), lambda: np.asarray(predicted if expected is None else expected, np.int32)
+    )
 
 
 def repeated(classes: Sequence[int], times: int = 15) -> Any:
@@ -44,6 +46,12 @@ def test_every_other_order_is_refused_though_the_model_errs_now_and_then(order: 
     labels[::15] = labels[1]  # one of fifteen is something else
     with pytest.raises(ConfigError, match=r"^labels: \d classes are in another order"):
         judged(predicted, labels)
+
+
+def test_what_quantization_exchanged_is_no_order_of_the_labels() -> None:
+    assert judged(repeated([0, 1]), repeated([1, 0]), expected=repeated([1, 0])) == ""
+    with pytest.raises(ConfigError, match="2 classes"):  # it exchanged two, and the labels others
+        judged(repeated([0, 1, 2, 3]), repeated([1, 0, 2, 3]), expected=repeated([0, 1, 3, 2]))
 
 
 def test_one_hot_labels_are_classes_too() -> None:
