@@ -20,12 +20,13 @@ _NAMED = 4
 
 def classes_of(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
     """Return the class of each sample, `[n]`; None where the dataset's labels are none, or no single one of `count` classes."""
-    if labels is None or labels.dtype.kind not in "bui":
+    if labels is None or labels.dtype.kind not in "buif":
         return None
-    if labels.ndim == 2 and labels.shape[1] == count > 1 and bool((labels.sum(axis=1) == 1).all()):
+    if labels.ndim == 2 and labels.shape[1] == count > 1:
+        is_hot = (labels == 0).sum(axis=1) == count - 1, (labels == 1).sum(axis=1) == 1
         hot: NDArray[np.int64] = np.argmax(labels, axis=1)
-        return hot
-    if labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
+        return hot if bool(np.all(is_hot)) else None
+    if labels.dtype.kind == "f" or labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
         return None
     return labels.reshape(-1).astype(np.int64)
 

@@ -70,7 +70,7 @@ VERSIONS = {
     "latency": 1,
     "attribute": 2,
     "describe": 4,
-    "app": 3,
+    "app": 4,
     "package": 8,
     "readme": 2,
     "aar": 2,
