@@ -57,7 +57,7 @@ class Feed:
     def write(self, raw: NDArray[Any], first: int, out: NDArray[Any]) -> None:
         """Write what `values` returns into `out`, so that an interpreter's memory is filled without a copy in between."""
         if self._spec.dtype != "float32" or not self.is_image:
-            out[...] = self._cast(self._shaped(raw, first))
+            out[...] = self._cast(self._shaped(raw, first), first)
             return
         self._check_values(raw, first)
         pixels = raw if raw.dtype == np.uint8 else raw.astype(np.float32)
@@ -145,9 +145,17 @@ class Feed:
             where = tuple(int(axis[0]) for axis in np.nonzero(bad))
             raise ConfigError(f"{self.origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}", hint)
 
-    def _cast(self, values: NDArray[Any]) -> NDArray[Any]:
+    def _cast(self, values: NDArray[Any], first: int) -> NDArray[Any]:
         wanted = np.dtype(self._spec.dtype)
-        if values.dtype == wanted or (wanted.kind == "f" and values.dtype.kind in "buif"):
+        if wanted.kind == "f" and values.dtype.kind in "buif":
+            with np.errstate(over="ignore"):
+                numbers = values.astype(wanted)
+            if not np.can_cast(
+                values.dtype, wanted
+            ):  # 1e300 would be infinity, and the model be told off for what it makes of it
+                self._refuse(~np.isfinite(numbers), values, first, f"a number that {wanted} can hold")
+            return numbers
+        if values.dtype == wanted:
             return values.astype(wanted)
         if wanted.kind in "ui" and values.dtype.kind in "bui":
             limits = np.iinfo(wanted)

@@ -19,6 +19,7 @@ from mlkit_build.recipe import Idx
 from mlkit_build.signature import FrozenSignature
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_DIMENSIONS = 32
 _GZIP = b"\x1f\x8b"
 
 
@@ -30,7 +31,7 @@ class IdxDataset(ArrayDataset):
         try:
             with self._open(name) as stream:
                 head = stream.read(4)
-                if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
+                if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or head[3] > _MOST_DIMENSIONS:
                     raise SourceError(
                         f"{where}: {path}: expected an IDX file, which begins with 00 00, its type and its dimensions, found "
                         f"{head.hex(' ') or 'nothing'}",

@@ -49,9 +49,9 @@ class NpzDataset(ArrayDataset):
             members = self._members
             member = members.get(f"{name}.npy")
             if member is None:
-                names = [member.removesuffix(".npy") for member in members]
+                names = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
                 raise ConfigError(
-                    f"{where}: no array {name!r} in {self.path}; it holds {', '.join(names) or 'nothing'}",
+                    f"{where}: no array {name!r} in {self.path}; it holds {', '.join(names) or 'no file that ends with .npy'}",
                     did_you_mean(name, names),
                 )
             return inflated(self.path, member) if inflates(member) else zipfile.ZipFile(self.path).open(member)
@@ -72,7 +72,12 @@ class NpzDataset(ArrayDataset):
     @cached_property
     def _members(self) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(self.path) as archive:
-            return {member.filename: member for member in archive.infolist()}
+            found: dict[str, zipfile.ZipInfo] = {}
+            for member in archive.infolist():
+                if member.filename in found:  # which of them is meant nobody can tell
+                    raise SourceError(f"{self.origin}: expected every array once, found {member.filename!r} twice", AGAIN)
+                found[member.filename] = member
+            return found
 
 
 def open_dataset(spec: Npz, path: Path, where: str, signature: FrozenSignature | None = None) -> NpzDataset:

@@ -33,6 +33,7 @@ class PythonDataset(RecordDataset):
         self._spec = spec
         self._where = where
         self._expected: int | None = None
+        self._first: bytes | None = None
         first = next(self.records(), None)
         self._shapes: dict[str, tuple[int, ...]] = {}
         if first is not None:
@@ -54,12 +55,26 @@ class PythonDataset(RecordDataset):
                 )
             stored = tuple(self._array(sample, key, f"features.{name}", place) for name, key in self.names.items())
             label = self._spec.label
-            yield Record(place, stored, None if label is None else self._array(sample, label, "label", place))
+            record = Record(place, stored, None if label is None else self._array(sample, label, "label", place))
+            if number == 0:
+                self._refuse_another(record)
+            yield record
         if self._expected not in (None, number + 1):
             raise ConfigError(
                 f"{self.origin}: expected {self._expected} samples, as at its first call, found {number + 1}",
                 "the function must yield the same samples whenever it is called",
             )
+
+    def _refuse_another(self, first: Record) -> None:
+        """Refuse another first sample than before: each form of the model would be measured on other samples."""
+        found = self.identity(first)
+        if self._first not in (None, found):
+            raise ConfigError(
+                f"{self.origin}: sample 0: expected the values of its first call, found others",
+                "the function must yield the same samples whenever it is called: np.random.default_rng(0) has a seed, "
+                "np.random.default_rng() has none",
+            )
+        self._first = found
 
     def _yielded(self) -> Iterator[Any]:
         random.seed(0)

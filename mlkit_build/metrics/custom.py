@@ -11,6 +11,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlkit_build.errors import ConfigError, StageError, did_you_mean, words_of
 from mlkit_build.metrics import VALUES, Measurement, Subject, Table, significant
 from mlkit_build.metrics.options import PythonOptions
@@ -36,9 +38,9 @@ def files(options: PythonOptions, folder: Path, where: str) -> dict[str, Path]:
 
 class Custom:
     """Whatever the function's object computes: `update(outputs, reference, labels)` is called with `[n, ...]` arrays in the
-    output's shape and with labels as the dataset has them, None without; then `result()` returns name -> value, or
-    name -> (value, TensorFlow's value). It runs in a copy of the recipe's folder that holds the function's module and those it
-    imports from there; these are in the key, packages that it imports from elsewhere are not.
+    output's shape and with labels as the dataset has them, None without; it may change them. Then `result()` returns
+    name -> value, or name -> (value, TensorFlow's value). It runs in a copy of the recipe's folder that holds the function's
+    module and those it imports from there; these are in the key, packages that it imports from elsewhere are not.
     """
 
     def __init__(self, options: PythonOptions, subject: Subject) -> None:
@@ -54,7 +56,9 @@ class Custom:
 
     def update(self, outputs: Any, reference: Any, labels: Any) -> None:
         shape = (len(outputs), *self._subject.output.shape[1:])
-        self._call(lambda: self._metric.update(outputs.reshape(shape), reference.reshape(shape), labels))
+        # Copies: a softmax in place would else be what the metrics after this one measure.
+        given = outputs.reshape(shape).copy(), np.array(reference).reshape(shape), None if labels is None else labels.copy()
+        self._call(lambda: self._metric.update(*given))
 
     def result(self) -> dict[str, Measurement]:
         found = self._call(self._metric.result)
@@ -78,8 +82,10 @@ class Custom:
     def _measured(self, name: str, value: Any) -> Measurement:
         parts = list(value) if isinstance(value, tuple | list) and len(value) == 2 else [value, None]
         try:
+            if any(isinstance(part, str | bytes) for part in parts):
+                raise TypeError("text, which float would read")
             ours, theirs = (None if part is None else float(part) for part in parts)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{self._where}: {name}: expected a number or two, found {value!r}") from None
         if ours is None or not all(math.isfinite(part) for part in (ours, theirs) if part is not None):
             raise StageError(f"{self._where}: {name}: expected a finite number, found {value!r}")
@@ -91,7 +97,7 @@ class Custom:
             return work()
         except (ConfigError, StageError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             import traceback
 
             traceback.print_exc()

@@ -86,8 +86,8 @@ def refuse_logits(reference: NDArray[np.float32], subject: Subject, metric: str,
 def _classes(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.int64]:
     count = len(labels)
     if labels.dtype.kind in "bui" and labels.size == count:
+        _refuse_outside(labels.reshape(count), subject, first)
         indices: NDArray[np.int64] = labels.reshape(count).astype(np.int64)
-        _refuse_outside(indices, subject, first)
         return indices
     if labels.ndim == 2 and labels.shape[1] == subject.output.size > 1 and labels.dtype.kind in "buif":
         wrong = np.nonzero(((labels != 0) & (labels != 1)).any(axis=1) | ((labels == 1).sum(axis=1) != 1))[0]
@@ -140,7 +140,7 @@ def _maps(labels: NDArray[Any], subject: Subject) -> NDArray[np.int64]:
     return labels.reshape(len(labels), -1).astype(np.int64)
 
 
-def _refuse_outside(labels: NDArray[np.int64], subject: Subject, first: int) -> None:
+def _refuse_outside(labels: NDArray[Any], subject: Subject, first: int) -> None:
     wrong = np.nonzero((labels < 0) | (labels >= subject.classes))[0]
     if len(wrong):
         raise ConfigError(

@@ -159,7 +159,7 @@ class _Tally:
         validated = self.texts.stated[self.winners[batch.first : batch.first + len(batch)]]
         classes = classes_of(batch.labels, len(self.texts.stated))
         truth = validated if classes is None else self.texts.stated[classes]
-        self.labelled = classes is not None
+        self.labelled = classes is not None and (self.labelled or not self.samples)  # of many labels, some batches look like one
         self.samples += len(batch)
         self.validated += int(np.count_nonzero(validated == truth))
         for index, (way, rows) in enumerate(zip(self._ways, found, strict=True)):

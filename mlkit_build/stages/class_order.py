@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,13 @@ _NAMED = 4
 
 def classes_of(labels: NDArray[Any] | None, count: int) -> NDArray[np.int64] | None:
     """Return the class of each sample, `[n]`; None where the dataset's labels are none, or no single one of `count` classes."""
-    if labels is None or labels.dtype.kind not in "bui":
+    if labels is None or labels.dtype.kind not in "buif":
         return None
-    if labels.ndim == 2 and labels.shape[1] == count > 1 and bool((labels.sum(axis=1) == 1).all()):
+    if labels.ndim == 2 and labels.shape[1] == count > 1:
+        is_hot = (labels == 0).sum(axis=1) == count - 1, (labels == 1).sum(axis=1) == 1
         hot: NDArray[np.int64] = np.argmax(labels, axis=1)
-        return hot
-    if labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
+        return hot if bool(np.all(is_hot)) else None
+    if labels.dtype.kind == "f" or labels.size != len(labels) or labels.min() < 0 or labels.max() >= count:
         return None
     return labels.reshape(-1).astype(np.int64)
 
@@ -48,20 +49,25 @@ class ClassOrder:
         classes = classes_of(batch.labels, self._count)
         self._found = None if classes is None or self._found is None else [*self._found, classes]
 
-    def warning(self, predictions: NDArray[np.int32]) -> str:
+    def warning(self, predictions: NDArray[np.int32], expected: Callable[[], NDArray[np.int32]]) -> str:
         """Return that labels and classes are exchanged, a few among themselves or all; empty where they are not.
 
         Numbers may be wrong in the dataset only, which no app has; where the recipe names the classes, an app shows those names.
+        Classes that TensorFlow's model does not exchange are in order: what quantization did to them is left to the gates.
 
         Args:
             predictions: The model's class for each sample that passed by, `[n]`.
+            expected: Returns those of TensorFlow's model, `[n]`.
 
         Raises:
             ConfigError: They are, and the recipe names them.
         """
         if not self._found:
             return ""
-        exchanged = _exchanged(predictions.astype(np.int64), np.concatenate(self._found), self._count)
+        labelled = np.concatenate(self._found)
+        exchanged = _exchanged(predictions, labelled, self._count)
+        if exchanged:
+            exchanged = dict(sorted(exchanged.items() & _exchanged(expected(), labelled, self._count).items()))
         if not exchanged:
             return ""
         told = [f"class {one} is {self._name(other)} and not {self._name(one)}" for one, other in exchanged.items()]
@@ -78,9 +84,9 @@ class ClassOrder:
         return repr(self._names[index]) if index < len(self._names) else f"the dataset's {index}"
 
 
-def _exchanged(predicted: NDArray[np.int64], labelled: NDArray[np.int64], count: int) -> Mapping[int, int]:
+def _exchanged(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int) -> dict[int, int]:
     """Return the model's class -> the dataset's, of those that are exchanged among themselves, in order."""
-    pairs, found = np.unique(predicted * count + labelled, return_counts=True)
+    pairs, found = np.unique(predicted.astype(np.int64) * count + labelled, return_counts=True)
     totals = np.bincount(predicted, minlength=count)
     enough = (found >= SHARE * totals[pairs // count]) & (totals[pairs // count] >= LEAST)
     usual = {int(pair) // count: int(pair) % count for pair in pairs[enough]}  # SHARE is above a half: one for each class

@@ -20,6 +20,8 @@ from mlkit_build.stages.inference import Outputs
 
 HELD_BYTES = 1 << 18
 """Outputs and labels that are held until their metrics are computed at once."""
+_ROWS = 1024
+"""Of TensorFlow's outputs, that are looked at again at once."""
 
 _OVERFLOW = "TensorFlow's model gives numbers there: the quantization may overflow"
 
@@ -73,6 +75,12 @@ class Measuring:
     def predictions(self) -> NDArray[np.int32]:
         """The class with the highest score of every sample, once the result is known: `[samples]`."""
         return np.concatenate(self._predicted)
+
+    def expected_predictions(self) -> NDArray[np.int32]:
+        """Return the class that TensorFlow's model scores highest, of every sample: `[samples]`."""
+        table = self._references[self._judged]
+        parts = [_highest(table[first : first + _ROWS]) for first in range(0, len(table), _ROWS)]
+        return np.concatenate(parts)
 
     def add(self, batch: Batch, results: Outputs) -> None:
         """Take the outputs of the next batch. Raises ConfigError for labels that do not fit, StageError for NaN."""

@@ -96,7 +96,7 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         if overlap is not None:
             overlap.refuse()
         values, tables = measuring.result()
-        exchanged = order.warning(measuring.predictions) if order else ""
+        exchanged = order.warning(measuring.predictions, measuring.expected_predictions) if order else ""
         np.save(outputs / "predictions.npy", measuring.predictions)
         measured |= values
         if ranges is not None:

@@ -120,6 +120,19 @@ def test_a_value_that_is_no_number_is_refused_with_its_sample(tmp_path: Path, va
         feed(tmp_path, raw, (1, 2)).values(raw, 40)
 
 
+@pytest.mark.parametrize(
+    ("value", "given", "wanted"), [(1e300, "f8", "float32"), (-7e4, "f4", "float16"), (65535, "u2", "float16")]
+)
+def test_a_number_that_would_be_infinite_in_the_inputs_type_is_refused(
+    tmp_path: Path, value: float, given: str, wanted: str
+) -> None:
+    raw = np.array([[1, 2], [3, value]], given)
+    with pytest.raises(
+        ConfigError, match=f"sample 41: expected a number that {wanted} can hold, found {raw[1, 1]}".replace("+", ".")
+    ):
+        feed(tmp_path, raw, (1, 2), dtype=wanted).values(raw, 40)
+
+
 @pytest.mark.parametrize("value", [-1.0, 255.5, 300])
 @pytest.mark.parametrize("call", ["values", "pixels"])
 def test_an_image_value_outside_the_range_of_pixels_is_refused_with_its_sample(tmp_path: Path, value: float, call: str) -> None:

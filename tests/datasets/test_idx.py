@@ -59,6 +59,7 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     [
         (b"", "expected an IDX file, .* found nothing"),
         (b"PK\3\4", "expected an IDX file, .* found 50 4b 03 04"),
+        (b"\0\0\x0d\xff" + bytes(2000), "expected an IDX file, .* found 00 00 0d ff"),
         (struct.pack(">2xBBI", 8, 2, 5), "truncated within its header"),
         (struct.pack(">2xBB", 8, 0), "found a scalar"),
         (idx(np.ones((4, 3)), "u1")[:-2], "truncated: it ends 2 bytes early, in sample 3"),

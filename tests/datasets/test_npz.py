@@ -168,6 +168,21 @@ def test_an_archive_that_is_not_what_the_recipe_says_is_refused_in_words(
         opened(make(tmp_path), spec)
 
 
+def test_arrays_are_the_members_that_are_called_so_and_none_is_there_twice(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    np.save(data, np.ones(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a", data.getvalue())
+    with pytest.raises(ConfigError, match=r"no array 'a' in .*; it holds no file that ends with \.npy"):
+        opened(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", data.getvalue())
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.npy", data.getvalue())
+    with pytest.raises(SourceError, match=r"expected every array once, found 'a\.npy' twice"):
+        opened(tmp_path / "a.npz")
+
+
 def test_a_file_that_is_no_archive_is_refused_with_how_to_write_one(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(SourceError, match="expected a NumPy archive") as caught:

@@ -161,3 +161,48 @@ def test_whoever_waits_for_a_slow_batch_does_not_run_away(monkeypatch: pytest.Mo
 
 def test_an_empty_dataset_gives_nothing() -> None:
     assert list(in_order(Stream(0), 4, len)) == []
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_damaged_sample_is_told_after_all_that_comes_before_it(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    cores(monkeypatch, 2)
+    caller, has_begun = threading.current_thread(), threading.Event()
+
+    class Damaged(Stream):
+        def batches(self, size: int) -> Iterator[Batch]:
+            yield from super().batches(size)
+            raise OSError("the file ends early")
+
+    def run(batch: Batch) -> int:
+        if threading.current_thread() is caller:
+            assert has_begun.wait(20)
+        elif not has_begun.is_set():
+            has_begun.set()
+            time.sleep(0.1)  # the caller's thread comes to the end of the file meanwhile
+            if fails:
+                raise ValueError("a sample before it")
+        return batch.first
+
+    found: list[int] = []
+    with pytest.raises(ValueError if fails else OSError, match="a sample before it" if fails else "ends early"):
+        found.extend(result for _, result in in_order(Damaged(3), 1, run))
+    assert fails or found == [0, 1, 2]
+
+
+def test_who_stops_before_the_end_waits_for_what_has_begun_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores(monkeypatch, 8)
+    caller, stopped = threading.current_thread(), threading.Event()
+    others: list[int] = []
+
+    def run(batch: Batch) -> int:
+        if threading.current_thread() is not caller:
+            others.append(batch.first)
+            assert batch.first == 0 or stopped.wait(20)
+        return batch.first
+
+    found = in_order(Stream(1000), 1, run)
+    next(found)
+    later = threading.Timer(0.2, stopped.set)
+    later.start()
+    found.close()  # type: ignore[attr-defined]
+    assert len(others) <= 8 < AHEAD * 7

@@ -54,6 +54,12 @@ def test_what_the_function_yields_is_streamed_again_and_again(tmp_path: Path) ->
     assert (len(dataset), dataset.sample_shape("x"), dataset.sample_shape("y")) == (7, (2, 3), ())
 
 
+def test_other_samples_at_each_call_are_refused_before_a_model_is_blamed(tmp_path: Path) -> None:
+    with pytest.raises(MlkitBuildError, match="sample 0: expected the values of its first call, found others") as caught:
+        opened(SPEC, recipe(tmp_path, GOOD.replace("default_rng(5)", "default_rng()")))
+    assert "has a seed" in caught.value.hint
+
+
 def test_the_choice_is_by_content(tmp_path: Path) -> None:
     folder = recipe(tmp_path)
     some = PythonSamples(function="data.py:samples", features={"x": "a"}, arguments={"count": 20}, samples=5)

@@ -238,6 +238,13 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
 
 REFUSED = {
     "a label outside": ("top1", (4, 3), [0, 1, 3, 0], {}, "sample 2: expected a label in 0..2, the model's classes, found 3"),
+    "a label of 64 bits": (
+        "top1",
+        (2, 3),
+        np.array([0, 2**64 - 1], "u8"),
+        {},
+        "sample 1: expected a label in 0..2, the model's classes, found 18446744073709551615",
+    ),
     "fractions": (
         "top1",
         (4, 3),
@@ -383,6 +390,9 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         (MADE.format("{'top1': 1}"), ConfigError, "expected a name of its own, found 'top1' that is taken"),
         (MADE.format("{'a b': 1}"), ConfigError, "expected a name of its own, found 'a b'"),
         (MADE.format("{'a': 'much'}"), ConfigError, "a: expected a number or two, found 'much'"),
+        (MADE.format("{'a': '12'}"), ConfigError, "a: expected a number or two, found '12'"),
+        (MADE.format("{'a': 10**400}"), ConfigError, "a: expected a number or two, found 1000"),
+        ("def build():\n    raise SystemExit(0)\n", ConfigError, "metric.py:build: raised SystemExit: 0"),
         (MADE.format("3"), ConfigError, "result(): expected a mapping of names to values, found 3"),
     ],
 )
@@ -399,3 +409,23 @@ def test_a_function_without_its_file_is_refused_by_its_field(tmp_path: Path) -> 
     with pytest.raises(MlkitBuildError, match=r"^validation\.metrics\[2\]\.python\.function: ") as caught:
         files(PythonOptions(function="metric.py:build"), tmp_path, "validation.metrics[2].python")
     assert caught.value.exit_code == 2
+
+
+def test_what_a_function_changes_is_its_own(in_folder: Path) -> None:
+    code = """class Changing:
+    def update(self, outputs, reference, labels):
+        for array in (outputs, reference, labels):
+            array[...] = 7
+
+    def result(self):
+        return {"a": 1}
+
+
+def build():
+    return Changing()
+"""
+    ours, theirs, labels = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32), np.array([0, 1])
+    theirs.flags.writeable = False  # as those are that are mapped from a file
+    assert measured("python", ours, theirs, labels, code=written(in_folder, code), function="metric.py:build")
+    assert (ours == 1).all()
+    assert labels.tolist() == [0, 1]

@@ -161,6 +161,16 @@ def test_without_labels_in_the_dataset_what_validation_found_is_the_truth(view: 
         view(change=with_labels(lambda labels: labels[1:] + labels[:1]), spec=spec)
 
 
+def test_of_several_labels_each_a_batch_with_one_each_is_no_sign_of_classes(flags: Flags, view: Any, tmp_path: Path) -> None:
+    with np.load(flags.dataset) as archive:
+        images, several = archive["images"], np.eye(193, dtype=np.uint8)[archive["labels"]]
+    np.savez(tmp_path / "one.npz", images=images, labels=several)
+    assert view(dataset=tmp_path / "one.npz")["labelled"] is True
+    several[:10] = 1
+    np.savez(tmp_path / "several.npz", images=images, labels=several)
+    assert view(dataset=tmp_path / "several.npz")["labelled"] is False
+
+
 def test_one_class_of_another_name_is_caught(view: Any) -> None:
     with pytest.raises(GateError, match=r"label for 97\.75% of 400 samples, where validation found 99\.75%; no usual mean"):
         view(change=with_labels(lambda labels: ("nowhere", *labels[1:])))

@@ -15,13 +15,15 @@ from mlkit_build.stages.class_order import ClassOrder
 NAMES = ("square", "circle", "stripes", "dots")
 
 
-def judged(predicted: Any, labels: Any, names: Sequence[str] = NAMES, count: int = 4) -> str:
+def judged(predicted: Any, labels: Any, names: Sequence[str] = NAMES, count: int = 4, expected: Any = None) -> str:
     """Let the labels pass by in batches of 7, as with a dataset."""
     order = ClassOrder(names, count)
     for first in range(0, len(labels), 7):
         part = np.asarray(labels)[first : first + 7]
         order.look(Batch(first, {"x": np.zeros(len(part))}, part))
-    return order.warning(np.asarray(predicted, np.int32))
+    return order.warning(
+        np.asarray(predicted, np.int32), lambda: np.asarray(predicted if expected is None else expected, np.int32)
+    )
 
 
 def repeated(classes: Sequence[int], times: int = 15) -> Any:
@@ -46,9 +48,16 @@ def test_every_other_order_is_refused_though_the_model_errs_now_and_then(order: 
         judged(predicted, labels)
 
 
-def test_one_hot_labels_are_classes_too() -> None:
+def test_what_quantization_exchanged_is_no_order_of_the_labels() -> None:
+    assert judged(repeated([0, 1]), repeated([1, 0]), expected=repeated([1, 0])) == ""
+    with pytest.raises(ConfigError, match="2 classes"):  # it exchanged two, and the labels others
+        judged(repeated([0, 1, 2, 3]), repeated([1, 0, 2, 3]), expected=repeated([0, 1, 3, 2]))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i8", "f4", "?"])
+def test_one_hot_labels_are_classes_too(dtype: str) -> None:
     with pytest.raises(ConfigError, match="2 classes"):
-        judged(repeated([0, 1]), np.eye(4, dtype=np.uint8)[repeated([1, 0])])
+        judged(repeated([0, 1]), np.eye(4, dtype=dtype)[repeated([1, 0])])
 
 
 def test_without_names_it_is_a_warning_since_the_numbers_may_be_wrong_in_the_dataset_only() -> None:
@@ -83,7 +92,15 @@ def test_what_is_merely_bad_is_left_to_the_gates(predicted: Any, labels: Any) ->
 
 @pytest.mark.parametrize(
     "labels",
-    [repeated([1.0, 0.0]), repeated([1, -1]), repeated([1, 9]), np.ones((30, 5), np.uint8), np.array(["a"] * 30)],
+    [
+        repeated([1.0, 0.0]),
+        repeated([1, -1]),
+        repeated([1, 9]),
+        np.ones((30, 5), np.uint8),
+        np.tile([[2, -1, 0, 0], [0, 1, 0, 0]], (15, 1)),
+        np.tile([[0.5, 0.5, 0, 0], [0, 1, 0, np.nan]], (15, 1)),
+        np.array(["a"] * 30),
+    ],
 )
 def test_labels_that_are_no_classes_are_not_compared(labels: Any) -> None:
     assert judged(repeated([0, 1]), labels) == ""
