@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,21 +27,18 @@ from mlkit_build.formats import ARCHIVES
 from mlkit_build.gates import Verdict
 from mlkit_build.job import Job, JobReport
 from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
-from mlkit_build.locating import Locator, open_locator
+from mlkit_build.locating import Locator
 from mlkit_build.mlkit.app_view import AppView, Suspicion
+from mlkit_build.opening import Prepare, cache_folder, opened_environments, opened_locator, opened_store
 from mlkit_build.plain import from_plain
 from mlkit_build.screen import Recorder, Screen
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.store import BlobUnusableError, LayeredStore, Tree, open_store
-from mlkit_build.store.layered import default_folder
+from mlkit_build.store import BlobUnusableError, LayeredStore, Tree
 from mlkit_build.timing import Timing
 
 if TYPE_CHECKING:
     from mlkit_build.locking import Enforced
     from mlkit_build.signing import Signer
-
-Prepare = Callable[[], tuple[Path, ...]]
-"""Returns the record of each other runtime's environment, made where it must be. Raises SourceError, StoreError."""
 
 
 def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), shared: Shared | None = None) -> JobReport:
@@ -61,9 +57,9 @@ def build(job: Job, pool: Pool, screen: Screen, command: Sequence[str] = (), sha
     for warning in job.warnings:
         screen.warning(warning)
     with (
-        _store(job, screen, shared) as store,
-        _locator(job, screen, fetches=True) as locate,
-        _environments(job, screen, makes=True) as prepare,
+        opened_store(job, screen, shared) as store,
+        opened_locator(job, screen, fetches=True) as locate,
+        opened_environments(job, screen, makes=True) as prepare,
     ):
         run = _Run(job, store, pool, screen, locate, prepare, shared)
         try:
@@ -85,39 +81,14 @@ def plan(job: Job, screen: Screen, *, explains: bool = False) -> list[Decision]:
         MlkitBuildError: A file of the recipe is missing.
     """
     with (
-        _store(job, screen) as store,
-        _locator(job, screen, fetches=False) as locate,
-        _environments(job, screen, makes=False) as prepare,
+        opened_store(job, screen) as store,
+        opened_locator(job, screen, fetches=False) as locate,
+        opened_environments(job, screen, makes=False) as prepare,
     ):
         try:
             return _Run(job, store, Pool(), screen, locate, prepare).plan(explains=explains)
         except MlkitBuildError as error:
             raise locate.as_stated(error) from error
-
-
-def cache_folder(job: Job) -> Path:
-    """Return the folder of the build cache for this job."""
-    return Path(job.settings.cache.dir).expanduser() if job.settings.cache.dir else default_folder()
-
-
-def _store(job: Job, screen: Screen, shared: Shared | None = None) -> AbstractContextManager[LayeredStore]:
-    folder = cache_folder(job) if job.settings.cache.enabled else None
-    return nullcontext(shared.store(folder, screen.warning)) if shared else open_store(folder, screen.warning)
-
-
-def _locator(job: Job, screen: Screen, fetches: bool) -> AbstractContextManager[Locator]:
-    folder = cache_folder(job) if job.settings.cache.enabled else None
-    return open_locator(folder, job.folder, screen.warning, screen.fetching, fetches=fetches)
-
-
-def _environments(job: Job, screen: Screen, *, makes: bool) -> AbstractContextManager[Prepare]:
-    """Yield what answers with the environments of the recipe's other runtimes. Nothing is imported for a recipe without any."""
-    if not job.recipe.validation.runtimes:
-        return nullcontext(lambda: ())
-    from mlkit_build.runtimes.environments import prepared
-
-    folder = cache_folder(job) if job.settings.cache.enabled else None
-    return prepared(job.recipe.validation.runtimes, folder, screen.warning, screen.fetching, makes=makes)
 
 
 class _Run:

@@ -187,6 +187,7 @@ def test_plain_names_are_taken(name: str) -> None:
         ("top1", Gate(max_drop=0.01, significance=0.05), ""),
         ("top1", Gate(max_drop=0.01, significance=1.0), "expected a number between 0 and 1"),
         ("top1", Gate(min=0.9, significance=0.05), "there is no max_drop"),
+        ("top1", Gate(max_drop=-0.01, significance=0.05), "max_drop of -0.01 asks for a gain"),
         ("size_bytes", Gate(max_regression=1000.0), "there is no baseline"),
         ("top5", Gate(min=0.9), "nothing measures it"),
         ("top1", Gate(max=-1.0), r"top1\.max: expected at least 0, found -1"),

@@ -150,10 +150,9 @@ class Feed:
         if wanted.kind == "f" and values.dtype.kind in "buif":
             with np.errstate(over="ignore"):
                 numbers = values.astype(wanted)
-            if not np.can_cast(
-                values.dtype, wanted
-            ):  # 1e300 would be infinity, and the model be told off for what it makes of it
-                self._refuse(~np.isfinite(numbers), values, first, f"a number that {wanted} can hold")
+            if not np.can_cast(values.dtype, wanted):  # 1e300 would be infinity, and the model blamed for what it makes of it
+                hint = "scale the values as the training did, or leave the sample out"
+                self._refuse(~np.isfinite(numbers), values, first, f"a number that {wanted} can hold", hint)
             return numbers
         if values.dtype == wanted:
             return values.astype(wanted)

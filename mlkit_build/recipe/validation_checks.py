@@ -139,5 +139,10 @@ def _check_significance(where: str, gate: Gate, tested: bool) -> None:
         raise ConfigError(f"{where}: expected a number between 0 and 1, e.g. 0.05, found {gate.significance:g}")
     if gate.max_drop is None:
         raise ConfigError(f"{where}: says when max_drop fails, and there is no max_drop", "add max_drop, or leave it out")
+    if gate.max_drop < 0:
+        raise ConfigError(
+            f"{where}: excuses a drop that chance explains, and max_drop of {gate.max_drop:g} asks for a gain",
+            "leave it out, or let max_drop be at least 0",
+        )
     if not tested:
         raise ConfigError(f"{where}: only shares of samples, top1 and top_k, can be tested sample by sample", "leave it out")

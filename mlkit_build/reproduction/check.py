@@ -14,11 +14,12 @@ from mlkit_build.engine import Decision
 from mlkit_build.engine.decide import differences
 from mlkit_build.errors import MlkitBuildError, StageError, StoreError, by_name
 from mlkit_build.job import Job
+from mlkit_build.opening import cache_folder
 from mlkit_build.records import dataclass
 from mlkit_build.report.screens import Quiet
 from mlkit_build.reproduction.conditions import Conditions, as_is, otherwise
 from mlkit_build.store import DiskStore, Record
-from mlkit_build.workflow import cache_folder, plan
+from mlkit_build.workflow import plan
 
 BUNDLE = "the bundle"
 CACHE = "the cache"

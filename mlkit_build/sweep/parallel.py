@@ -20,8 +20,9 @@ from mlkit_build.engine.pool import Pool
 from mlkit_build.engine.shared import Shared
 from mlkit_build.errors import ExitCode, MlkitBuildError, StageError
 from mlkit_build.job import Job, JobReport
+from mlkit_build.opening import cache_folder
 from mlkit_build.screen import Screen
-from mlkit_build.workflow import build, cache_folder
+from mlkit_build.workflow import build
 
 Finished = Callable[[int, JobReport], None]
 """Told the number of a job and what came of it, in this thread, as soon as it is done."""

@@ -14,6 +14,7 @@ from mlkit_build.engine import pool as pools
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
+from mlkit_build.opening import cache_folder
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.quantization.attribution import Attribution
 from mlkit_build.recipe import Recipe
@@ -21,7 +22,6 @@ from mlkit_build.report import attribution as shown
 from mlkit_build.report.documents import replace_file
 from mlkit_build.report.screens import screen
 from mlkit_build.store import open_store
-from mlkit_build.workflow import cache_folder
 
 SAMPLES = 32
 TRIES = 8
