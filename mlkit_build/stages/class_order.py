@@ -15,6 +15,8 @@ LEAST = 10
 """So many samples that the model takes for a class tell what the dataset calls it."""
 SHARE = 0.8
 """And so large a part of them must agree: classes that are merely alike are exchanged less often than that."""
+SHIFTED = 4
+"""So many classes that are all off by the same number are shifted, however few samples each of them has."""
 _NAMED = 4
 
 
@@ -65,9 +67,9 @@ class ClassOrder:
         if not self._found:
             return ""
         labelled = np.concatenate(self._found)
-        exchanged = _exchanged(predictions, labelled, self._count)
+        exchanged = _moved(predictions, labelled, self._count)
         if exchanged:
-            exchanged = dict(sorted(exchanged.items() & _exchanged(expected(), labelled, self._count).items()))
+            exchanged = dict(sorted(exchanged.items() & _moved(expected(), labelled, self._count).items()))
         if not exchanged:
             return ""
         told = [f"class {one} is {self._name(other)} and not {self._name(one)}" for one, other in exchanged.items()]
@@ -82,6 +84,22 @@ class ClassOrder:
 
     def _name(self, index: int) -> str:
         return repr(self._names[index]) if index < len(self._names) else f"the dataset's {index}"
+
+
+def _moved(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int) -> dict[int, int]:
+    """Return the model's class -> the dataset's, of those that are exchanged or shifted."""
+    return _exchanged(predicted, labelled, count) or _shifted(predicted, labelled, count)
+
+
+def _shifted(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int) -> dict[int, int]:
+    """Return the classes that are all off by the same number, modulo `count`: a line too many or too few in the labels."""
+    distances = (labelled - predicted) % count
+    distance = int(np.bincount(distances).argmax())
+    shifted = distances == distance
+    seen = np.unique(predicted[shifted])
+    if distance == 0 or len(seen) < SHIFTED or np.count_nonzero(shifted) < max(LEAST, SHARE * len(shifted)):
+        return {}
+    return {int(one): (int(one) + distance) % count for one in seen}
 
 
 def _exchanged(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int) -> dict[int, int]:

@@ -68,6 +68,13 @@ def test_without_names_it_is_a_warning_since_the_numbers_may_be_wrong_in_the_dat
     )
 
 
+@pytest.mark.parametrize("by", [1, 192])
+def test_labels_off_by_one_line_are_found_where_each_class_has_few_samples(by: int) -> None:
+    classes = np.arange(120)
+    with pytest.raises(ConfigError, match=r"^labels: 120 classes are in another order .*: class 0 is '.*' and not 'flag 0'"):
+        judged(classes, (classes + by) % 193, names=[f"flag {index}" for index in range(193)], count=193)
+
+
 def test_very_many_classes_are_counted() -> None:
     told = judged(repeated(range(1000), 10), repeated(np.roll(range(1000), 1), 10), names=(), count=1000)
     assert told.startswith("dataset.label: 1000 classes ")
@@ -81,6 +88,9 @@ def test_very_many_classes_are_counted() -> None:
         (repeated([0, 1], 9), repeated([1, 0], 9)),  # too few to tell
         (repeated([0] * 4), repeated([0, 1, 2, 3])),  # a model that knows one answer
         (repeated([0, 0, 0, 0]), repeated([1, 1, 1, 1])),  # of one class only
+        (repeated([0, 1, 2], 4), repeated([1, 2, 3], 4)),  # three off by one, of few samples
+        (np.arange(4) % 4, np.arange(1, 5) % 4),  # four samples
+        (np.tile([0, 1, 2, 3], 3), np.tile([1, 2, 3, 3], 3)),  # three quarters are off by one
         (repeated([0, 1]), repeated([1, 2])),  # no circle: shifted, or bad
         (repeated([0, 1, 2]), repeated([1, 1, 1])),
         (np.tile([0, 0, 0, 0, 1, 1, 1, 1], 10), np.tile([1, 1, 1, 0, 0, 0, 0, 1], 10)),  # 75%: classes that look alike
