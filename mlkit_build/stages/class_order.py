@@ -52,7 +52,7 @@ class ClassOrder:
         self._found = None if classes is None or self._found is None else [*self._found, classes]
 
     def warning(self, predictions: NDArray[np.int32], expected: Callable[[], NDArray[np.int32]]) -> str:
-        """Return that labels and classes are exchanged, a few among themselves or all; empty where they are not.
+        """Return that labels and classes are exchanged, a few among themselves or all, or shifted; empty where they are not.
 
         Numbers may be wrong in the dataset only, which no app has; where the recipe names the classes, an app shows those names.
         Classes that TensorFlow's model does not exchange are in order: what quantization did to them is left to the gates.
