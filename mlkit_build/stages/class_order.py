@@ -93,11 +93,14 @@ def _moved(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int
 
 def _shifted(predicted: NDArray[np.int32], labelled: NDArray[np.int64], count: int) -> dict[int, int]:
     """Return the classes that are all off by the same number, modulo `count`: a line too many or too few in the labels."""
-    distances = (labelled - predicted) % count
+    distances = labelled - predicted
+    distances[distances < 0] += count
     distance = int(np.bincount(distances).argmax())
+    if distance == 0:
+        return {}
     shifted = distances == distance
     seen = np.unique(predicted[shifted])
-    if distance == 0 or len(seen) < SHIFTED or np.count_nonzero(shifted) < max(LEAST, SHARE * len(shifted)):
+    if len(seen) < SHIFTED or np.count_nonzero(shifted) < max(LEAST, SHARE * len(shifted)):
         return {}
     return {int(one): (int(one) + distance) % count for one in seen}
 

@@ -70,16 +70,25 @@ def _batchable(signature: FrozenSignature) -> bool:
     return all(spec.shape and spec.shape[0] == 1 for spec in (*signature.inputs, *signature.outputs))
 
 
-def fill(runner: Runner | FlexRunner, spec: TensorSpec, feed: Feed, raw: NDArray[Any], first: int, batch: int) -> None:
-    """Write samples into the interpreter's memory, as an app would, and zeros where a batch is not full."""
+def ready(runner: Runner | FlexRunner, spec: TensorSpec, feed: Feed, raw: NDArray[Any], first: int) -> NDArray[Any]:
+    """Return samples for `fill`, `[n, ...]`, as an app would feed them. Raises ConfigError as `Feed.values`."""
+    dtype = runner.dtype(spec.name)
+    if dtype == spec.dtype:
+        return feed.ready(raw, first)
+    if dtype == np.uint8 and feed.is_image:
+        return feed.pixels(raw, first)
+    return runner.encode(spec.name, feed.values(raw, first))
+
+
+def fill(runner: Runner | FlexRunner, spec: TensorSpec, feed: Feed, samples: NDArray[Any], batch: int) -> None:
+    """Write samples that are `ready` into the interpreter's memory, and zeros where a batch is not full."""
     rows = runner.buffer(spec.name).reshape(batch, *spec.shape[1:])
     if rows.dtype == spec.dtype:
-        feed.write(raw, first, rows[: len(raw)])
-    elif rows.dtype == np.uint8 and feed.is_image:
-        rows[: len(raw)] = feed.pixels(raw, first)
+        feed.write(samples, rows[: len(samples)])
     else:
-        rows[: len(raw)] = runner.encode(spec.name, feed.values(raw, first))
-    rows[len(raw) :] = 0
+        rows[: len(samples)] = samples
+    if len(samples) < batch:
+        rows[len(samples) :] = 0
 
 
 class LiteRtModel:
@@ -120,11 +129,12 @@ class LiteRtModel:
     def run(self, batch: Batch) -> Outputs:
         """Return the outputs of the batch's samples. Threads may share it."""
         runner, parts = self._runner(), []
+        inputs = [(spec, self._feeds[spec.name]) for spec in self._signature.inputs]
+        samples = [ready(runner, spec, feed, batch.features[spec.name], batch.first) for spec, feed in inputs]
         for start in range(0, len(batch), self.batch):
             end = min(start + self.batch, len(batch))
-            for spec in self._signature.inputs:
-                raw = batch.features[spec.name][start:end]
-                fill(runner, spec, self._feeds[spec.name], raw, batch.first + start, self.batch)
+            for (spec, feed), values in zip(inputs, samples, strict=True):
+                fill(runner, spec, feed, values[start:end], self.batch)
             parts.append([result.reshape(self.batch, -1)[: end - start] for result in runner.invoke()])
         self._idle.append(runner)
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]

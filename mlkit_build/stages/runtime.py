@@ -22,7 +22,7 @@ from mlkit_build.runtimes.environments import python_of
 from mlkit_build.runtimes.isolated import Isolated, RefusedError
 from mlkit_build.runtimes.verdicts import Findings
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.inference import Outputs, feeds, fill
+from mlkit_build.stages.inference import Outputs, feeds, fill, ready
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import CODE_PREFIX, RuntimeParams
 from mlkit_build.tflite import model as flatbuffer
@@ -115,8 +115,8 @@ class _Newest:
             fed: list[list[NDArray[Any]]] = [[] for _ in self._signature.inputs]
             for row in range(len(batch)):
                 for spec, column in zip(self._signature.inputs, fed, strict=True):
-                    raw = batch.features[spec.name][row : row + 1]
-                    fill(self._runner, spec, self._feeds[spec.name], raw, batch.first + row, 1)
+                    feed, raw = self._feeds[spec.name], batch.features[spec.name][row : row + 1]
+                    fill(self._runner, spec, feed, ready(self._runner, spec, feed, raw, batch.first + row), 1)
                     column.append(self._runner.buffer(spec.name).copy())
                 for table, found in zip(self._references, self._runner.invoke(), strict=True):
                     table[batch.first + row] = found.reshape(-1)

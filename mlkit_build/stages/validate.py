@@ -91,8 +91,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         pixels = PixelRanges(request.inputs)
         listing = ArraySamples.of(dataset)
         order = _class_order(request, measuring.classes)
-        watching = [pixels.look, *(look.look for look in (overlap, listing, order) if look is not None)]
-        _measure(request, signature, dataset, model, measuring, watching, ranges, flex=bool(flex))
+        watching = [pixels.look, *(look.look for look in (listing, order) if look is not None)]
+        shared = [look.look for look in (overlap, ranges) if look is not None]
+        _measure(request, signature, dataset, model, measuring, watching, shared, flex=bool(flex))
         if overlap is not None:
             overlap.refuse()
         values, tables = measuring.result()
@@ -127,17 +128,18 @@ def _measure(
     model: Path,
     measuring: Measuring,
     watching: Sequence[Callable[[Batch], None]],
-    ranges: InputRanges | None,
+    shared: Sequence[Callable[[Batch], None]],
     *,
     flex: bool,
 ) -> None:
+    """Feed all samples to what is `measuring` and `watching`, in order; `shared` ones see them in any order, on any thread."""
     first = next(dataset.batches(PROBED))
     shipped = LiteRtModel(model, signature, feeds(dataset, signature, request.inputs), first, flex=flex)
 
     def run(batch: Batch) -> Outputs:
         results = shipped.run(batch)  # refuses samples that are not valid
-        if ranges is not None:
-            ranges.look(batch)
+        for look in shared:
+            look(batch)
         return results
 
     for batch, results in predictions(dataset, signature, run, shipped.batch):
@@ -184,7 +186,7 @@ class Reference:
 
 
 class _Overlap:
-    """Looks for calibration samples among the batches that pass by, so that the dataset is decoded once.
+    """Looks for calibration samples among the batches that pass by, so that the dataset is decoded once. Threads may share it.
 
     A model measured on what it was calibrated on looks better than it is.
     """
@@ -200,7 +202,8 @@ class _Overlap:
         """Notice samples that look like one of the calibration's."""
         prints = batch.fingerprints
         nearest = np.minimum(np.searchsorted(self._known, prints), len(self._known) - 1)
-        self._suspected |= bool((self._known[nearest] == prints).any())
+        if (self._known[nearest] == prints).any():
+            self._suspected = True
 
     def refuse(self) -> None:
         """Raise ConfigError if samples are in both; only where some look alike are all compared by their identity."""

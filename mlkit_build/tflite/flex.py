@@ -84,6 +84,11 @@ class FlexRunner:
         """Return the memory of an input, `[1, ...]`, to be written before `invoke`."""
         return self._buffers[name]
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return the type of an input, as the model takes it."""
+        dtype: np.dtype[Any] = self._inputs[name].dtype
+        return dtype
+
     def encode(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """Return real values in the type of the input: rounded and clipped to its integers, where it is quantized."""
         return self._inputs[name].encode(values)
