@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pairing import judge, machine, paired, report
+from pairing import Cores, inference, judge, machine, paired_on_whole_cores, report
 from sources import build, import_runtimes, in_child, placed
 
 from mlkit_build import pipeline
@@ -76,7 +76,7 @@ def speed(folder: Path, mode: str, pairs: int) -> int:
         found["loop"] = plain_loop(model, folder / "data")
         return time.perf_counter() - started
 
-    result = paired(ours, theirs, pairs)
+    result = paired_on_whole_cores(ours, theirs, pairs, Cores(lambda: inference(model)))
     assert found["ours"] == found["loop"], f"{mode}: not the same accuracy: {found}"
     report(f"MobileNetV2 (224), {mode}, {TIMED} images", ("evaluate", "plain loop"), result)
     print(f"  times faster: {1 / result.ratio:.2f}")

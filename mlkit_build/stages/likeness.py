@@ -21,13 +21,14 @@ class InputRanges:
 
     def __init__(self, feeds: Mapping[str, Feed]) -> None:
         self._feeds = feeds
+        self._widest = {name: feed.range for name, feed in feeds.items() if feed.is_image}
         self._found: dict[str, Range] = {}
         self._lock = threading.Lock()
 
     def look(self, batch: Batch) -> None:
         """See a batch, whose samples are known to be valid."""
         for name, feed in self._feeds.items():
-            if batch.features[name].size:
+            if batch.features[name].size and self._found.get(name, ()) != self._widest.get(name):
                 low, high = feed.ends(batch.features[name])
                 with self._lock:
                     known = self._found.get(name, (low, high))
