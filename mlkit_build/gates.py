@@ -11,6 +11,8 @@ from mlkit_build.recipe import Gate
 from mlkit_build.records import dataclass
 
 LIMITS = ("min", "max", "max_drop", "max_regression")
+LEAST_P = 1e-16
+"""A p value below it is told as that: it may be 0 as a number, which it never is."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def change_text(name: str, worse: float, found: Measurement) -> str:
 
 def tested_text(paired: PairedTest) -> str:
     """Return how many samples changed and how likely so uneven a change is by chance: `31 samples changed, p = 0.02`."""
-    return f"{samples_text(paired.changed)} changed, p = {paired.p_value:.2g}"
+    chance = f"p = {paired.p_value:.2g}" if paired.p_value >= LEAST_P else f"p < {LEAST_P:g}"
+    return f"{samples_text(paired.changed)} changed, {chance}"
 
 
 def interval_text(name: str, interval: tuple[float, ...]) -> str:

@@ -144,6 +144,14 @@ def test_a_drop_that_may_be_chance_passes_where_the_gate_asks_for_significance()
     assert certain[0].evidence == "3.00 points worse, 32 samples changed, p = 7.9e-09"  # (2 * (1 + 32) - 32) / 2**32
 
 
+def test_a_change_that_chance_cannot_explain_is_not_told_to_have_the_probability_0() -> None:
+    found = Measurement.share(0, 50_000, 50_000, lost=50_000)
+    assert found.paired is not None
+    assert found.paired.p_value == 0
+    (verdict,) = judge({"top1": Gate(max_drop=0.001, significance=0.05)}, {"top1": found})
+    assert verdict.evidence == "100.00 points worse, 50,000 samples changed, p < 1e-16"
+
+
 def test_a_significant_drop_within_the_limit_passes() -> None:
     found = Measurement.share(9970, 10_000, 10_000, lost=30)
     assert found.paired is not None

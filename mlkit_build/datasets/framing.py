@@ -1,7 +1,7 @@
 """TFRecord files without TensorFlow: each record's length and bytes, both with a checksum that is verified.
 
 The format: length (uint64), its masked CRC-32C, the bytes, their masked CRC-32C; little-endian
-(`tensorflow/core/lib/io/record_writer.h`). The file may be compressed with gzip or zlib as a whole.
+(`tensorflow/core/lib/io/record_writer.h`). The file may be compressed with gzip as a whole.
 """
 
 from __future__ import annotations

@@ -120,6 +120,8 @@ def _mono(file: IO[bytes], head: _Head, length: int, name: str) -> NDArray[np.fl
     """Return the first `length` samples as float32 in -1..1, the mean of the channels; silence where the file is shorter."""
     frame = head.channels * head.bits // 8
     wanted = min(length, head.data_bytes // frame) * frame
+    if not wanted:
+        raise SourceError(f"{name}: expected a sound, its header says that it has no samples", "record it again, or leave it out")
     data = file.read(wanted)
     if len(data) < wanted:
         raise SourceError(f"{name}: truncated: its samples end {wanted - len(data)} bytes early", "write the file again")

@@ -95,6 +95,10 @@ CASES = [
         + struct.pack("<f", np.nan),
         "expected finite samples",
     ),
+    (
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + struct.pack("<HHIIHH", 1, 1, 16000, 0, 0, 16) + b"data\0\0\0\0",
+        "expected a sound, its header says that it has no samples",
+    ),
 ]
 
 
