@@ -7,7 +7,7 @@ stored: the values of an array, the file of an image.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -126,9 +126,9 @@ def identities(features: Sequence[NDArray[Any]]) -> list[bytes]:
     return [hashlib.sha256(row).digest() for row in rows]
 
 
-def contents(dataset: Dataset) -> list[bytes]:
-    """Return the SHA-256 of every chosen sample's values, in order: equal for equal pixels, however their files are encoded."""
-    return [identity for batch in dataset.batches(256) for identity in identities(list(batch.features.values()))]
+def contents(batches: Iterable[Batch]) -> list[bytes]:
+    """Return the SHA-256 of every sample's values, in order: equal for equal pixels, however their files are encoded."""
+    return [identity for batch in batches for identity in identities(list(batch.features.values()))]
 
 
 def fingerprints(features: Sequence[NDArray[Any]]) -> NDArray[np.uint64]:

@@ -261,6 +261,13 @@ def create(choice: MetricChoice, subject: Subject) -> Metric:
     """
     from importlib import import_module
 
+    shape = subject.output.shape
+    if METRICS[choice.name].outputs.startswith("class ") and sum(size != 1 for size in shape[1:]) > 1:
+        raise ConfigError(
+            f"validation.metrics: {choice.name}: expected one score for each class of a sample, [1, C], as the output "
+            f"{subject.output.name!r}, found {list(shape)}",
+            "mean_iou is for the class of each pixel; another output is named by validation.output",
+        )
     module, _, attribute = METRICS[choice.name].target.partition(":")
     metric: Metric = getattr(import_module(module), attribute)(parse(choice), subject)
     return metric

@@ -116,12 +116,14 @@ class Subject:
         samples: How many samples there are.
         origin: What to call the dataset in messages.
         code: The files of the recipe's own metrics, by place in its folder.
+        is_rounded: Whether the references are a quantized model's too, and not TensorFlow's.
     """
 
     output: TensorSpec
     samples: int
     origin: str = "dataset"
     code: Mapping[str, Path] = field(default_factory=dict)
+    is_rounded: bool = False
 
     @property
     def classes(self) -> int:

@@ -25,6 +25,7 @@ from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, operator_reason
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
+from mlkit_build.stages.probing import PROBED, among_others, begin_alike, close
 
 if TYPE_CHECKING:
     from mlkit_build.tflite.flex import FlexModel, FlexRunner
@@ -39,9 +40,6 @@ TASK = 1024
 """Samples that a thread is given at once: each task costs Python's time, which threads share."""
 TASK_BYTES = 1 << 23
 """A task's inputs and outputs stay within 8 MB: few enough tasks wait for the memory to stay flat, and threads end together."""
-PROBED = 3
-"""Samples on which batched and single inference are compared before batches are trusted."""
-
 _WRONG_INDEX = re.compile(r"indices\[[\d,]*\] = (-?\d+) is not in \[0, (\d+)\)")
 """What the kernels of TensorFlow's gathers say (`gather_op.cc`)."""
 
@@ -140,17 +138,19 @@ class LiteRtModel:
         return [np.concatenate(column).astype(np.float32, copy=False) for column in zip(*parts, strict=True)]
 
     def _probe(self, batch: Batch) -> None:
-        """Use batches if a few samples, padded to a full batch, come out bit for bit as they do one by one."""
+        """Use batches if a few samples come out bit for bit as one by one, beside zeros and beside what is unlike them."""
         size = min(BATCH, BATCH_BYTES // _sample_bytes(self._signature))
         if size < 2 or not _batchable(self._signature):
             return
         alone = self.run(batch)
         try:
             self._use(size)
-            together = self.run(batch)
+            kept, others = among_others(batch, self._signature, self._feeds, size)
+            are_equal = begin_alike(alone, self.run(batch), len(batch), np.array_equal)
+            are_equal &= all(begin_alike(alone, self.run(other), kept, np.array_equal) for other in others)
         except (ValueError, RuntimeError):
-            together = []
-        if len(together) != len(alone) or not all(map(np.array_equal, alone, together)):
+            are_equal = False
+        if not are_equal:
             self._use(1)
 
     def _use(self, batch: int) -> None:
@@ -191,6 +191,11 @@ class TensorFlowModel:
         self._batched: Any = None
         self._probe(first)
 
+    @property
+    def batched(self) -> bool:
+        """Whether samples go in together."""
+        return self._batched is not None
+
     def run(self, batch: Batch) -> Outputs:
         """Return the outputs of the batch's samples. Threads may share it.
 
@@ -204,46 +209,60 @@ class TensorFlowModel:
         try:
             return self._results(batch, values)
         except OpError as error:
-            raise self._refusal(error, batch) from error
+            raise self._refusal(error, batch, values) from error
 
     def _results(self, batch: Batch, values: Mapping[str, NDArray[Any]]) -> Outputs:
         if self._batched is not None:
             return [array.reshape(len(batch), -1) for array in self._run(self._batched, values)]
-        rows = [
-            self._run(self._single, {spec.name: values[spec.name][row].reshape(spec.shape) for spec in self._signature.inputs})
-            for row in range(len(batch))
-        ]
+        rows = [self._run(self._single, self._alone(values, row)) for row in range(len(batch))]
         return [np.stack(column).reshape(len(batch), -1) for column in zip(*rows, strict=True)]
 
-    def _refusal(self, error: Exception, batch: Batch) -> MlkitBuildError:
+    def _refusal(self, error: Exception, batch: Batch, values: Mapping[str, NDArray[Any]]) -> MlkitBuildError:
         """Return what TensorFlow says of a batch, for an index out of range with the input and the sample that hold it."""
+        row, error = self._failing(values, len(batch)) or (None, error)
+        sample = f"a sample of {batch.first}..{batch.first + len(batch) - 1}" if row is None else f"sample {batch.first + row}"
         wrong = _WRONG_INDEX.search(str(error))
-        last = batch.first + len(batch) - 1
-        samples = f"sample {last}" if len(batch) == 1 else f"a sample of {batch.first}..{last}"
         if wrong is None:
-            return StageError(f"reference: TensorFlow cannot run the model on {samples}: {operator_reason(error)}")
+            return StageError(f"reference: TensorFlow cannot run the model on {sample}: {operator_reason(error)}")
         index, expected = int(wrong[1]), f"expected 0..{int(wrong[2]) - 1}"
         hint = "the model has nothing there: check how the array was made, and with which vocabulary"
-        for name, feed in self._feeds.items():
-            rows = np.nonzero((batch.features[name].reshape(len(batch), -1) == index).any(axis=1))[0]
-            if len(rows):
-                sample = f"sample {batch.first + int(rows[0])}"
-                return ConfigError(f"{feed.origin}: {sample}: the input {name!r} holds the index {index}, {expected}", hint)
-        return ConfigError(f"dataset: the model looks up the index {index} for {samples}, {expected}", hint)
+        holding = [
+            spec.name
+            for spec in self._signature.inputs
+            if row is not None and not spec.dtype.startswith("float") and (values[spec.name][row] == index).any()
+        ]
+        if len(holding) == 1:
+            origin = self._feeds[holding[0]].origin
+            return ConfigError(f"{origin}: {sample}: the input {holding[0]!r} holds the index {index}, {expected}", hint)
+        return ConfigError(f"dataset: the model looks up the index {index} for {sample}, {expected}", hint)
+
+    def _failing(self, values: Mapping[str, NDArray[Any]], count: int) -> tuple[int, Exception] | None:
+        """Return the first sample that TensorFlow cannot run the model on alone, and what it says of it."""
+        from tensorflow.errors import OpError
+
+        for row in range(count):
+            try:
+                self._run(self._single, self._alone(values, row))
+            except OpError as error:
+                return row, error
+        return None
+
+    def _alone(self, values: Mapping[str, NDArray[Any]], row: int) -> dict[str, NDArray[Any]]:
+        return {spec.name: values[spec.name][row].reshape(spec.shape) for spec in self._signature.inputs}
 
     def _probe(self, batch: Batch) -> None:
-        """Use batches if the graph takes an unknown batch and gives the same results, up to rounding, as one by one."""
+        """Use batches if the graph takes an unknown batch and gives the same results, up to rounding, beside any others."""
         if not _batchable(self._signature):
             return
         alone = self.run(batch)
         try:
             self._batched = self._session(-1)
-            together = self.run(batch)
+            kept, others = among_others(batch, self._signature, self._feeds, 2 * PROBED)
+            are_close = begin_alike(alone, self.run(batch), len(batch), close)
+            are_close &= all(begin_alike(alone, self.run(other), kept, close) for other in others)
         except Exception:  # TensorFlow raises many kinds here, and any of them means: not batchable
-            together = []
-        if len(together) != len(alone) or not all(
-            np.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in zip(alone, together, strict=True)
-        ):
+            are_close = False
+        if not are_close:
             self._batched = None
 
     def _session(self, batch: int | None) -> Any:

@@ -37,6 +37,7 @@ class Measuring:
         outputs: The model's outputs.
         references: TensorFlow's values of each, `[samples, values]`.
         code: The files of the recipe's own metrics.
+        is_rounded: Whether the references are a quantized model's too.
 
     Raises:
         ConfigError: A metric does not fit the output.
@@ -50,12 +51,14 @@ class Measuring:
         dataset: Dataset,
         references: Sequence[NDArray[np.float32]],
         code: Mapping[str, Path],
+        *,
+        is_rounded: bool = False,
     ) -> None:
         self._outputs = outputs
         self._references = references
         self._dataset = dataset
         self._judged = next((i for i, spec in enumerate(outputs) if spec.name == output), 0)
-        subjects = [Subject(spec, len(dataset), dataset.origin, code) for spec in outputs]
+        subjects = [Subject(spec, len(dataset), dataset.origin, code, is_rounded) for spec in outputs]
         self._subject = subjects[self._judged]
         asked = [choice for choice in choices if choice.name not in ALWAYS]
         self._metrics = [(METRICS[choice.name].labels, create(choice, self._subject)) for choice in asked]

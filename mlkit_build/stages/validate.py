@@ -17,11 +17,12 @@ from mlkit_build.metrics import METRICS, Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.stages.class_order import ClassOrder
-from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
+from mlkit_build.stages.inference import BATCH, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
 from mlkit_build.stages.params import CODE_PREFIX, SAMPLES, EvaluateParams, ReferenceParams
 from mlkit_build.stages.pixel_range import PixelRanges
+from mlkit_build.stages.probing import PROBED
 from mlkit_build.tflite.arena import arena_bytes
 
 _OF_THE_MODEL = (
@@ -194,13 +195,14 @@ class _Overlap:
     def __init__(self, calibration: Dataset, dataset: Dataset) -> None:
         self._calibration = calibration
         self._dataset = dataset
-        found = [batch.fingerprints for batch in calibration.batches(BATCH)]
+        self._as_numbers = _types(calibration) != _types(dataset)
+        found = [self._comparable(batch).fingerprints for batch in calibration.batches(BATCH)]
         self._known = np.sort(np.concatenate(found))
         self._suspected = False
 
     def look(self, batch: Batch) -> None:
         """Notice samples that look like one of the calibration's."""
-        prints = batch.fingerprints
+        prints = self._comparable(batch).fingerprints
         nearest = np.minimum(np.searchsorted(self._known, prints), len(self._known) - 1)
         if (self._known[nearest] == prints).any():
             self._suspected = True
@@ -209,8 +211,7 @@ class _Overlap:
         """Raise ConfigError if samples are in both; only where some look alike are all compared by their identity."""
         if not self._suspected:
             return
-        measured = set(contents(self._dataset))
-        order = contents(self._calibration)
+        measured, order = set(self._contents(self._dataset)), self._contents(self._calibration)
         shared = [index for index, identity in enumerate(order) if identity in measured]
         if shared:
             raise ConfigError(
@@ -218,3 +219,16 @@ class _Overlap:
                 f"(the first is sample {shared[0]} of those chosen); {self._calibration.origin}; {self._dataset.origin}",
                 "calibrate on samples of the training set",
             )
+
+    def _comparable(self, batch: Batch) -> Batch:
+        """Return the batch with bytes that are equal for equal numbers, where one set stores pixels as floats, say."""
+        if not self._as_numbers:
+            return batch
+        return Batch(batch.first, {name: values.astype(np.float32) for name, values in batch.features.items()}, batch.labels)
+
+    def _contents(self, dataset: Dataset) -> list[bytes]:
+        return contents(self._comparable(batch) for batch in dataset.batches(BATCH))
+
+
+def _types(dataset: Dataset) -> dict[str, np.dtype[Any]]:
+    return {name: values.dtype for name, values in next(dataset.batches(1)).features.items()}

@@ -148,9 +148,9 @@ def test_the_choice_and_the_identities_do_not_depend_on_the_shards(tiny: Path, c
     (copied / "dataset_info.json").write_text(json.dumps(info))
     again = opened(spec, copied, x=(1, 6, 5, 3))
     assert sorted(again.identities()) == sorted(dataset.identities())
-    assert sorted(contents(again)) == sorted(contents(dataset))
+    assert sorted(contents(again.batches(9))) == sorted(contents(dataset.batches(9)))
     pixels = [image.tobytes() for image in whole(dataset)]
-    assert sorted(contents(dataset)) == sorted(hashlib.sha256(image).digest() for image in pixels)
+    assert sorted(contents(dataset.batches(9))) == sorted(hashlib.sha256(image).digest() for image in pixels)
     other = opened(one("image", split="train", samples=7, seed=1), tiny, x=(1, 6, 5, 3))
     assert sorted(other.identities()) != sorted(dataset.identities())
 

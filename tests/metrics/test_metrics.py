@@ -270,8 +270,8 @@ REFUSED = {
     "a class of no pixel": ("mean_iou", (2, 1, 1, 2), [[[0]], [[255]]], {}, "sample 1: expected labels in 0..1"),
     "one value": ("embedding", (20, 1), None, {}, "embedding: expected at least 2 values of the output"),
     "large embeddings": ("embedding", (100, 400_000), None, {}, "embedding.samples: expected at most 41 samples of the 400000"),
-    "a picture for scores": ("roc_auc", (2, 50, 50), [0, 1], {}, "roc_auc: expected at most 2048 classes"),
-    "a picture for classes": ("confusion_matrix", (2, 50, 50), [0, 1], {}, "expected at most 2048 classes"),
+    "too many scores": ("roc_auc", (2, 2500), [0, 1], {}, "roc_auc: expected at most 2048 classes"),
+    "too many classes": ("confusion_matrix", (2, 2500), [0, 1], {}, "expected at most 2048 classes"),
     "few samples": ("embedding", (10, 3), None, {}, "embedding.k: expected less than the 10 samples"),
 }
 
@@ -297,6 +297,13 @@ def test_probabilities_of_classes_that_do_not_exclude_each_other_have_no_log_los
     values = np.full((2, 3), 0.9, np.float32)
     with pytest.raises(ConfigError, match=r"that sum up to 1, found a sum of 2\.7"):
         measured("log_loss", values, values, [0, 1])
+
+
+@pytest.mark.parametrize("name", ["top1", "top_k", "per_class", "roc_auc", "log_loss"])
+def test_scores_of_pixels_are_no_scores_of_classes(name: str) -> None:
+    values = np.full((2, 6, 7, 4), 0.25, np.float32)
+    with pytest.raises(ConfigError, match=rf"{name}: expected one score for each class .*'scores', found \[1, 6, 7, 4\]"):
+        measured(name, values, values, [0, 1], **({"k": 2} if name == "top_k" else {}))
 
 
 def test_a_quantized_zero_and_a_sum_that_is_rounded_are_no_reason_to_refuse() -> None:

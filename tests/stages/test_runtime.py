@@ -72,6 +72,7 @@ def found_by(
     package: str = "tflite_runtime",
     model: tuple[str, str] = ("float16", "float32"),
     base: str = BASE,
+    metric: str = "top1",
 ) -> Findings:
     """Run the action with an interpreter that was changed so."""
     images = pictures(SAMPLES, seed=3)
@@ -81,13 +82,20 @@ def found_by(
         version="2.14",
         dataset=Npz(path="", features={"picture": "images"}, label="classes"),
         inputs={"picture": IMAGE},
-        metrics=(MetricChoice(name="top1"),),
+        metrics=(MetricChoice(name=metric),),
         output=None,
     )
     inputs = {"model": built.models[model], "signature.json": built.files["signature.json"], "dataset": folder / "data.npz"}
     inputs["environment"] = environment(folder, changed, base=base)
     stage.runtime(to_plain(params), inputs, folder)
     return from_plain(Findings, json.loads((folder / "runtime.json").read_bytes()))
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "calibration_error"])
+def test_probabilities_that_a_quantized_model_rounds_are_measured_there_too(built: Built, tmp_path: Path, metric: str) -> None:
+    found = found_by(built, tmp_path, model=("int8", "float32"), metric=metric)
+    assert found.metrics is not None
+    assert found.metrics[metric].value == found.metrics[metric].reference
 
 
 def judged(found: Findings, **gates: Gate) -> RuntimeVerdict:

@@ -12,8 +12,9 @@ from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, MetricChoice, Npz
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.inference import BATCH, PROBED, LiteRtModel, feeds, predictions
+from mlkit_build.stages.inference import BATCH, LiteRtModel, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
+from mlkit_build.stages.probing import PROBED
 from mlkit_build.stages.validate import evaluate, reference
 from tests.sources.tf1 import digits, request, run_graph
 from tests.stages.built import (
@@ -150,15 +151,39 @@ def mixes_the_batch(tf1: Any) -> None:
     tf1.subtract(x, tf1.reduce_mean(x, axis=0, keepdims=True) * 0.5, name="y")
 
 
-@pytest.mark.parametrize("build", [sample_by_sample, mixes_the_batch])
+def divides_by_the_peak(tf1: Any) -> None:
+    """Build a net whose answer depends on the others in the batch only where one of them is greater than 1."""
+    x = tf1.placeholder("float32", [1, 6], name="x")
+    tf1.divide(x, tf1.maximum(1.0, tf1.reduce_max(tf1.abs(x))), name="y")
+
+
+@pytest.mark.parametrize("build", [sample_by_sample, mixes_the_batch, divides_by_the_peak])
 def test_a_model_that_cannot_be_batched_is_measured_one_by_one(tmp_path: Path, build: Callable[[Any], Any]) -> None:
     files = through_stages(build, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
     values = digits(30, [6])
+    values[20:] *= 50  # louder than all on which batches are tried
     npz, spec = archive(tmp_path, x=values), Npz(path="", features={"x": "x"})
     expected = interpreted(files["float.tflite"], {"x": values})["y"]
     np.testing.assert_array_equal(outputs_of(files, files["float.tflite"], npz, spec, {"x": PLAIN})[0], expected)
     found = evaluated(files, files["float.tflite"], npz, spec, {"x": PLAIN}, tmp_path)
     assert found["max_abs_error"]["value"] < 1e-5
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "uint8", "int64", "bool"])
+def test_a_model_without_such_a_trait_is_batched_whatever_its_samples_are(tmp_path: Path, dtype: str) -> None:
+    def plain(tf1: Any) -> None:
+        x = tf1.placeholder("float32", [None, 6], name="x")
+        tf1.nn.relu(tf1.matmul(x, tf1.constant(weights(6, 6))), name="y")
+
+    from mlkit_build.datasets import open_dataset
+
+    files = through_stages(plain, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
+    npz, spec = archive(tmp_path, x=(digits(30, [6]) * 3).astype(dtype)), Npz(path="", features={"x": "x"})
+    dataset, signature = open_dataset(spec, npz, "dataset"), signature_of(files)
+    first = next(dataset.batches(PROBED))
+    fed = feeds(dataset, signature, {"x": PLAIN})
+    assert LiteRtModel(files["float.tflite"], signature, fed, first).batch > 1
+    assert TensorFlowModel(files["frozen_graph.pb"], signature, fed, first).batched
 
 
 def test_a_model_with_a_pinned_batch_above_1_is_refused_in_words(tmp_path: Path) -> None:
@@ -288,12 +313,13 @@ def test_a_label_outside_the_classes_is_refused_with_its_sample(built: Built, tm
         evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
 
 
-def test_a_calibration_sample_in_the_validation_set_is_refused(built: Built, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
+def test_a_calibration_sample_in_the_validation_set_is_refused(built: Built, tmp_path: Path, dtype: str) -> None:
     raw = pictures(20)
     npz = archive(tmp_path, images=raw)
     other = pictures(6, seed=99)
     other[4] = raw[13]
-    np.savez(tmp_path / "calibration.npz", images=other)
+    np.savez(tmp_path / "calibration.npz", images=other.astype(dtype))
     model = built.models["int8", "float32"]
     with pytest.raises(ConfigError, match=r"calibration: 1 of its 6 samples are also in .* \(the first is sample 4 of"):
         evaluated(built.files, model, npz, PICTURES, {"picture": IMAGE}, tmp_path, calibration=tmp_path / "calibration.npz")
@@ -431,11 +457,31 @@ def test_an_index_out_of_range_is_named_with_its_input_and_its_sample(tmp_path: 
     assert caught.value.message == f"dataset.path: {tmp_path / 'data.npz'}, {expected}"
 
 
+def two_lookups(tf1: Any) -> None:
+    city, day = tf1.placeholder("int32", [1, 1], name="city"), tf1.placeholder("int32", [1, 1], name="day")
+    image = tf1.placeholder("float32", [1, 1], name="image")
+    cities, days = tf1.constant(np.eye(100, 4, dtype=np.float32)), tf1.constant(np.eye(5, 4, dtype=np.float32))
+    tf1.add(tf1.reduce_sum(tf1.gather(cities, city) + tf1.gather(days, day), axis=1), image, name="y")
+
+
+def test_of_several_inputs_the_one_with_the_index_is_named_though_others_hold_the_number_too(tmp_path: Path) -> None:
+    asked = request({"city": "city:0", "day": "day:0", "image": "image:0"}, {"y": "y:0"})
+    files = through_stages(two_lookups, asked, tmp_path)
+    city, day = np.arange(300, dtype=np.int32)[:, np.newaxis] % 100, np.zeros((300, 1), np.int32)
+    day[217] = 7
+    spec = Npz(path="", features={"city": "c", "day": "d", "image": "i"})
+    npz = archive(tmp_path, c=city, d=day, i=np.full((300, 1), 7, np.float32))
+    with pytest.raises(ConfigError, match=r"array 'd': sample 217: the input 'day' holds the index 7, expected 0\.\.4"):
+        referred(files, npz, spec, dict.fromkeys(("city", "day", "image"), PLAIN), tmp_path)
+
+
 def test_a_sample_that_tensorflow_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
     def inverse(tf1: Any) -> None:
         tf1.linalg.inv(tf1.placeholder("float32", [1, 2, 2], name="x"), name="y")
 
     files = frozen(inverse, request({"x": "x:0"}, {"y": "y:0"}), tmp_path)
-    values = archive(tmp_path, x=np.zeros((5, 2, 2), np.float32))
-    with pytest.raises(StageError, match=r"reference: TensorFlow cannot run the model on .*: Input is not invertible"):
+    samples = np.tile(np.eye(2, dtype=np.float32), (5, 1, 1))
+    samples[4] = 0
+    values = archive(tmp_path, x=samples)
+    with pytest.raises(StageError, match=r"reference: TensorFlow cannot run the model on sample 4: Input is not invertible"):
         referred(files, values, Npz(path="", features={"x": "x"}), {"x": PLAIN}, tmp_path)
