@@ -25,7 +25,7 @@ from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import ConfigError, MlkitBuildError, StageError, operator_reason
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
-from mlkit_build.stages.probing import PROBED, among_others, begin_alike, close
+from mlkit_build.stages.probing import among_others, begin_alike, close, same, with_noise
 
 if TYPE_CHECKING:
     from mlkit_build.tflite.flex import FlexModel, FlexRunner
@@ -142,12 +142,13 @@ class LiteRtModel:
         size = min(BATCH, BATCH_BYTES // _sample_bytes(self._signature))
         if size < 2 or not _batchable(self._signature):
             return
-        alone = self.run(batch)
         try:
+            trial = with_noise(batch, self._signature, self._feeds)
+            alone = self.run(trial)
             self._use(size)
-            kept, others = among_others(batch, self._signature, self._feeds, size)
-            are_equal = begin_alike(alone, self.run(batch), len(batch), np.array_equal)
-            are_equal &= all(begin_alike(alone, self.run(other), kept, np.array_equal) for other in others)
+            kept, others = among_others(trial, self._signature, self._feeds, size)
+            are_equal = begin_alike(alone, self.run(trial), len(trial), same)
+            are_equal &= all(begin_alike(alone, self.run(other), kept, same) for other in others)
         except (ValueError, RuntimeError):
             are_equal = False
         if not are_equal:
@@ -254,11 +255,13 @@ class TensorFlowModel:
         """Use batches if the graph takes an unknown batch and gives the same results, up to rounding, beside any others."""
         if not _batchable(self._signature):
             return
-        alone = self.run(batch)
+        self.run(batch)  # tells what is wrong with these
         try:
+            trial = with_noise(batch, self._signature, self._feeds)
+            alone = self.run(trial)
             self._batched = self._session(-1)
-            kept, others = among_others(batch, self._signature, self._feeds, 2 * PROBED)
-            are_close = begin_alike(alone, self.run(batch), len(batch), close)
+            kept, others = among_others(trial, self._signature, self._feeds, 2 * len(trial))
+            are_close = begin_alike(alone, self.run(trial), len(trial), close)
             are_close &= all(begin_alike(alone, self.run(other), kept, close) for other in others)
         except Exception:  # TensorFlow raises many kinds here, and any of them means: not batchable
             are_close = False
