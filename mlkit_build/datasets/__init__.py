@@ -107,6 +107,9 @@ class Dataset(Protocol):
     def array_name(self, feature: str) -> str:
         """Return what the file calls the array of the input `feature`."""
 
+    def sample(self, index: int) -> str:
+        """Return what to call a chosen sample in messages; where others are left out, with its place among all of them."""
+
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all chosen samples, `size` at a time."""
 

@@ -87,6 +87,11 @@ class ArrayDataset(ABC):
     def array_name(self, feature: str) -> str:
         return self._features[feature].name
 
+    def sample(self, index: int) -> str:
+        if self._chosen is None:
+            return f"sample {index}"
+        return f"sample {index} of those chosen, which is sample {self._chosen[index]} of all"
+
     def batches(self, size: int) -> Iterator[Batch]:
         arrays = [*self._features.values(), *([self._labels] if self._labels else [])]
         first = 0

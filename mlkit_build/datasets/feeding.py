@@ -36,6 +36,7 @@ class Feed:
 
     def __init__(self, dataset: Dataset, spec: TensorSpec, stated: Input) -> None:
         self._spec = spec
+        self._dataset = dataset
         self.origin = f"{dataset.origin}, array {dataset.array_name(spec.name)!r}"
         self.is_image = stated.mean is not None
         self._mean = np.array(stated.mean or (0.0,), np.float32)
@@ -166,7 +167,9 @@ class Feed:
     def _refuse(self, bad: NDArray[np.bool_], raw: NDArray[Any], first: int, expected: str, hint: str) -> None:
         if bad.any():
             where = tuple(int(axis[0]) for axis in np.nonzero(bad))
-            raise ConfigError(f"{self.origin}: sample {first + where[0]}: expected {expected}, found {raw[where]}", hint)
+            raise ConfigError(
+                f"{self.origin}: {self._dataset.sample(first + where[0])}: expected {expected}, found {raw[where]}", hint
+            )
 
     def _cast(self, values: NDArray[Any], first: int) -> NDArray[Any]:
         wanted = np.dtype(self._spec.dtype)

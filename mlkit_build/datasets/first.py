@@ -25,6 +25,9 @@ class FirstSamples:
     def array_name(self, feature: str) -> str:
         return self._dataset.array_name(feature)
 
+    def sample(self, index: int) -> str:
+        return self._dataset.sample(index)
+
     def batches(self, size: int) -> Iterator[Batch]:
         for batch in self._dataset.batches(size):
             left = self._count - batch.first

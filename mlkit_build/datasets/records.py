@@ -108,6 +108,12 @@ class RecordDataset(ABC):
     def array_name(self, feature: str) -> str:
         return self.names[feature]
 
+    def sample(self, index: int) -> str:
+        if self._chosen is None:
+            return f"sample {index}"
+        place = next((record.place for record in islice(self._wanted(), index, None)), "no longer there")
+        return f"sample {index} of those chosen ({place})"
+
     def batches(self, size: int) -> Iterator[Batch]:
         records, first = self._wanted(), 0
         shape: tuple[int, ...] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ class Subject:
         output: The output that is judged.
         samples: How many samples there are.
         origin: What to call the dataset in messages.
+        sample: Returns what to call one of its samples.
         code: The files of the recipe's own metrics, by place in its folder.
         is_rounded: Whether the references are a quantized model's too, and not TensorFlow's.
     """
@@ -124,6 +125,7 @@ class Subject:
     origin: str = "dataset"
     code: Mapping[str, Path] = field(default_factory=dict)
     is_rounded: bool = False
+    sample: Callable[[int], str] = "sample {}".format
 
     @property
     def classes(self) -> int:

@@ -96,6 +96,9 @@ class _Held:
     def array_name(self, feature: str) -> str:
         return self._dataset.array_name(feature)
 
+    def sample(self, index: int) -> str:
+        return self._dataset.sample(index)
+
     def batches(self, size: int) -> Iterator[Batch]:
         assert size == BATCH
         return iter(self._batches)

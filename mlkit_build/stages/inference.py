@@ -180,14 +180,23 @@ class TensorFlowModel:
         signature: The frozen signature.
         feeds: What turns features into inputs.
         first: A few samples to try batches on.
+        sample: Returns what to call a sample in messages.
     """
 
-    def __init__(self, path: Path, signature: FrozenSignature, feeds: Mapping[str, Feed], first: Batch) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signature: FrozenSignature,
+        feeds: Mapping[str, Feed],
+        first: Batch,
+        sample: Callable[[int], str] = "sample {}".format,
+    ) -> None:
         import tensorflow as tf
 
         self._signature = signature
         self._feeds = feeds
         self._graph_def = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+        self._sample = sample
         self._single = self._session(None)
         self._batched: Any = None
         self._probe(first)
@@ -221,7 +230,7 @@ class TensorFlowModel:
     def _refusal(self, error: Exception, batch: Batch, values: Mapping[str, NDArray[Any]]) -> MlkitBuildError:
         """Return what TensorFlow says of a batch, for an index out of range with the input and the sample that hold it."""
         row, error = self._failing(values, len(batch)) or (None, error)
-        sample = f"a sample of {batch.first}..{batch.first + len(batch) - 1}" if row is None else f"sample {batch.first + row}"
+        sample = f"a sample of {batch.first}..{batch.first + len(batch) - 1}" if row is None else self._sample(batch.first + row)
         wrong = _WRONG_INDEX.search(str(error))
         if wrong is None:
             return StageError(f"reference: TensorFlow cannot run the model on {sample}: {operator_reason(error)}")

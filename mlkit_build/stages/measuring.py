@@ -58,7 +58,7 @@ class Measuring:
         self._references = references
         self._dataset = dataset
         self._judged = next((i for i, spec in enumerate(outputs) if spec.name == output), 0)
-        subjects = [Subject(spec, len(dataset), dataset.origin, code, is_rounded) for spec in outputs]
+        subjects = [Subject(spec, len(dataset), dataset.origin, code, is_rounded, dataset.sample) for spec in outputs]
         self._subject = subjects[self._judged]
         asked = [choice for choice in choices if choice.name not in ALWAYS]
         self._metrics = [(METRICS[choice.name].labels, create(choice, self._subject)) for choice in asked]
@@ -124,7 +124,7 @@ class Measuring:
         for index, spec in enumerate(self._outputs):
             found = joined[index]
             expected = self._references[index][first : self._measured]
-            refuse_not_finite("evaluate: the model's", spec, found, first)
+            refuse_not_finite("evaluate: the model's", spec, found, first, self._dataset)
             if index == self._judged:
                 self._predicted.append(_highest(found))
             for metric in self._parity[index]:
@@ -147,13 +147,15 @@ def worst(results: Sequence[Mapping[str, Measurement]]) -> dict[str, Measurement
     return found
 
 
-def refuse_not_finite(who: str, spec: TensorSpec, found: NDArray[Any], first: int, hint: str = _OVERFLOW) -> None:
+def refuse_not_finite(
+    who: str, spec: TensorSpec, found: NDArray[Any], first: int, dataset: Dataset, hint: str = _OVERFLOW
+) -> None:
     """Refuse NaN and infinity among `[n, ...]` values. Raises StageError, which names output, sample and value."""
     if not np.isfinite(found).all():
         flat = found.reshape(len(found), -1)
         row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(flat)))
         raise StageError(
-            f"{who} output {spec.name!r} is not finite for sample {first + row}: expected numbers, found {flat[row, column]}",
+            f"{who} output {spec.name!r} is not finite for {dataset.sample(first + row)}: expected numbers, found {flat[row, column]}",
             hint,
         )
 

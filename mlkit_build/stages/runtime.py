@@ -121,7 +121,8 @@ class _Newest:
                 for table, found in zip(self._references, self._runner.invoke(), strict=True):
                     table[batch.first + row] = found.reshape(-1)
             for spec, table in zip(self._signature.outputs, self._references, strict=True):
-                refuse_not_finite("runtime: the model's", spec, table[batch.first : batch.first + len(batch)], batch.first)
+                found_here = table[batch.first : batch.first + len(batch)]
+                refuse_not_finite("runtime: the model's", spec, found_here, batch.first, self._dataset)
             yield batch, [np.stack(column) for column in fed], time.monotonic() - started
 
     def decode(self, found: list[NDArray[Any]]) -> Outputs:

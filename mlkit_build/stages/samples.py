@@ -62,8 +62,8 @@ class Samples:
         if values.dtype.kind == "f" and (np.abs(values) > LARGEST).any():
             row = int(np.nonzero(np.abs(values) > LARGEST)[0][0])
             raise ConfigError(
-                f"{self.dataset.origin}, array {self.dataset.array_name(name)!r}: sample {first + row} has values beyond "
-                f"{LARGEST:g}, which no integer range can represent",
+                f"{self.dataset.origin}, array {self.dataset.array_name(name)!r}: {self.dataset.sample(first + row)} has values "
+                f"beyond {LARGEST:g}, which no integer range can represent",
                 "remove the sample, or check how the array was made",
             )
         return values

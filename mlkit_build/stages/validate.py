@@ -42,11 +42,12 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
     signature = FrozenSignature.read(inputs["signature.json"])
     dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
     first = next(dataset.batches(PROBED))
-    model = TensorFlowModel(inputs["frozen_graph.pb"], signature, feeds(dataset, signature, request.inputs), first)
+    feeding = feeds(dataset, signature, request.inputs)
+    model = TensorFlowModel(inputs["frozen_graph.pb"], signature, feeding, first, dataset.sample)
     tables = Reference(outputs / "reference.bin", signature, len(dataset), "w+")
     for batch, results in predictions(dataset, signature, model.run):
         for spec, table, found in zip(signature.outputs, tables.arrays, results, strict=True):
-            refuse_not_finite("reference: TensorFlow's", spec, found, batch.first, _OF_THE_MODEL)
+            refuse_not_finite("reference: TensorFlow's", spec, found, batch.first, dataset, _OF_THE_MODEL)
             table[batch.first : batch.first + len(batch)] = found
     tables.flush()
 

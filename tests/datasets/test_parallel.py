@@ -53,6 +53,9 @@ class Stream:
     def array_name(self, feature: str) -> str:
         raise NotImplementedError
 
+    def sample(self, index: int) -> str:
+        raise NotImplementedError
+
     def identities(self) -> list[bytes]:
         raise NotImplementedError
 

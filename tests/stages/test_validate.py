@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,16 @@ def test_a_label_outside_the_classes_is_refused_with_its_sample(built: Built, tm
     spec = Npz(path="", features={"picture": "images"}, label="labels")
     with pytest.raises(ConfigError, match=rf"sample 66: expected a label in 0\.\.3, the model's classes, found {label}"):
         evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
+
+
+def test_a_sample_among_chosen_ones_is_told_with_its_place_in_the_file(built: Built, tmp_path: Path) -> None:
+    labels = np.zeros(70, np.int64)
+    labels[66] = 4
+    npz = archive(tmp_path, images=pictures(70), labels=labels)
+    spec = Npz(path="", features={"picture": "images"}, label="labels", samples=68)
+    with pytest.raises(ConfigError) as caught:
+        evaluated(built.files, built.files["float.tflite"], npz, spec, {"picture": IMAGE}, tmp_path, metrics=("top1",))
+    assert re.search(r"sample 6\d of those chosen, which is sample 66 of all: expected a label in 0\.\.3", caught.value.message)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
