@@ -95,15 +95,16 @@ def _classes(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.i
         wrong = np.nonzero(((labels != 0) & (labels != 1)).any(axis=1) | ((labels == 1).sum(axis=1) != 1))[0]
         if len(wrong):
             raise ConfigError(
-                f"{subject.origin}: {subject.sample(first + int(wrong[0]))}: expected a one-hot label, found {_shown(labels[wrong[0]])}",
+                f"{subject.origin}: {subject.sample(first + int(wrong[0]))}: expected a one-hot label, "
+                f"found {_shown(labels[wrong[0]])}",
                 "of classes that do not exclude each other, roc_auc and pr_auc can be measured",
             )
         hot: NDArray[np.int64] = np.argmax(labels, axis=1).astype(np.int64)
         return hot
     if labels.dtype.kind == "f" and labels.size == count:
         raise ConfigError(
-            f"{subject.origin}: expected labels that are class indices, as integers, found {labels.dtype}: {subject.sample(first)} has "
-            f"{labels.reshape(count)[0]:g}",
+            f"{subject.origin}: expected labels that are class indices, as integers, found {labels.dtype}: "
+            f"{subject.sample(first)} has {labels.reshape(count)[0]:g}",
             "save class indices as integers: labels.astype(np.int64); numbers to predict are measured by mae, rmse and r2",
         )
     raise _misfit("classes", labels, subject)
@@ -146,8 +147,8 @@ def _refuse_outside(labels: NDArray[Any], subject: Subject, first: int) -> None:
     wrong = np.nonzero((labels < 0) | (labels >= subject.classes))[0]
     if len(wrong):
         raise ConfigError(
-            f"{subject.origin}: {subject.sample(first + int(wrong[0]))}: expected a label in 0..{subject.classes - 1}, the model's "
-            f"classes, found {int(labels[wrong[0]])}",
+            f"{subject.origin}: {subject.sample(first + int(wrong[0]))}: expected a label in 0..{subject.classes - 1}, the "
+            f"model's classes, found {int(labels[wrong[0]])}",
             f"classes count from 0, in the order of the output {subject.output.name!r}: see dataset.label and validation.output",
         )
 

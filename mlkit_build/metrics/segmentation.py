@@ -39,8 +39,8 @@ class MeanIou:
         if wrong.any():
             row, pixel = (int(axis[0]) for axis in np.nonzero(wrong))
             raise ConfigError(
-                f"{self._subject.origin}: {self._subject.sample(self._seen + row)}: expected labels in 0..{self._classes - 1}, the model's "
-                f"classes, found {int(labels[row, pixel])}",
+                f"{self._subject.origin}: {self._subject.sample(self._seen + row)}: expected labels in "
+                f"0..{self._classes - 1}, the model's classes, found {int(labels[row, pixel])}",
                 "pixels of another label do not count where the metric says so: `{mean_iou: {ignore: 255}}`",
             )
         self._seen += len(labels)

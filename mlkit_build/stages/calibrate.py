@@ -94,7 +94,8 @@ class _Run:
                 return look(observer, self._samples.values(batch), len(batch), *rest)
             except UnrunnableSampleError as error:
                 raise ConfigError(
-                    f"{dataset.origin}: {dataset.sample(batch.first + error.row)}: LiteRT cannot run the model on it: {error.reason}",
+                    f"{dataset.origin}: {dataset.sample(batch.first + error.row)}: LiteRT cannot run the model on it: "
+                    f"{error.reason}",
                     "an input of indices may reach beyond the table that it picks from",
                 ) from error
 

@@ -155,7 +155,8 @@ def refuse_not_finite(
         flat = found.reshape(len(found), -1)
         row, column = (int(axis[0]) for axis in np.nonzero(~np.isfinite(flat)))
         raise StageError(
-            f"{who} output {spec.name!r} is not finite for {dataset.sample(first + row)}: expected numbers, found {flat[row, column]}",
+            f"{who} output {spec.name!r} is not finite for {dataset.sample(first + row)}: expected numbers, "
+            f"found {flat[row, column]}",
             hint,
         )
 
