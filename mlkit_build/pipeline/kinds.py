@@ -11,7 +11,7 @@ from mlkit_build.formats import FORMATS
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Recipe
 from mlkit_build.records import dataclass
-from mlkit_build.stages.params import VERSIONS
+from mlkit_build.stages.params import SAMPLES_DIGEST, VERSIONS
 from mlkit_build.store import Tree
 
 
@@ -52,6 +52,7 @@ FROZEN_GRAPH = OutputOf("freeze", "frozen_graph.pb")
 SIGNATURE = OutputOf("freeze", "signature.json")
 FLOAT_MODEL = OutputOf("convert", "float.tflite")
 REFERENCE = OutputOf("reference", "reference.bin")
+DIGEST = OutputOf("reference", SAMPLES_DIGEST)
 HOPS = OutputOf("hops", "hops.json")
 METRICS = OutputOf("evaluate", "metrics.json")
 OBSERVATIONS = OutputOf("evaluate", "observations.json")

@@ -10,12 +10,23 @@ from mlkit_build.metrics import parse
 from mlkit_build.pipeline.converting import freeze, freeze_params, loaders
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
-from mlkit_build.pipeline.kinds import FLOAT_MODEL, FROZEN_GRAPH, REFERENCE, SIGNATURE, Inputs, action_of, model, normalization
-from mlkit_build.recipe import STATIC_MODES, AnyDataset, MetricChoice, Recipe
+from mlkit_build.pipeline.kinds import (
+    DIGEST,
+    FLOAT_MODEL,
+    FROZEN_GRAPH,
+    REFERENCE,
+    SIGNATURE,
+    Inputs,
+    action_of,
+    model,
+    normalization,
+)
+from mlkit_build.recipe import STATIC_MODES, AnyDataset, MetricChoice, PythonSamples, Recipe
 from mlkit_build.runtimes import parse_all
 from mlkit_build.stages.params import (
     CODE_PREFIX,
     SAMPLES,
+    SAMPLES_DIGEST,
     SOURCE_PREFIX,
     EvaluateParams,
     HopsParams,
@@ -32,8 +43,13 @@ def reference(recipe: Recipe, dataset: AnyDataset, files: Files) -> Action:
     assert files.dataset is not None
     inputs: Inputs = {"frozen_graph.pb": FROZEN_GRAPH, "signature.json": SIGNATURE, "dataset": files.dataset}
     params = ReferenceParams(content(dataset), normalization(recipe))
-    action = action_of("reference", params, inputs, ("reference.bin",), after=("contract",))
+    action = action_of("reference", params, inputs, ("reference.bin", *_digest(dataset)), after=("contract",))
     return reading(action, {"dataset": dataset})
+
+
+def _digest(dataset: AnyDataset) -> Inputs:
+    """Return what tells whether an action has the samples of the reference: only code may give it others."""
+    return {SAMPLES_DIGEST: DIGEST} if isinstance(dataset, PythonSamples) else {}
 
 
 def compares_forms(recipe: Recipe) -> bool:
@@ -61,7 +77,7 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
         after=("contract",),
     )
     origin = replace(origin, packages=(*origin.packages, *loaders(recipe.source)))
-    made: Inputs = {"origin.json": OutputOf("origin", "origin.json"), "reference.bin": REFERENCE}
+    made: Inputs = {"origin.json": OutputOf("origin", "origin.json"), "reference.bin": REFERENCE, **_digest(dataset)}
     if recipe.quantization.is_float or recipe.quantization.backend == "litert":
         made["float.tflite"] = FLOAT_MODEL
     if not recipe.quantization.is_float:
@@ -75,7 +91,8 @@ def evaluate(recipe: Recipe, files: Files) -> Action:
     """Return the action that measures the shipped file."""
     inputs: Inputs = {"model": model(recipe), "signature.json": SIGNATURE}
     if files.dataset:
-        inputs |= {"dataset": files.dataset, "reference.bin": REFERENCE}
+        assert recipe.dataset is not None
+        inputs |= {"dataset": files.dataset, "reference.bin": REFERENCE, **_digest(recipe.dataset)}
         if files.calibration:
             inputs["calibration"] = files.calibration
         if recipe.quantization.modes & set(STATIC_MODES):

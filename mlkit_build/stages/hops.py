@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build.datasets import open_dataset
+from mlkit_build.datasets.python import refuse_other_samples
 from mlkit_build.forms import FLOAT, FROZEN, SHIPPED, Hop, Hops, Parting
 from mlkit_build.metrics import Subject
 from mlkit_build.metrics.options import NoOptions
@@ -19,7 +20,7 @@ from mlkit_build.metrics.parity import Parity
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.inference import LiteRtModel, Outputs, feeds
-from mlkit_build.stages.params import HopsParams
+from mlkit_build.stages.params import SAMPLES_DIGEST, HopsParams
 from mlkit_build.stages.validate import Reference
 
 
@@ -27,12 +28,14 @@ def hops(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -
     """Write `hops.json`, see Hops. What the source answers was compared before, in `origin.json`.
 
     Raises:
-        ConfigError: The samples do not fit the signature.
+        ConfigError: The samples do not fit the signature, or are not those of the reference.
         StageError: A form cannot be run.
     """
     request = from_plain(HopsParams, params)
     signature = FrozenSignature.read(inputs["signature.json"])
     dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
+    if SAMPLES_DIGEST in inputs:
+        refuse_other_samples(dataset, inputs[SAMPLES_DIGEST])
     batch = next(dataset.batches(request.samples))
     feeding = feeds(dataset, signature, request.inputs)
     tables = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays

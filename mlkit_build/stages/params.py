@@ -33,6 +33,7 @@ from mlkit_build.stages.params_packaging import (
 __all__ = [
     "CODE_PREFIX",
     "SAMPLES",
+    "SAMPLES_DIGEST",
     "SOURCE_PREFIX",
     "VERSIONS",
     "AppParams",
@@ -85,3 +86,5 @@ CODE_PREFIX = "metric_code/"
 """Inputs of that prefix are the source's files, or those of the recipe's own metrics, where an action takes others too."""
 SAMPLES = "samples.json"
 """An output that no action reads: which samples there were, for the next `explain`."""
+SAMPLES_DIGEST = "samples.sha256"
+"""Which samples `reference` was run on, where code makes them."""

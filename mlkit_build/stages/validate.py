@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, contents, open_dataset, skipping
 from mlkit_build.datasets.listing import ArraySamples, listed, to_bytes
+from mlkit_build.datasets.python import refuse_other_samples, write_digest
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import METRICS, Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
@@ -20,7 +21,7 @@ from mlkit_build.stages.class_order import ClassOrder
 from mlkit_build.stages.inference import BATCH, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
 from mlkit_build.stages.measuring import Measuring, refuse_not_finite
-from mlkit_build.stages.params import CODE_PREFIX, SAMPLES, EvaluateParams, ReferenceParams
+from mlkit_build.stages.params import CODE_PREFIX, SAMPLES, SAMPLES_DIGEST, EvaluateParams, ReferenceParams
 from mlkit_build.stages.pixel_range import PixelRanges
 from mlkit_build.stages.probing import PROBED
 from mlkit_build.tflite.arena import arena_bytes
@@ -33,6 +34,8 @@ _OF_THE_MODEL = (
 
 def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
     """Run the frozen graph in TensorFlow and write `reference.bin`: for each output, all samples, float32, C order.
+
+    And `samples.sha256`, where code makes the samples, for `evaluate` to see that it has the same.
 
     Raises:
         ConfigError: The samples do not fit the signature.
@@ -50,6 +53,7 @@ def reference(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
             refuse_not_finite("reference: TensorFlow's", spec, found, batch.first, dataset, _OF_THE_MODEL)
             table[batch.first : batch.first + len(batch)] = found
     tables.flush()
+    write_digest(dataset, outputs / SAMPLES_DIGEST)
 
 
 def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -> None:
@@ -65,8 +69,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     order than the model's, and how far the inputs are from what the model was calibrated on, where they are not near.
 
     Raises:
-        ConfigError: Samples, labels or outputs do not fit the metrics, the named classes are in another order than the model's,
-            or calibration samples are among the samples.
+        ConfigError: Samples, labels or outputs do not fit the metrics, the samples are not those of the reference, the named
+            classes are in another order than the model's, or calibration samples are among the samples.
         StageError: LiteRT refuses the model, its Flex operators cannot be run, or an output is not finite.
     """
     request = from_plain(EvaluateParams, params)
@@ -83,6 +87,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         measured["arena_bytes"] = Measurement(arena, lower_is_better=True)
     if request.dataset is not None:
         dataset = open_dataset(request.dataset, inputs["dataset"], "dataset", signature)
+        if SAMPLES_DIGEST in inputs:
+            refuse_other_samples(dataset, inputs[SAMPLES_DIGEST])
         overlap = None
         if request.calibration is not None:
             overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)

@@ -60,6 +60,60 @@ def test_other_samples_at_each_call_are_refused_before_a_model_is_blamed(tmp_pat
     assert "has a seed" in caught.value.hint
 
 
+LATE = """
+import random
+import numpy as np
+
+def samples(feature=True):
+    order = list(range(17, 60))
+    random.SystemRandom().shuffle(order)  # as a shuffle buffer without a seed
+    for index in [*range(17), *order]:
+        yield {"a": np.full(3, index if feature else 0), "class": index}
+"""
+
+
+@pytest.mark.parametrize("feature", [True, False])
+def test_a_later_sample_that_differs_from_the_first_call_is_named(tmp_path: Path, feature: bool) -> None:
+    spec = PythonSamples(function="data.py:samples", features={"x": "a"}, label="class", arguments={"feature": feature})
+    dataset = opened(spec, recipe(tmp_path, LATE))
+    with pytest.raises(MlkitBuildError, match=r"sample (1[7-9]|2\d): expected the values of its first call") as caught:
+        whole(dataset)
+    assert "has a seed" in caught.value.hint
+
+
+def test_what_is_compared_are_dtype_and_shape_too(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np\ncalls = []\ndef samples():\n    calls.append(1)\n    yield {'a': np.zeros(2, 'f4')}\n"
+        "    yield {'a': np.zeros(2, 'i4' if len(calls) > 2 else 'f4')}\n"
+    )
+    dataset = opened(PythonSamples(function="data.py:samples", features={"x": "a"}), recipe(tmp_path, code))
+    with pytest.raises(MlkitBuildError, match="sample 1: expected the values of its first call, found others"):
+        whole(dataset)
+
+
+def test_a_buffer_that_the_function_fills_anew_gives_every_sample_its_own_values(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np\nbuffer = np.zeros(2)\ndef samples():\n    for index in range(5):\n"
+        "        buffer[:] = index\n        yield {'a': buffer}\n"
+    )
+    dataset = opened(PythonSamples(function="data.py:samples", features={"x": "a"}), recipe(tmp_path, code))
+    assert whole(dataset).tolist() == [[index, index] for index in range(5)]
+
+
+def test_other_samples_in_another_process_are_refused(workspace: Workspace) -> None:
+    folder = workspace.copy("add_one", "mine")
+    # As each process sees it: the values are drawn once, when the module is imported.
+    (folder / "data.py").write_text(
+        "import os\nDRAWN = [byte / 255 for byte in os.urandom(8)]\n\ndef samples():\n    for value in DRAWN:\n"
+        "        yield {'x': value}\n"
+    )
+    stated = {"kind": "python", "function": "data.py:samples", "features": {"x": "x"}}
+    workspace.edit("mine", {"name": "mine", "dataset": stated})
+    report = workspace.build("recipe=mine")
+    assert report.exit_code == 2
+    assert "data.py:samples: expected the samples that reference was run on, found others" in str(report.error)
+
+
 def test_the_choice_is_by_content(tmp_path: Path) -> None:
     folder = recipe(tmp_path)
     some = PythonSamples(function="data.py:samples", features={"x": "a"}, arguments={"count": 20}, samples=5)
@@ -80,7 +134,11 @@ CASES = [
     ("def samples():\n    return []\n", "expected samples, found none"),
     (
         "calls = []\ndef samples():\n    calls.append(1)\n    for _ in range(len(calls)):\n        yield {'a': 1}\n",
-        r"expected \d samples, as at its first call, found \d",
+        r"expected 2 samples, as at its first call, found more",
+    ),
+    (
+        "calls = []\ndef samples():\n    calls.append(1)\n    yield from [{'a': 1}] * (5 - len(calls))\n",
+        r"expected 3 samples, as at its first call, found 2",
     ),
     ("def sample():\n    return []\n", r"dataset\.function: no function 'samples'"),
     ("import nothing_of_the_kind\n", r"dataset\.function: .* cannot be imported .*ModuleNotFoundError"),
