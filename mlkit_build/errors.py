@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 from textwrap import dedent
+from typing import Any
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_TOLD = 1000
+"""The most characters that are shown of what the user's code says: ten lines. The log has all of it."""
 _KERAS = "Exception encountered when calling "
 
 
@@ -104,7 +107,7 @@ def words_of(error: BaseException, limit: int = 10) -> str:
 
     AutoGraph puts a traceback before it, Keras the layer that was being called and what with.
     """
-    lines = [line.rstrip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.rstrip() for line in _COLOUR.sub("", message_of(error)).splitlines() if line.strip()]
     kind = f"{type(error).__name__}: "
     if lines and lines[0] == "in user code:":
         frames = [index for index, line in enumerate(lines) if line.lstrip().startswith('File "')]
@@ -115,7 +118,28 @@ def words_of(error: BaseException, limit: int = 10) -> str:
         lines = lines[1:end]
     if not lines:
         return type(error).__name__
-    return kind + "\n".join([*lines[:limit], *(["..."] if len(lines) > limit else [])])
+    return cut(kind + "\n".join([*lines[:limit], *(["..."] if len(lines) > limit else [])]))
+
+
+def message_of(error: BaseException) -> str:
+    """Return the text of an exception that the user's code raised; empty where its `__str__` raises another."""
+    try:
+        return str(error)
+    except Exception:  # code of the user: anything may come
+        return ""
+
+
+def shown(value: Any) -> str:
+    """Return a value of the user's code as its `repr`, or its type where that raises; not all of a long one."""
+    try:
+        return cut(repr(value))
+    except Exception:  # code of the user: anything may come
+        return f"a {type(value).__name__}"
+
+
+def cut(text: str) -> str:
+    """Return the beginning of what the user's code says."""
+    return text if len(text) <= _TOLD else f"{text[:_TOLD]}..."
 
 
 def did_you_mean(wrong: str, known: list[str] | tuple[str, ...], limit: int = 3) -> str:

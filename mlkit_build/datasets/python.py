@@ -113,12 +113,18 @@ class PythonDataset(RecordDataset):
         raise ConfigError(f"{self.origin}: expected at most {MAX_SAMPLES} samples, found more")
 
     def _array(self, sample: Mapping[str, Any], key: str, field: str, place: str) -> NDArray[Any]:
+        value = None
         try:
-            array = np.array(self._of(sample, key, field, place), order="C")  # a copy: the function may fill it anew
+            value = self._of(sample, key, field, place)
+            array = np.array(value, order="C")  # a copy: the function may fill it anew
+        except ConfigError:
+            raise
         except (TypeError, ValueError):
             array = np.array(None)
+        except BaseException as error:  # of the mapping or the array, whose methods may be code of the user
+            raise raised(error, self._copy, self._named, f"raised for {key!r} of {place}", self._where) from error
         if array.dtype.hasobject or array.dtype.kind not in "buif" or array.nbytes > MAX_SAMPLE_BYTES:
-            found = type(sample[key]).__name__
+            found = type(value).__name__
             raise ConfigError(f"{self.origin}: {place}: expected an array of numbers as {key!r}, found {found}")
         return array
 

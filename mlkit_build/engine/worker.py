@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkit_build import progress
-from mlkit_build.errors import MlkitBuildError
+from mlkit_build.errors import MlkitBuildError, cut, message_of
 
 PRELOADS = {
     "tensorflow": (
@@ -133,8 +133,8 @@ def perform(request: dict[str, Any]) -> int:
         result = {"ok": False, "kind": type(error).__name__, "message": error.message, "hint": error.hint}
     except BaseException as error:
         traceback.print_exc()
-        text = str(error).strip().splitlines()
-        message = f"{type(error).__name__}: {text[0] if text else 'no message'}"
+        text = message_of(error).strip().splitlines()
+        message = cut(f"{type(error).__name__}: {text[0] if text else 'no message'}")
         result = {"ok": False, "kind": "crash", "message": message, "hint": ""}
     faulthandler.cancel_dump_traceback_later()
     (work / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")

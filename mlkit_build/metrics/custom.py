@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mlkit_build.errors import ConfigError, StageError, did_you_mean, words_of
+from mlkit_build.errors import ConfigError, StageError, did_you_mean, shown, words_of
 from mlkit_build.metrics import VALUES, Measurement, Subject, Table, significant
 from mlkit_build.metrics.options import PythonOptions
 from mlkit_build.recipe.schema import Python
@@ -63,7 +63,7 @@ class Custom:
     def result(self) -> dict[str, Measurement]:
         found = self._call(self._metric.result)
         if not isinstance(found, Mapping) or not found:
-            raise ConfigError(f"{self._where}: result(): expected a mapping of names to values, found {found!r}")
+            raise ConfigError(f"{self._where}: result(): expected a mapping of names to values, found {shown(found)}")
         return {self._named(name): self._measured(name, value) for name, value in found.items()}
 
     def tables(self) -> dict[str, Table]:
@@ -76,7 +76,7 @@ class Custom:
     def _named(self, name: Any) -> str:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in VALUES:
             taken = "that is taken" if name in VALUES else "of letters, digits and _"
-            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {name!r} {taken}")
+            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {shown(name)} {taken}")
         return name
 
     def _measured(self, name: str, value: Any) -> Measurement:
@@ -85,10 +85,10 @@ class Custom:
             if any(isinstance(part, str | bytes) for part in parts):
                 raise TypeError("text, which float would read")
             ours, theirs = (None if part is None else float(part) for part in parts)
-        except (TypeError, ValueError, OverflowError):
-            raise ConfigError(f"{self._where}: {name}: expected a number or two, found {value!r}") from None
+        except Exception:  # `__float__` may be code of the user
+            raise ConfigError(f"{self._where}: {name}: expected a number or two, found {shown(value)}") from None
         if ours is None or not all(math.isfinite(part) for part in (ours, theirs) if part is not None):
-            raise StageError(f"{self._where}: {name}: expected a finite number, found {value!r}")
+            raise StageError(f"{self._where}: {name}: expected a finite number, found {shown(value)}")
         lower = name in self._options.lower_is_better
         return Measurement(significant(ours), None if theirs is None else significant(theirs), lower_is_better=lower)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.errors import SourceError, did_you_mean, words_of
+from mlkit_build.errors import SourceError, did_you_mean, message_of, words_of
 from mlkit_build.recipe import LOCK_FILE
 from mlkit_build.sources.frozen_graph import existing_file
 
@@ -32,6 +32,8 @@ _MISSING = {
     re.compile(r"SavedModel file does not exist at: (.+?)/\{"): "{}/**/*",
 }
 """How Keras, HDF5 and TensorFlow say that a file is not there, with its path, and what `files` states then."""
+_SEARCHED = 8192
+"""The first characters of a message, where they are looked for: some take the square of the length. A path has 4096 at most."""
 
 
 def files(source: Python | PythonSamples, folder: Path, field: str = "source") -> dict[str, Path]:
@@ -229,7 +231,8 @@ def _not_there(error: BaseException, copy: Path) -> str:
     """Return what `files` has to state for a file that was not found in the copy; empty where no such file is named."""
     named = getattr(error, "filename", None)
     found = [(named, "{}")] if isinstance(named, str) else []
-    found += [(match[1], stated) for said, stated in _MISSING.items() if (match := said.search(str(error)))]
+    text = message_of(error)[:_SEARCHED]
+    found += [(match[1], stated) for said, stated in _MISSING.items() if (match := said.search(text))]
     for place, stated in found:
         if place and ".." not in Path(place).parts and (copy / place).is_relative_to(copy):
             return stated.format((copy / place).relative_to(copy).as_posix())
@@ -251,8 +254,8 @@ def raised(error: BaseException, copy: Path, origin: str, what: str, field: str 
             f"it runs in a copy of the recipe's folder that holds the modules it imports and `{field}.files`, and nothing else; "
             f"state what it reads: `files: [{read}]`, or `files=[{read}]` after `inspect`"
         )
-    elif isinstance(error, TypeError) and not own and "argument" in str(error):
+    elif isinstance(error, TypeError) and not own and "argument" in message_of(error):
         hint = "what it is called with is stated as `arguments: {name: value}`"
-    elif isinstance(error, ImportError) and "relative import" in str(error):
+    elif isinstance(error, ImportError) and "relative import" in message_of(error):
         hint = "the recipe's folder is no package: write `import x`, and `from . import x` only in a module of a folder below it"
     return SourceError(f"{field}.function: {origin} {what}{place}: {words_of(error)}", hint)

@@ -130,6 +130,24 @@ CASES = [
         r"sample 1: expected 'a' as int64 of shape \[2\], .* found int64 of shape \[1\]",
     ),
     ("def samples():\n    yield {'a': 1}\n    1 / 0\n", r"data\.py:samples raised \(line 3 of data\.py\): ZeroDivisionError"),
+    (
+        (
+            "class Lazy:\n    def __array__(self, *_, **__):\n        raise RuntimeError('detach it')\n"
+            "def samples():\n    yield {'a': 1}\n    yield {'a': Lazy()}\n"
+        ),
+        r"raised for 'a' of sample 1 \(line 3 of data\.py\): RuntimeError: detach it",
+    ),
+    (
+        (
+            "class Lazy(dict):\n    def __getitem__(self, key):\n        raise RuntimeError('not read')\n"
+            "def samples():\n    yield Lazy(a=1)\n"
+        ),
+        r"raised for 'a' of sample 0 \(line 3 of data\.py\): RuntimeError: not read",
+    ),
+    (
+        "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\ndef samples():\n    raise Mute\n",
+        r"raised \(line 5 of data\.py\): Mute$",
+    ),
     ("def samples():\n    return 5\n", "raised.*TypeError"),
     ("def samples():\n    return []\n", "expected samples, found none"),
     (

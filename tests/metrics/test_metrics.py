@@ -397,6 +397,12 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         (MADE.format("{'top1': 1}"), ConfigError, "expected a name of its own, found 'top1' that is taken"),
         (MADE.format("{'a b': 1}"), ConfigError, "expected a name of its own, found 'a b'"),
         (MADE.format("{'a': 'much'}"), ConfigError, "a: expected a number or two, found 'much'"),
+        (MADE.format("'much' * 10**6"), ConfigError, "values, found '" + "much" * 249 + "muc..."),
+        (
+            MADE.format("{'a': type('Mute', (), {'__repr__': lambda self: 1 / 0, '__float__': lambda self: 1 / 0})()}"),
+            ConfigError,
+            "a: expected a number or two, found a Mute",
+        ),
         (MADE.format("{'a': '12'}"), ConfigError, "a: expected a number or two, found '12'"),
         (MADE.format("{'a': 10**400}"), ConfigError, "a: expected a number or two, found 1000"),
         ("def build():\n    raise SystemExit(0)\n", ConfigError, "metric.py:build: raised SystemExit: 0"),

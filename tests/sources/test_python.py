@@ -294,3 +294,12 @@ def test_several_lines_of_an_exception_are_kept(folder: Path) -> None:
     with pytest.raises(SourceError) as caught:
         python.load(python.files(source, folder), source)
     assert caught.value.message.endswith("ValueError: line 0\n" + "".join(f"line {n}\n" for n in range(1, 10)) + "...")
+
+
+def test_a_long_message_is_read_in_a_moment_and_shown_in_part(folder: Path, child: None) -> None:
+    # Where a file's name is looked for, a word without an end once took the square of its length: an hour.
+    write(folder, {"model.py": "def build():\n    raise ValueError('A' * 10**6 + '\\nerror: b')\n"})
+    error = refused(folder)
+    assert error.message.endswith("ValueError: " + "A" * 988 + "...")
+    write(folder, {"model.py": "def build():\n    raise ValueError('own/a.txt; No such file or directory')\n"})
+    assert "files: [own/a.txt]" in refused(folder).hint
