@@ -9,8 +9,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkit_build.datasets.arrays import Array, ArrayDataset
-from mlkit_build.datasets.npz import array_of, read_header
+from mlkit_build.datasets.arrays import AGAIN, Array, ArrayDataset
+from mlkit_build.datasets.npz import HeaderError, array_of, read_header
 from mlkit_build.errors import SourceError
 from mlkit_build.recipe import Npy
 from mlkit_build.signature import FrozenSignature
@@ -25,6 +25,8 @@ class NpyDataset(ArrayDataset):
             with path.open("rb") as stream:
                 try:
                     array = array_of(name, stream, where, 0)
+                except HeaderError as error:
+                    raise SourceError(f"{where}: {path}: damaged header: {error}", AGAIN) from error
                 except (ValueError, EOFError) as error:
                     raise SourceError(
                         f"{where}: {path}: expected a NumPy file (.npy), found something else: {error}",

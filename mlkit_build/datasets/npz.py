@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
 import zlib
 from contextlib import suppress
@@ -15,12 +17,22 @@ from numpy.lib import format as npy
 
 from mlkit_build.datasets.arrays import AGAIN, Array, ArrayDataset
 from mlkit_build.datasets.inflating import inflated, inflates
-from mlkit_build.errors import ConfigError, SourceError, did_you_mean
+from mlkit_build.errors import ConfigError, SourceError, cut, did_you_mean
 from mlkit_build.recipe import Npz
 from mlkit_build.signature import FrozenSignature
 
 _BEGINNING = b"PK\3\4"
 """Of a zip archive with a member in it (APPNOTE.TXT, 4.3.7)."""
+_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_FOREIGN = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
+_MAX_HEADER_BYTES = 1 << 16
+"""A version 1 header has no more (numpy.lib.format); NumPy reads a sixth of it, but makes room for what is stated."""
+_MAX_DIMENSIONS = 63
+"""NumPy's own bound is 64 (NPY_MAXDIMS); one is left for a batch."""
+
+
+class HeaderError(ValueError):
+    """The header of an array is damaged."""
 
 
 class NpzDataset(ArrayDataset):
@@ -33,6 +45,8 @@ class NpzDataset(ArrayDataset):
             try:
                 array = array_of(name, stream, where)
                 return replace(array, offset=stream.tell())
+            except HeaderError as error:
+                raise SourceError(f"{self.origin}: the array {name!r}: damaged header: {error}", AGAIN) from error
             except (ValueError, *self.damaged) as error:
                 raise SourceError(f"{self.origin}: the array {name!r} cannot be read: {error}") from error
 
@@ -53,6 +67,12 @@ class NpzDataset(ArrayDataset):
                 raise ConfigError(
                     f"{where}: no array {name!r} in {self.path}; it holds {', '.join(names) or 'no file that ends with .npy'}",
                     did_you_mean(name, names),
+                )
+            if member.compress_type not in _METHODS:  # zipfile inflates them as far as they go, whatever is asked for
+                raise SourceError(
+                    f"{self.origin}: the array {name!r}: expected it {' or '.join(_METHODS.values())}, as NumPy writes it, "
+                    f"found {_FOREIGN.get(member.compress_type, f'method {member.compress_type}')}",
+                    "write it with np.savez_compressed(path, name=array)",
                 )
             return inflated(self.path, member) if inflates(member) else zipfile.ZipFile(self.path).open(member)
         except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
@@ -101,9 +121,39 @@ def array_of(name: str, stream: IO[bytes], where: str, offset: int = 0) -> Array
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether the order is Fortran's, and dtype. Raises ValueError."""
+    """Return shape, whether the order is Fortran's, and dtype. Reads no further than the header, nor one that is too long.
+
+    Raises:
+        HeaderError: It is damaged.
+        ValueError: There is none.
+    """
     version = npy.read_magic(stream)
-    shape, fortran, dtype = npy.read_array_header_1_0(stream) if version == (1, 0) else npy.read_array_header_2_0(stream)
-    if any(size < 0 for size in shape):  # NumPy lets it pass
-        raise ValueError(f"the shape {shape} has a negative dimension")
+    size = 2 if version == (1, 0) else 4
+    stated = _exactly(stream, size)
+    (length,) = struct.unpack("<H" if size == 2 else "<I", stated)
+    if length > _MAX_HEADER_BYTES:
+        raise HeaderError(f"expected at most {_MAX_HEADER_BYTES} bytes, found {length} stated")
+    header = io.BytesIO(stated + _exactly(stream, length))
+    try:
+        shape, fortran, dtype = (npy.read_array_header_1_0 if size == 2 else npy.read_array_header_2_0)(header)
+    except Exception as error:  # it is read as Python: whatever the tokenizer, the parser and `np.dtype` raise
+        words = str(error.args[0] if error.args else error).splitlines()  # the tokenizer adds a place
+        raise HeaderError(cut(words[0]) if words else type(error).__name__) from error
+    if len(shape) > _MAX_DIMENSIONS:
+        raise HeaderError(f"expected at most {_MAX_DIMENSIONS} dimensions, found {len(shape)}")
+    if any(type(length) is not int or length < 0 for length in shape):  # NumPy lets them pass, and True
+        raise HeaderError(cut(f"the shape {shape} has a dimension that is no length"))
+    try:
+        np.empty((0, *shape), dtype)  # no room is made: these are NumPy's own bounds
+    except ValueError as error:
+        raise HeaderError(cut(f"the shape {shape}: {error}")) from error
     return shape, fortran, dtype
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    found = b""
+    while len(found) < size and (piece := stream.read(size - len(found))):
+        found += piece
+    if len(found) < size:
+        raise HeaderError("the file ends in it")
+    return found

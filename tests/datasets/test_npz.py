@@ -265,3 +265,28 @@ def test_a_sample_of_an_absurd_size_is_refused_before_room_is_made(tmp_path: Pat
         archive.writestr("a.npy", header.getvalue())
     with pytest.raises(ConfigError, match=r"dataset\.features\.x: expected at most .* samples of at most .* bytes"):
         opened(tmp_path / "a.npz")
+
+
+def test_a_header_that_claims_too_much_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    claimed = 200 << 20
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+        member.write(b"\x93NUMPY\2\0" + claimed.to_bytes(4, "little"))
+        for _ in range(claimed >> 20):
+            member.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match=f"the array 'a': damaged header: expected at most 65536 bytes, found {claimed} "):
+            opened(tmp_path / "a.npz")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_what_inflates_without_bound_is_refused(tmp_path: Path, method: int, name: str) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((50, 4)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.write(tmp_path / "a.npy", "a.npy")
+    with pytest.raises(SourceError, match=f"'a': expected it stored or deflated, as NumPy writes it, found {name}") as caught:
+        opened(tmp_path / "a.npz")
+    assert "savez_compressed" in caught.value.hint
