@@ -297,8 +297,8 @@ def test_several_lines_of_an_exception_are_kept(folder: Path) -> None:
 
 
 def test_a_long_message_is_read_in_a_moment_and_shown_in_part(folder: Path, child: None) -> None:
-    # Where a file's name is looked for, a word without an end once took the square of its length: an hour.
-    write(folder, {"model.py": "def build():\n    raise ValueError('A' * 10**6 + '\\nerror: b')\n"})
+    # Where a file's name is looked for, a word without an end once took the square of its length: of a million letters, hours.
+    write(folder, {"model.py": "def build():\n    raise ValueError('A' * 40_000 + '\\nerror: b')\n"})
     error = refused(folder)
     assert error.message.endswith("ValueError: " + "A" * 988 + "...")
     write(folder, {"model.py": "def build():\n    raise ValueError('own/a.txt; No such file or directory')\n"})
