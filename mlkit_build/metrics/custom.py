@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlkit_build.errors import ConfigError, StageError, did_you_mean, words_of
-from mlkit_build.metrics import VALUES, Measurement, Subject, Table, significant
+from mlkit_build.metrics import GREATEST, VALUES, Measurement, Subject, Table, significant
 from mlkit_build.metrics.options import PythonOptions
 from mlkit_build.recipe.schema import Python
 
@@ -89,6 +89,8 @@ class Custom:
             raise ConfigError(f"{self._where}: {name}: expected a number or two, found {value!r}") from None
         if ours is None or not all(math.isfinite(part) for part in (ours, theirs) if part is not None):
             raise StageError(f"{self._where}: {name}: expected a finite number, found {value!r}")
+        if any(abs(part) > GREATEST for part in (ours, theirs) if part is not None):
+            raise ConfigError(f"{self._where}: {name}: expected numbers within {GREATEST:g} of 0, found {value!r}")
         lower = name in self._options.lower_is_better
         return Measurement(significant(ours), None if theirs is None else significant(theirs), lower_is_better=lower)
 

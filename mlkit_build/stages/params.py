@@ -63,7 +63,7 @@ VERSIONS = {
     "quantize": 7,
     "quantize_graph": 6,
     "reference": 3,
-    "evaluate": 11,
+    "evaluate": 12,
     "origin": 2,
     "hops": 2,
     "runtime": 3,

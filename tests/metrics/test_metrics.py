@@ -399,6 +399,8 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         (MADE.format("{'a': 'much'}"), ConfigError, "a: expected a number or two, found 'much'"),
         (MADE.format("{'a': '12'}"), ConfigError, "a: expected a number or two, found '12'"),
         (MADE.format("{'a': 10**400}"), ConfigError, "a: expected a number or two, found 1000"),
+        (MADE.format("{'a': (1e308, -1e308)}"), ConfigError, "a: expected numbers within 1e+300 of 0, found (1e+308, -1e+308)"),
+        (MADE.format("{'a': -2e300}"), ConfigError, "metric.py:build: a: expected numbers within 1e+300 of 0, found -2e+300"),
         ("def build():\n    raise SystemExit(0)\n", ConfigError, "metric.py:build: raised SystemExit: 0"),
         (MADE.format("3"), ConfigError, "result(): expected a mapping of names to values, found 3"),
     ],
