@@ -6,6 +6,8 @@ import re
 from enum import IntEnum
 from textwrap import dedent
 
+from mlkit_build.printable import in_utf8
+
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _KERAS = "Exception encountered when calling "
 
@@ -24,6 +26,8 @@ class ExitCode(IntEnum):
 class MlkitBuildError(Exception):
     """A failure that is explained in full by its message, its hint and, for a stage, its log.
 
+    Its texts may go into any document, whatever the names in them.
+
     Attributes:
         hint: What to do next; empty when the message already says it.
         log: Path of the log file that holds the rest; empty when there is none.
@@ -32,10 +36,10 @@ class MlkitBuildError(Exception):
     exit_code = ExitCode.STAGE_FAILED
 
     def __init__(self, message: str, hint: str = "", *, log: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.log = log
+        super().__init__(in_utf8(message))
+        self.message = in_utf8(message)
+        self.hint = in_utf8(hint)
+        self.log = in_utf8(log)
 
     def __str__(self) -> str:
         lines = [self.message]
