@@ -203,6 +203,7 @@ def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:
     [
         ("a/0.png,nothing", "line 2, column 'label': expected the index of a class, found 'nothing'"),
         ("a/99.png,0", r"line 2: expected a file at .*a/99\.png, found nothing"),
+        ("a" * 5_000 + ",0", r"line 2: expected a file at .*aaa\.\.\., found nothing"),
         ("../images/a/0.png,0", "line 2: expected a file in .*, found '../images/a/0.png'"),
         (".hidden.png,0", "is hidden"),
         ("", "expected samples, found none"),
