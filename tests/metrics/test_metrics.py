@@ -321,6 +321,12 @@ OPTIONS = [
     ("embedding", {"samples": 10}, "embedding.samples: expected more than k=10, found 10"),
     ("embedding", {"samples": 100000}, "embedding.samples: expected at most 10000"),
     ("python", {}, "python.function: missing"),
+    ("python", {"function": "m.py:f", "timeout_s": 0}, "python.timeout_s: expected seconds above 0, found 0"),
+    (
+        "python",
+        {"function": "m.py:f", "timeout_s": 1e300},
+        "python.timeout_s: expected seconds of at most 31536000, which are a year",
+    ),
     ("python", {"function": "metric"}, "python.function: expected `FILE.py:NAME`, found 'metric'"),
     ("topk", {}, "expected one of top1, top_k"),
 ]
