@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlkit_build.errors import ConfigError, StageError, did_you_mean, words_of
-from mlkit_build.metrics import GREATEST, VALUES, Measurement, Subject, Table, significant
+from mlkit_build.metrics import GREATEST, Measurement, Subject, Table, is_known, significant
 from mlkit_build.metrics.options import PythonOptions
 from mlkit_build.recipe.schema import Python
 
@@ -74,9 +74,10 @@ class Custom:
         return f"validation.metrics: python: {self._options.function}"
 
     def _named(self, name: Any) -> str:
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in VALUES:
-            taken = "that is taken" if name in VALUES else "of letters, digits and _"
-            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {name!r} {taken}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"{self._where}: result(): expected a name of its own of letters, digits and _, found {name!r}")
+        if is_known(name):
+            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {name!r} that is taken")
         return name
 
     def _measured(self, name: str, value: Any) -> Measurement:
