@@ -39,8 +39,9 @@ def files(options: PythonOptions, folder: Path, where: str) -> dict[str, Path]:
 class Custom:
     """Whatever the function's object computes: `update(outputs, reference, labels)` is called with `[n, ...]` arrays in the
     output's shape and with labels as the dataset has them, None without; it may change them. Then `result()` returns
-    name -> value, or name -> (value, TensorFlow's value). It runs in a copy of the recipe's folder that holds the function's
-    module and those it imports from there; these are in the key, packages that it imports from elsewhere are not.
+    name -> value, or name -> (value, TensorFlow's value), under names of its own and within 1e300 of 0. It runs in a copy of the
+    recipe's folder that holds the function's module and those it imports from there; these are in the key, packages that it
+    imports from elsewhere are not.
     """
 
     def __init__(self, options: PythonOptions, subject: Subject) -> None:
