@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ def not_found(field: str, path: Path, stated: str, expected: str = "file") -> So
     found = "a folder" if is_folder(path) else "a file" if is_there(path) else "nothing"
     if leads_nowhere := found == "nothing" and is_link(place):
         found = "a link that leads nowhere"
+    elif found == "nothing" and _is_too_long(path):
+        found = "nothing: the name is too long for one"
     hint = _elsewhere(stated, expected) or ("" if leads_nowhere else _meant(place))
     return SourceError(f"{field}: expected a {expected} at {shown(str(place))}, found {found}", hint)
 
@@ -33,6 +36,14 @@ def _without_detours(path: Path) -> Path:
         return Path(os.path.realpath(path))
     except (ValueError, OSError):  # a NUL, which no name can have
         return path
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (ValueError, OSError) as error:
+        return isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _elsewhere(stated: str, expected: str) -> str:

@@ -61,6 +61,6 @@ def test_links_that_lead_in_a_circle_lead_nowhere(folder: Path, tmp_path: Path) 
 def test_a_name_that_no_file_can_have_is_nothing(folder: Path, name: str, detour: str) -> None:
     error = not_found("dataset.features.x", folder / detour / name, name)
     assert error.message.startswith("dataset.features.x: expected a file at /")
-    assert error.message.endswith(", found nothing")
+    assert error.message.endswith(", found nothing" if "\0" in name else ", found nothing: the name is too long for one")
     assert error.message.isprintable()
     assert len(error.message) < 1_000
