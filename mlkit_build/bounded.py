@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
@@ -37,6 +38,35 @@ def open_regular(path: Path) -> BufferedReader:
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
+        raise
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file lies there. Where its name is longer than names can be, none does. Raises OSError otherwise."""
+    return _is(path.is_file)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder lies there. See `is_file`."""
+    return _is(path.is_dir)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether anything lies there. See `is_file`."""
+    return _is(path.exists)
+
+
+def is_link(path: Path) -> bool:
+    """Return whether a link lies there, wherever it leads. See `is_file`."""
+    return _is(path.is_symlink)
+
+
+def _is(asked: Callable[[], bool]) -> bool:
+    try:
+        return asked()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
         raise
 
 

@@ -7,6 +7,8 @@ from enum import IntEnum
 from textwrap import dedent
 from typing import Any
 
+from mlkit_build.printable import in_utf8
+
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _TOLD = 1000
 """The most characters that are shown of what the user's code says: ten lines. The log has all of it."""
@@ -27,6 +29,8 @@ class ExitCode(IntEnum):
 class MlkitBuildError(Exception):
     """A failure that is explained in full by its message, its hint and, for a stage, its log.
 
+    Its texts may go into any document, whatever the names in them.
+
     Attributes:
         hint: What to do next; empty when the message already says it.
         log: Path of the log file that holds the rest; empty when there is none.
@@ -35,10 +39,10 @@ class MlkitBuildError(Exception):
     exit_code = ExitCode.STAGE_FAILED
 
     def __init__(self, message: str, hint: str = "", *, log: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.log = log
+        super().__init__(in_utf8(message))
+        self.message = in_utf8(message)
+        self.hint = in_utf8(hint)
+        self.log = in_utf8(log)
 
     def __str__(self) -> str:
         lines = [self.message]

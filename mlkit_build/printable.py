@@ -12,6 +12,11 @@ def shown(text: str, longest: int = 600) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
 
 
+def in_utf8(text: str) -> str:
+    """Return a text that UTF-8 can hold: of a file's name that is no UTF-8, `caf\\udce9.png` with a backslash as it is shown."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def finite(value: Any) -> Any:
     """Return a plain value with texts for numbers that JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlkit_build.bounded import read_regular
+from mlkit_build.bounded import read_whole
 from mlkit_build.bundle.manifest import SCHEMA
 from mlkit_build.bundle.portable import is_elsewhere, portable_place, portable_text
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.metrics import GREATEST
 from mlkit_build.plain import from_plain
+from mlkit_build.printable import shown
 from mlkit_build.recipe import AnyDataset, Gate, Tfds
 from mlkit_build.records import dataclass
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError, read_json
 
 _FIELD = "validation.baseline"
 _MANIFEST = SCHEMA.rpartition("/")[0] + "/"
 _WHICH = "name a bundle's manifest.json"
+_AGAIN = "build that bundle again"
 
 
 @dataclass(frozen=True)
@@ -71,34 +75,42 @@ def read_baseline(path: Path, recipe: str, place: Path, samples: Mapping[str, st
         samples: What is measured on now: a file's name in the manifest -> SHA-256.
 
     Raises:
-        SourceError: The file is not a manifest.
+        SourceError: The file is not a manifest, or a damaged one.
         ConfigError: It is of another recipe, or of the bundle that this build replaces.
     """
-    if path.resolve().parent == place.resolve():
+    if Path(os.path.realpath(path)).parent == Path(os.path.realpath(place)):
         raise ConfigError(
             f"{_FIELD}: expected the manifest of an earlier bundle, found that of {place}, which this build replaces",
             "copy it: compared with the last build each time, a value could sink a little for ever",
         )
     try:
-        found = json.loads(read_regular(path))
-    except (ValueError, OSError) as error:
+        found = read_json(read_whole(path, MAX_BYTES, f"{_FIELD}: {path}"))
+    except (UnreadableError, OSError) as error:
         raise SourceError(f"{_FIELD}: {path}: expected a manifest.json, found something else: {error}", _WHICH) from error
     schema = found.get("schema") if isinstance(found, dict) else found
     if schema != SCHEMA:
         other = isinstance(schema, str) and schema.startswith(_MANIFEST)
         hint = "another version of mlkit-build wrote it; build the baseline again with this one" if other else _WHICH
-        raise SourceError(f"{_FIELD}: {path}: expected the schema {SCHEMA}, found {schema!r}", hint)
+        raise SourceError(f"{_FIELD}: {path}: expected the schema {SCHEMA}, found {shown(repr(schema))}", hint)
     if found.get("name") != recipe:
         raise ConfigError(
-            f"{_FIELD}: {path}: expected a bundle of the recipe {recipe!r}, found one of {found.get('name')!r}",
+            f"{_FIELD}: {path}: expected a bundle of the recipe {recipe!r}, found one of {shown(repr(found.get('name')))}",
             "name the manifest of an earlier bundle of this recipe",
         )
     try:
-        values = {name: float(entry["value"]) for name, entry in found["metrics"].items()}
+        values = {name: _number(f"{_FIELD}: {path}", name, entry["value"]) for name, entry in found["metrics"].items()}
         inputs = {str(entry["path"]): entry["sha256"] for entry in found["inputs"]}
         return Baseline(path, values, found["recipe"].get("dataset"), _changed(samples or {}, inputs))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SourceError(f"{_FIELD}: {path}: damaged: no measured values in it", "build that bundle again") from error
+        raise SourceError(f"{_FIELD}: {path}: damaged: no measured values in it", _AGAIN) from error
+
+
+def _number(where: str, name: str, value: Any) -> float:
+    """Return a measured value. `float` alone would take texts, truth values, and integers that it then cannot hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -GREATEST <= value <= GREATEST:
+        expected = f"expected a number within {GREATEST:g} of 0, found {shown(repr(value), 80)}"
+        raise SourceError(f"{where}: damaged: metrics.{shown(name, 80)}.value: {expected}", _AGAIN)
+    return float(value)
 
 
 def _changed(samples: Mapping[str, str], inputs: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def is_as_asked(signer: Signer | None, signature: bytes | None, digests: Mapping
     """
     if signature is None:
         return signer is None
-    from mlkit_build.verification.documents import UnreadableError
+    from mlkit_build.strict_json import UnreadableError
     from mlkit_build.verification.envelope import read_envelope
 
     try:

@@ -14,7 +14,8 @@ from mlkit_build.mlkit.flatbuffer import DamagedError
 from mlkit_build.mlkit.model_file import ModelFile, opened
 from mlkit_build.printable import finite, shown
 from mlkit_build.records import dataclass
-from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError
+from mlkit_build.verification.documents import Stated, read_manifest
 from mlkit_build.verification.places import Place, UnsafeError, open_place
 
 VARYING = (PROVENANCE, CHECKSUMS, SIGNATURE)

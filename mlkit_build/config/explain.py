@@ -21,9 +21,10 @@ from mlkit_build.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from mlkit_build.config.roots import Roots
 
-REFUSALS = (HydraException, OmegaConfBaseException, UserWarning, ValueError, TypeError)
-"""What composing raises for what a user wrote; a TypeError for the choice `[1]` of a group."""
+REFUSALS = (HydraException, OmegaConfBaseException, UserWarning, ValueError, TypeError, OverflowError)
+"""What composing raises for what a user wrote; a TypeError for the choice `[1]` of a group, an OverflowError for 400 digits."""
 
+_LONGEST = 100
 _CHOICES = ("recipe", *CHOSEN)
 _IN_FILE = re.compile(r"In '(?P<config>[^']+)': \w+ raised while composing config:\n(?P<problem>.*)", re.DOTALL)
 _FULL_KEY = re.compile(r"full_key: (\S+)")
@@ -58,6 +59,8 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
             hint = f"Hydra's grammar knows ASCII letters alone: give it a name in ASCII, or quote it twice: {quoted}"
         reason = _NO_REASON.sub("", str(error).splitlines()[0])
         return ConfigError(f"override {error.override!r}: not understood{reason and f': {reason}'}", hint)
+    if isinstance(error, OverflowError):
+        return _too_large(overrides, roots)
     text = str(error)
     deletion = next((item for item in overrides if item.startswith("~")), None)
     if deletion and _NOT_DELETED.search(text if error.__cause__ is None else str(error.__cause__)):
@@ -71,6 +74,20 @@ def explained(error: Exception, overrides: Sequence[str], roots: Roots, place: s
     if isinstance(error, OmegaConfBaseException):
         return _wrong_value(place, text)
     return _wrong_choice(text or type(error).__name__, overrides, roots)
+
+
+def _too_large(overrides: Sequence[str], roots: Roots) -> ConfigError:
+    """Find the integer that no float holds: what OmegaConf raises for it names neither a place nor a field."""
+    for override in overrides:
+        key, _, choice = override.lstrip("+~").partition("=")
+        if key in _CHOICES:
+            file = Path(_place(f"{key}/{choice}", roots))
+            place, found = str(file), mismatch(_stated_in(file, key), {})
+        else:
+            place, found = f"override {override[:_LONGEST]!r}", _stated_wrong(override, key.split("."), {})
+        if found:
+            return ConfigError(f"{place}: {found.key}: {found.problem}", found.hint)
+    return ConfigError("configuration: expected numbers of at most 308 digits, found one of more")
 
 
 def _quoted_value(override: str) -> str:

@@ -87,6 +87,8 @@ def _of(annotation: Any, value: Any, where: str, kind: str | None = None) -> Mis
     called, judge = _SCALARS[annotation]
     try:
         judge(value, is_optional=False)
+    except OverflowError:
+        return Mismatch(where, f"expected {called} of at most 308 digits, found {_told(value)}")
     except OmegaConfBaseException:
         hint = "put the size that the app feeds in its place: the model leaves it open" if value == _OPEN else ""
         return Mismatch(where, f"expected {called}, found {_told(value)}", hint)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from mlkit_build.bounded import is_file
 from mlkit_build.datasets.classes import Classes
 from mlkit_build.datasets.delimited import Table
 from mlkit_build.datasets.records import Record
 from mlkit_build.errors import ConfigError, SourceError, did_you_mean
+from mlkit_build.printable import shown
 from mlkit_build.recipe import ImageFolder, WavFolder
 from mlkit_build.store import Tree
 
@@ -78,8 +80,10 @@ def _of_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Rec
             raise ConfigError(f"{place}: expected a file in {root}, found {name!r}", "files are relative to `path`")
         if any(part.startswith(".") for part in Path(name).parts):
             raise ConfigError(f"{place}: {name!r} is hidden, and hidden files are no part of a dataset", "rename it")
-        if not (root / name).is_file():
-            raise SourceError(f"{place}: expected a file at {root / name}, found nothing", "files are relative to `path`")
+        if not is_file(root / name):
+            raise SourceError(
+                f"{place}: expected a file at {shown(str(root / name))}, found nothing", "files are relative to `path`"
+            )
         index = None if label is None else classes.index(row[label], f"{place}, column {spec.label!r}")
         records.append(Record(name, (root / name,), index))
     return records

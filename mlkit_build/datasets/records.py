@@ -20,6 +20,7 @@ from mlkit_build.datasets import Batch
 from mlkit_build.datasets.choice import check_count, chosen, flat_labels
 from mlkit_build.datasets.parallel import MOST_THREADS
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.printable import in_utf8
 from mlkit_build.recipe import AnyDataset, ImageFolder, Tfds, TfRecord, WavFolder
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
@@ -149,7 +150,7 @@ class RecordDataset(ABC):
             raise damaged[0][1]
         if damaged:
             self._chosen = np.array(sound, np.int64)
-            self.skipped = tuple(place for place, _ in damaged)
+            self.skipped = tuple(in_utf8(place) for place, _ in damaged)
 
     def _damage(self, record: Record) -> SourceError | None:
         try:

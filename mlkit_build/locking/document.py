@@ -21,7 +21,8 @@ from mlkit_build.printable import shown
 from mlkit_build.recipe import LOCK_FILE, Recipe
 from mlkit_build.records import dataclass
 from mlkit_build.store import Digest
-from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_json
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError, read_json
+from mlkit_build.verification.documents import Stated
 
 SCHEMA = "mlkit-build/lock/v1"
 _LINE = re.compile(r"[0-9a-f]{64}  .+")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mlkit_build.errors import ConfigError, did_you_mean
 from mlkit_build.metrics import options as of
-from mlkit_build.metrics.measurement import Measurement, PairedTest, Subject, Table, significant, tables_json
-from mlkit_build.metrics.values import OF_THE_FILE, VALUES, Value, samples_text, value_of
+from mlkit_build.metrics.measurement import GREATEST, Measurement, PairedTest, Subject, Table, significant, tables_json
+from mlkit_build.metrics.values import OF_THE_FILE, VALUES, Value, is_known, samples_text, value_of
 from mlkit_build.plain import from_plain
 from mlkit_build.recipe.validation import MetricChoice
 from mlkit_build.records import dataclass
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALWAYS",
+    "GREATEST",
     "METRICS",
     "OF_THE_FILE",
     "VALUES",
@@ -35,6 +36,7 @@ __all__ = [
     "Table",
     "Value",
     "create",
+    "is_known",
     "owners",
     "parse",
     "samples_text",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlkit_build.errors import ConfigError, StageError, did_you_mean, shown, words_of
-from mlkit_build.metrics import VALUES, Measurement, Subject, Table, significant
+from mlkit_build.metrics import GREATEST, Measurement, Subject, Table, is_known, significant
 from mlkit_build.metrics.options import PythonOptions
 from mlkit_build.recipe.schema import Python
 
@@ -39,8 +39,9 @@ def files(options: PythonOptions, folder: Path, where: str) -> dict[str, Path]:
 class Custom:
     """Whatever the function's object computes: `update(outputs, reference, labels)` is called with `[n, ...]` arrays in the
     output's shape and with labels as the dataset has them, None without; it may change them. Then `result()` returns
-    name -> value, or name -> (value, TensorFlow's value). It runs in a copy of the recipe's folder that holds the function's
-    module and those it imports from there; these are in the key, packages that it imports from elsewhere are not.
+    name -> value, or name -> (value, TensorFlow's value), under names of its own and within 1e300 of 0. It runs in a copy of the
+    recipe's folder that holds the function's module and those it imports from there; these are in the key, packages that it
+    imports from elsewhere are not.
     """
 
     def __init__(self, options: PythonOptions, subject: Subject) -> None:
@@ -74,9 +75,10 @@ class Custom:
         return f"validation.metrics: python: {self._options.function}"
 
     def _named(self, name: Any) -> str:
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in VALUES:
-            taken = "that is taken" if name in VALUES else "of letters, digits and _"
-            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {shown(name)} {taken}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"{self._where}: result(): expected a name of its own of letters, digits and _, found {shown(name)}")
+        if is_known(name):
+            raise ConfigError(f"{self._where}: result(): expected a name of its own, found {name!r} that is taken")
         return name
 
     def _measured(self, name: str, value: Any) -> Measurement:
@@ -89,6 +91,8 @@ class Custom:
             raise ConfigError(f"{self._where}: {name}: expected a number or two, found {shown(value)}") from None
         if ours is None or not all(math.isfinite(part) for part in (ours, theirs) if part is not None):
             raise StageError(f"{self._where}: {name}: expected a finite number, found {shown(value)}")
+        if any(abs(part) > GREATEST for part in (ours, theirs) if part is not None):
+            raise ConfigError(f"{self._where}: {name}: expected numbers within {GREATEST:g} of 0, found {shown(value)}")
         lower = name in self._options.lower_is_better
         return Measurement(significant(ours), None if theirs is None else significant(theirs), lower_is_better=lower)
 

@@ -20,6 +20,7 @@ FORMS = {
 }
 """Form -> what the dataset's labels must be."""
 
+_GREATEST = 2**63 - 1
 _SLACK = 1e-3
 """How far TensorFlow's probabilities may sum up to something else than 1, or lie outside 0..1."""
 
@@ -44,7 +45,7 @@ def labels_as(form: str, labels: NDArray[Any], subject: Subject, first: int = 0)
         return _indicators(labels, subject, first)
     if form == "values":
         return _values(labels, subject, first)
-    return _maps(labels, subject) if form == "maps" else labels
+    return _maps(labels, subject, first) if form == "maps" else labels
 
 
 def scores(outputs: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -136,11 +137,20 @@ def _values(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.fl
     return values
 
 
-def _maps(labels: NDArray[Any], subject: Subject) -> NDArray[np.int64]:
+def _maps(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.int64]:
     shape = subject.output.shape
     if labels.dtype.kind not in "bui" or labels.shape[1:] not in (shape[1:3], (*shape[1:3], 1), (math.prod(shape[1:3]),)):
         raise _misfit("maps", labels, subject)
-    return labels.reshape(len(labels), -1).astype(np.int64)
+    pixels = labels.reshape(len(labels), -1)
+    greatest = pixels.max(axis=1).tolist() if pixels.dtype == np.uint64 else []
+    wrong = next((row for row, label in enumerate(greatest) if label > _GREATEST), None)
+    if wrong is not None:  # as int64 it would be a negative one, which may be what the metric ignores
+        raise ConfigError(
+            f"{subject.origin}: sample {first + wrong}: expected a label of at most {_GREATEST} per pixel, "
+            f"found {greatest[wrong]}",
+            "save pixels that do not count with a label such as 255",
+        )
+    return pixels.astype(np.int64)
 
 
 def _refuse_outside(labels: NDArray[Any], subject: Subject, first: int) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from mlkit_build.records import dataclass
 from mlkit_build.signature import TensorSpec
 
+GREATEST = 1e300
+"""Values may be as far from 0: a float then holds the difference of any two, and either as a percentage."""
+
 
 @dataclass(frozen=True)
 class PairedTest:

@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import Any
 
 from mlkit_build.errors import ConfigError
+from mlkit_build.recipe.dataset_checks import check_timeout
 from mlkit_build.records import dataclass
 
 _FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
@@ -129,8 +130,8 @@ def check(options: Any) -> None:
                 raise ConfigError(f"samples: expected at most 10000, found {options.samples}", "each is compared with each")
         case PythonOptions() if not _FUNCTION.fullmatch(options.function):
             raise ConfigError(f"function: expected `FILE.py:NAME`, found {options.function!r}", "e.g. `metric.py:build`")
-        case PythonOptions() if options.timeout_s <= 0:
-            raise ConfigError(f"timeout_s: expected seconds above 0, found {options.timeout_s:g}")
+        case PythonOptions():
+            check_timeout("timeout_s", options.timeout_s)
 
 
 def _at_least(option: str, found: int, least: int, hint: str = "") -> None:

@@ -6,7 +6,7 @@ import re
 
 from mlkit_build.records import dataclass
 
-__all__ = ["MOST_DECIBELS", "OF_THE_FILE", "VALUES", "Value", "samples_text", "size", "value_of"]
+__all__ = ["MOST_DECIBELS", "OF_THE_FILE", "VALUES", "Value", "is_known", "samples_text", "size", "value_of"]
 
 MOST_DECIBELS = 200.0
 """What a ratio of signal to no noise at all is given: more than float32 can tell apart, and a number that JSON can spell."""
@@ -117,6 +117,11 @@ OF_THE_FILE = ("size_bytes", "arena_bytes", "latency_ms")
 """Values that no samples are needed for."""
 
 _TOP_K = re.compile(r"top(\d+)")
+
+
+def is_known(name: str) -> bool:
+    """Return whether metrics of ours yield a value called `name`: `top1`, and `top3` with the k that a recipe states."""
+    return name in VALUES or _TOP_K.fullmatch(name) is not None
 
 
 def value_of(name: str) -> Value:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mlkit_build.bounded import is_file, is_folder
 from mlkit_build.errors import SourceError
 from mlkit_build.pipeline.missing import not_found
+from mlkit_build.printable import shown
 from mlkit_build.recipe import AnyDataset, Csv, ImageFolder, Npz, PythonSamples, Random, Tfds, TfRecord, WavFolder
 from mlkit_build.store import Tree
 
@@ -38,9 +40,9 @@ def dataset_files(dataset: AnyDataset, folder: Path, where: str, locate: Locate)
         return _file(field, path, dataset.path)
     if isinstance(dataset, Tfds):
         return _prepared(dataset, path, where)
-    if isinstance(dataset, TfRecord) and not path.is_dir():
+    if isinstance(dataset, TfRecord) and not is_folder(path):
         return _file(field, path, dataset.path)
-    if not path.is_dir():
+    if not is_folder(path):
         raise not_found(field, path, dataset.path, "folder")
     if isinstance(dataset, TfRecord):
         return Tree(path, _matching(f"{where}.files", path, dataset.files))
@@ -68,7 +70,7 @@ def _samples(dataset: ImageFolder | WavFolder, path: Path, where: str) -> Tree:
 
 
 def _file(field: str, path: Path, stated: str) -> Path:
-    if path.is_file():
+    if is_file(path):
         return path
     raise not_found(field, path, stated)
 
@@ -76,8 +78,8 @@ def _file(field: str, path: Path, stated: str) -> Path:
 def _named(field: str, folder: Path, name: str) -> str:
     """Return the name of a file in the folder, as it is written among others."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise SourceError(f"{field}: expected a file in {folder}, found {name!r}", "it is relative to `path`")
-    if not (folder / name).is_file():
+        raise SourceError(f"{field}: expected a file in {folder}, found {shown(repr(name))}", "it is relative to `path`")
+    if not is_file(folder / name):
         error = not_found(field, folder / name, "")
         raise SourceError(error.message, error.hint or "it is relative to `path`")
     return Path(name).as_posix()
@@ -95,11 +97,11 @@ def _prepared(dataset: Tfds, path: Path, where: str) -> Tree:
     for name, stated in dataset.features.items():
         feature_named(features, stated, f"{where}.features.{name}", folder)
     label = feature_named(features, dataset.label, f"{where}.label", folder) if dataset.label is not None else None
-    if label and label.labels_file and (folder / label.labels_file).is_file():
+    if label and label.labels_file and is_file(folder / label.labels_file):
         names.add(label.labels_file)
-    if missing := sorted(name for name in names if not (folder / name).is_file()):
+    if missing := sorted(name for name in names if not is_file(folder / name)):
         raise SourceError(
-            f"{where}.path: expected a file at {folder / missing[0]}, as {INFO} says, found nothing",
+            f"{where}.path: expected a file at {shown(str(folder / missing[0]))}, as {INFO} says, found nothing",
             f"{len(missing)} of the {len(names)} files are missing; fetch them, or prepare the dataset again",
         )
     return Tree(folder, tuple(sorted(names)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from mlkit_build.bounded import is_file
 from mlkit_build.errors import SourceError
 from mlkit_build.metrics import parse
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
@@ -129,6 +130,6 @@ def _located(source: AnySource, locate: Locate) -> AnySource:
 
 
 def _existing(field: str, path: Path, stated: str) -> Path:
-    if path.is_file():
+    if is_file(path):
         return path
     raise not_found(field, path, stated)

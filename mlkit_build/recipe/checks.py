@@ -10,7 +10,7 @@ from typing import Any
 from mlkit_build.errors import ConfigError, expect_one_of
 from mlkit_build.plain import to_plain
 from mlkit_build.quantization.offers import check_offered
-from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256
+from mlkit_build.recipe.dataset_checks import check_dataset, check_function, check_sha256, check_timeout
 from mlkit_build.recipe.float32 import check_scaling
 from mlkit_build.recipe.label_checks import check_labels, check_metadata
 from mlkit_build.recipe.package import ANY_RUNTIME
@@ -144,8 +144,7 @@ def _check_normalization(where: str, spec: Input) -> None:
 def _check_source(source: AnySource) -> None:
     if isinstance(source, Python):
         check_function("source.function", source.function, "model.py:build")
-        if source.timeout_s <= 0:
-            raise ConfigError(f"source.timeout_s: expected seconds above 0, found {source.timeout_s:g}")
+        check_timeout("source.timeout_s", source.timeout_s)
         return
     _check_remote_graph(source)
     if not source.path:

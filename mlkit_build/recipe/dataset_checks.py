@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from mlkit_build.errors import ConfigError, did_you_mean, expect_one_of
@@ -23,6 +24,7 @@ INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64")
 NUMBERS = (*INTEGERS, "float16", "float32", "float64")
 ON_ERROR = ("fail", "skip")
 FORMATS = ("float", "int64", "image", "raw")
+MOST_SECONDS = 31_536_000
 BY_FOLDER = "folder"
 """The `label` that says that each folder is a class."""
 _SPLIT = re.compile(r"([0-9]+(?:\.[0-9]+)?):([0-9]+(?:\.[0-9]+)?)%")
@@ -94,8 +96,7 @@ def _check_inputs(where: str, dataset: AnyDataset, signature: Signature) -> None
 def _check_place(where: str, dataset: AnyDataset) -> None:
     if isinstance(dataset, PythonSamples):
         check_function(f"{where}.function", dataset.function, "data.py:samples")
-        if dataset.timeout_s <= 0:
-            raise ConfigError(f"{where}.timeout_s: expected seconds above 0, found {dataset.timeout_s:g}")
+        check_timeout(f"{where}.timeout_s", dataset.timeout_s)
     elif not isinstance(dataset, Random):
         if not dataset.path:
             raise ConfigError(f"{where}.path: expected a path, found an empty text")
@@ -116,6 +117,13 @@ def check_function(field: str, function: str, example: str) -> None:
     file, colon, name = function.partition(":")
     if not (colon and file.endswith(".py") and name.isidentifier()):
         raise ConfigError(f"{field}: expected `FILE.py:NAME`, found {function!r}", f"e.g. `{example}`")
+
+
+def check_timeout(field: str, seconds: float) -> None:
+    """Refuse what no clock can wait for."""
+    if not 0 < seconds <= MOST_SECONDS:
+        limit = "above 0" if seconds <= 0 else f"of at most {MOST_SECONDS}, which are a year"
+        raise ConfigError(f"{field}: expected seconds {limit}, found {seconds:g}")
 
 
 def check_sha256(field: str, sha256: str | None) -> None:
@@ -163,12 +171,17 @@ def _check_csv(where: str, dataset: Csv) -> None:
 
 
 def _check_random(where: str, dataset: Random) -> None:
+    if dataset.seed < 0:
+        raise ConfigError(f"{where}.seed: expected at least 0, found {dataset.seed}")
     for name, drawn in dataset.features.items():
         field = f"{where}.features.{name}"
         expect_one_of(f"{field}.type", drawn.type, ("float32", *INTEGERS))
         if drawn.min > drawn.max:
             raise ConfigError(f"{field}: expected min not above max, found {drawn.min:g} and {drawn.max:g}")
         if drawn.type != "float32":
+            if math.ceil(drawn.min) > math.floor(drawn.max):
+                found = f"{drawn.min:g} to {drawn.max:g}"
+                raise ConfigError(f"{field}: expected a range with an integer in it, as the type is {drawn.type}, found {found}")
             bits, least = int(drawn.type.lstrip("uint")), 0
             if not drawn.type.startswith("u"):
                 bits, least = bits - 1, -(2 ** (bits - 1))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlkit_build.errors import ConfigError, StoreError
+from mlkit_build.printable import in_utf8
 from mlkit_build.recipe import Settings
 from mlkit_build.records import dataclass
 
@@ -74,7 +75,7 @@ class Documents:
         if self.github_summary is not None:
             from mlkit_build.report.github import github_summary
 
-            text = github_summary(reports).encode("utf-8")
+            text = in_utf8(github_summary(reports)).encode("utf-8")
             replace_file("github_summary", self.github_summary, text, after=self.appends)
 
 

@@ -15,7 +15,7 @@ from mlkit_build.comparison.places import parting
 from mlkit_build.comparison.subject import model_of
 from mlkit_build.errors import SourceError
 from mlkit_build.printable import finite, shown
-from mlkit_build.verification.documents import UnreadableError, read_json
+from mlkit_build.strict_json import UnreadableError, read_json
 
 MOST = 6
 """Lines that are told of a pair of files."""

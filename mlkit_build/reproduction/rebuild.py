@@ -38,7 +38,8 @@ from mlkit_build.reproduction.embedded import (
 from mlkit_build.reproduction.inputs import find_inputs, lay_out, new_digests
 from mlkit_build.reproduction.own_words import OwnWords
 from mlkit_build.store import Digest, Tree
-from mlkit_build.verification.documents import Stated, read_json
+from mlkit_build.strict_json import read_json
+from mlkit_build.verification.documents import Stated
 
 _FOLLOWS = ("toolchain", "actions")
 """What another toolchain changes in a manifest by itself."""

@@ -14,7 +14,7 @@ from mlkit_build.records import dataclass
 from mlkit_build.signing.keys import certificates, private_key
 from mlkit_build.signing.library import hashed, read, refuse_absent, told
 from mlkit_build.store import Digest
-from mlkit_build.verification.documents import UnreadableError
+from mlkit_build.strict_json import UnreadableError
 from mlkit_build.verification.envelope import Envelope, read_envelope
 
 FIELD = "package.sign"

@@ -145,7 +145,7 @@ def _fault(job: Job, error: Exception) -> JobReport:
     log = cache_folder(job) / "logs" / f"{job.recipe.name}-job-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
     except OSError:
         log = None  # type: ignore[assignment]
     told = StageError(

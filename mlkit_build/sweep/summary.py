@@ -15,6 +15,7 @@ from typing import Any
 
 from mlkit_build.bundle.manifest import metric_entries
 from mlkit_build.plain import pretty, to_plain
+from mlkit_build.printable import in_utf8
 from mlkit_build.sweep.outcome import Choice, Outcome, Row
 
 SCHEMA = "mlkit-build/sweep/v1"
@@ -35,7 +36,7 @@ def write(outcome: Outcome, sweeps: Path, warn: Callable[[str], object] = lambda
     folder = sweeps / outcome.id
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / JSON, lambda path: path.write_bytes(pretty(as_json(outcome, sweeps.parent))))
-    _replace(folder / PAGE, lambda path: path.write_text(render(outcome, folder), encoding="utf-8"))
+    _replace(folder / PAGE, lambda path: path.write_text(in_utf8(render(outcome, folder)), encoding="utf-8"))
     try:
         _point(sweeps / LATEST, outcome.id)
     except OSError as error:

@@ -21,6 +21,8 @@ INFO, FEATURES = "dataset_info.json", "features.json"
 READ_FORMATS = ("tfrecord", "array_record")
 _DEFAULT_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_LONGEST_NAME = 255
+"""What a name of a file may have, as Linux, macOS and Windows say."""
 _MOST_IN_SHARD = 1 << 40
 _AGAIN = "prepare the dataset again, or fetch it again"
 
@@ -167,7 +169,7 @@ def _split(split: Any, place: str, dataset: str, file_format: str) -> tuple[str,
         file = template
         for variable, value in values.items():
             file = file.replace(f"{{{variable}}}", value)
-        if not file or file.startswith(".") or set(file) & set("/\\\0{}"):
+        if not 0 < len(file) <= _LONGEST_NAME or file.startswith(".") or set(file) & set("/\\\0{}"):
             raise SourceError(f"{place}.filepathTemplate: expected names of files in this folder, found {file[:80]!r}", _AGAIN)
         shards.append(Shard(file, int(length)))
     return name, tuple(shards)

@@ -16,9 +16,10 @@ from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceErr
 from mlkit_build.printable import shown
 from mlkit_build.reproduction.rebuild import OTHERWISE_WRITTEN, Rebuilt, rebuild, without_folder
 from mlkit_build.store.layered import default_folder
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Verified, verify
-from mlkit_build.verification.documents import MAX_BYTES, Stated, UnreadableError, read_manifest
+from mlkit_build.verification.documents import Stated, read_manifest
 from mlkit_build.verification.places import Place, UnsafeError, open_place
 
 

@@ -15,9 +15,10 @@ from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceErr
 from mlkit_build.fetch import urls
 from mlkit_build.printable import shown
 from mlkit_build.report.summary import size
+from mlkit_build.strict_json import MAX_BYTES
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Beside, Detached, Verified, verify
-from mlkit_build.verification.documents import MAX_BYTES, PackingList, Stated
+from mlkit_build.verification.documents import PackingList, Stated
 from mlkit_build.verification.envelope import METHODS, OPTIONS
 from mlkit_build.verification.places import bundle_above, open_place
 

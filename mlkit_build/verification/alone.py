@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlkit_build.formats.packing_list import PACKING_LIST
 from mlkit_build.records import dataclass
+from mlkit_build.strict_json import UnreadableError
 from mlkit_build.verification import model
-from mlkit_build.verification.documents import PackingList, StatedInFull, UnreadableError, read_in_full, read_packing_list
+from mlkit_build.verification.documents import PackingList, StatedInFull, read_in_full, read_packing_list
 from mlkit_build.verification.findings import Findings, Verified
 from mlkit_build.verification.hashing import check_unchanged, hash_files, read_kept
 from mlkit_build.verification.places import Place

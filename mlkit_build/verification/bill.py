@@ -8,7 +8,8 @@ from typing import Any
 from mlkit_build.bundle.licences import licence
 from mlkit_build.bundle.sbom import FOLDER_DIGEST, OWN, number, serial_number, tools
 from mlkit_build.plain import canonical
-from mlkit_build.verification.documents import MAX_BYTES, StatedInFull, UnreadableError, read_json
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError, read_json
+from mlkit_build.verification.documents import StatedInFull
 from mlkit_build.verification.places import Place
 
 _MADE_OF = ("file", "data")

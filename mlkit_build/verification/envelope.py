@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlkit_build.records import dataclass
-from mlkit_build.verification.documents import UnreadableError, check_named, read_json
+from mlkit_build.strict_json import UnreadableError, read_json
+from mlkit_build.verification.documents import check_named
 
 METHODS: Mapping[str, str] = {"key": "a key", "certificate": "a certificate", "sigstore": "an identity, by Sigstore"}
 """Way of signing -> what with."""

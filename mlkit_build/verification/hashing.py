@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeVar
 
-from mlkit_build.verification.documents import MAX_BYTES, UnreadableError
+from mlkit_build.strict_json import MAX_BYTES, UnreadableError
 from mlkit_build.verification.findings import Findings
 from mlkit_build.verification.places import Place, UnsafeError
 

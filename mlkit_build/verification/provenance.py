@@ -9,7 +9,8 @@ from mlkit_build.bundle.provenance import BUILD_TYPE
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain
 from mlkit_build.records import dataclass
-from mlkit_build.verification.documents import StatedInFull, UnreadableError, check_named, read_json
+from mlkit_build.strict_json import UnreadableError, read_json
+from mlkit_build.verification.documents import StatedInFull, check_named
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlkit_build.bundle.publish import SIGNATURE
 from mlkit_build.records import dataclass
-from mlkit_build.verification.documents import UnreadableError
+from mlkit_build.strict_json import UnreadableError
 from mlkit_build.verification.envelope import Envelope, read_envelope
 from mlkit_build.verification.findings import Findings
 from mlkit_build.verification.places import Place

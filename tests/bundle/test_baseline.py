@@ -12,6 +12,7 @@ import pytest
 from mlkit_build.bundle.baseline import Baseline, read_baseline
 from mlkit_build.bundle.manifest import SCHEMA
 from mlkit_build.bundle.portable import portable_place, portable_text
+from mlkit_build.errors import SourceError
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import AnyDataset, Csv, Gate, ImageFolder, Npz, PythonSamples, Random, RandomInput, Tfds
 
@@ -87,3 +88,36 @@ def test_a_baseline_that_no_gate_compares_with_is_warned_of() -> None:
         assert baseline(None).warning(None, gates) == (
             "validation.baseline: nothing is compared with manifest.json: no gate states max_regression"
         )
+
+
+NUMBER = "damaged: metrics.top1.value: expected a number within 1e+300 of 0, found "
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "it is nested too deeply"),
+        ('{"a": ' * 100_000 + "1" + "}" * 100_000, "it is nested too deeply"),
+        ("9" * 5_000, "expected a number, found 999"),
+        ("9" * 301, "expected a number, found 999"),
+        ("Infinity", "expected a number, found Infinity"),
+        ("NaN", "expected a number, found NaN"),
+        ("1e999", "expected a number, found 1e999"),
+        ("1e308", NUMBER + "1e+308"),
+        ('"nan"', NUMBER + "'nan'"),
+        ('"0.5"', NUMBER + "'0.5'"),
+        ("true", NUMBER + "True"),
+        ("null", NUMBER + "None"),
+        ("[0.5]", NUMBER + r"\[0.5\]"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_finite_number_is_refused(tmp_path: Path, value: str, expected: str) -> None:
+    path = tmp_path / "manifest.json"
+    head = f'{{"schema": "{SCHEMA}", "name": "mine", "recipe": {{}}, "inputs": [], "metrics": {{"top1": {{"value": '
+    path.write_text(f"{head}{value}}}}}}}")
+    with pytest.raises(SourceError, match=expected.replace("+", r"\+")) as caught:
+        read_baseline(path, "mine", tmp_path / "dist")
+    assert caught.value.message.startswith(f"validation.baseline: {path}: ")
+    assert len(caught.value.message) < 1_000
+    path.write_text(f"{head}0.5}}}}}}")
+    assert read_baseline(path, "mine", tmp_path / "dist").values == {"top1": 0.5}

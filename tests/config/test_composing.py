@@ -20,7 +20,8 @@ from tests.conftest import Workspace
 
 VALUES: tuple[Any, ...] = (
     None, True, -1, 0, 3.5, float("nan"), float("inf"), "", "x", "int8", "???", "${nope}", "${name}", "${oc.env:NOPE}", "a,b",
-    "../..", "\0", "ä", [], ["x"], [None], {}, {"kind": "npz"}, {"a": {"b": 1}}, [[1]], 10**30, "override /target: custom",
+    "../..", "\0", "ä", [], ["x"], [None], {}, {"kind": "npz"}, {"a": {"b": 1}}, [[1]], 10**30, 10**400,
+    "override /target: custom",
 )  # fmt: skip
 
 
@@ -219,3 +220,16 @@ def test_a_folder_with_a_name_beyond_ascii_is_told_what_hydra_reads(workspace: W
     assert "ASCII" in caught.value.hint
     quoted = caught.value.hint.partition('"')[2].rpartition('"')[0]
     assert workspace.compose(quoted).folder.name == "ünï"
+
+
+@pytest.mark.parametrize("digits", ["9" * 400, "-" + "9" * 400])
+def test_a_number_that_no_float_holds_is_told_with_its_field(workspace: Workspace, digits: str) -> None:
+    told = r"validation\.gates\.max_abs_error\.max: expected a number of at most 308 digits, found -?9{90}"
+    with pytest.raises(ConfigError, match=rf"^override .*: {told}") as caught:
+        workspace.compose("recipe=add_one", f"+validation.gates={{max_abs_error: {{max: {digits}}}}}")
+    assert len(caught.value.message) < 1_000
+    workspace.copy("add_one", "mine")
+    workspace.edit("mine", {"validation.gates": {"max_abs_error": {"max": int(digits)}}})
+    for overrides in (["recipe=mine"], ["recipe=mine", "jobs=1"], ["jobs=1", "recipe=mine"]):
+        with pytest.raises(ConfigError, match=rf"recipe\.yaml: {told}"):
+            workspace.compose(*overrides)

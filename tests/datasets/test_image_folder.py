@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
 import shutil
 import struct
+import sys
 import tracemalloc
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkit_build.datasets import skipping
 from mlkit_build.datasets.images import _webp_size
 from mlkit_build.errors import ConfigError, MlkitBuildError, SourceError
 from mlkit_build.pipeline.datasets import content
@@ -199,6 +203,7 @@ def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:
     [
         ("a/0.png,nothing", "line 2, column 'label': expected the index of a class, found 'nothing'"),
         ("a/99.png,0", r"line 2: expected a file at .*a/99\.png, found nothing"),
+        ("a" * 5_000 + ",0", r"line 2: expected a file at .*aaa\.\.\., found nothing"),
         ("../images/a/0.png,0", "line 2: expected a file in .*, found '../images/a/0.png'"),
         (".hidden.png,0", "is hidden"),
         ("", "expected samples, found none"),
@@ -238,3 +243,18 @@ def test_classes_that_are_the_labels_in_another_order_are_refused(tmp_path: Path
     labels = found_labels(Labels(path="labels.txt"), spec, None, lambda _, path: tmp_path / path)
     with pytest.raises(ConfigError, match=r"labels: expected the order of dataset\.classes, where class 0 is 'a', found 'b'"):
         content(spec, labels, labelled=True)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+def test_a_damaged_image_is_skipped_and_told_whatever_its_name(folder: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(folder / "b") + b"/caf\xe9.png"))
+    odd.write_bytes(b"<html>")
+    dataset = opened(replace(SPEC, on_error="skip"), folder, x=RGB)
+    assert len(dataset) == 9
+    assert dataset.skipped == (r"b/caf\udce9.png",)
+    assert (
+        skipping(dataset, "dataset").encode() == rb"dataset: 1 of 10 samples cannot be decoded and are left out: b/caf\udce9.png"
+    )
+    with pytest.raises(SourceError, match=r"b/caf\\udce9\.png: the image cannot be decoded") as caught:
+        whole(opened(SPEC, folder, x=RGB))
+    assert caught.value.message.encode()

@@ -20,6 +20,7 @@ from mlkit_build.metrics import (
     METRICS,
     VALUES,
     Measurement,
+    Subject,
     Table,
     owners,
     parse,
@@ -30,9 +31,11 @@ from mlkit_build.metrics import (
 )
 from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.custom import files
+from mlkit_build.metrics.labels import labels_as
 from mlkit_build.metrics.options import PythonOptions
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import MetricChoice
+from mlkit_build.signature import TensorSpec
 from tests.metrics.measuring import measured, run, written
 
 MADE = "class M:\n    def update(self, *_): pass\n    def result(self): return {}\ndef build(): return M()\n".replace("{}", "{0}")
@@ -321,6 +324,12 @@ OPTIONS = [
     ("embedding", {"samples": 10}, "embedding.samples: expected more than k=10, found 10"),
     ("embedding", {"samples": 100000}, "embedding.samples: expected at most 10000"),
     ("python", {}, "python.function: missing"),
+    ("python", {"function": "m.py:f", "timeout_s": 0}, "python.timeout_s: expected seconds above 0, found 0"),
+    (
+        "python",
+        {"function": "m.py:f", "timeout_s": 1e300},
+        "python.timeout_s: expected seconds of at most 31536000, which are a year",
+    ),
     ("python", {"function": "metric"}, "python.function: expected `FILE.py:NAME`, found 'metric'"),
     ("topk", {}, "expected one of top1, top_k"),
 ]
@@ -395,7 +404,8 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         ("def build(:\n", ConfigError, "metric.py:build: raised SyntaxError"),
         (MADE.format("{'a': float('nan')}"), StageError, "a: expected a finite number, found nan"),
         (MADE.format("{'top1': 1}"), ConfigError, "expected a name of its own, found 'top1' that is taken"),
-        (MADE.format("{'a b': 1}"), ConfigError, "expected a name of its own, found 'a b'"),
+        (MADE.format("{'top3': 1}"), ConfigError, "expected a name of its own, found 'top3' that is taken"),
+        (MADE.format("{'a b': 1}"), ConfigError, "expected a name of its own of letters, digits and _, found 'a b'"),
         (MADE.format("{'a': 'much'}"), ConfigError, "a: expected a number or two, found 'much'"),
         (MADE.format("'much' * 10**6"), ConfigError, "values, found '" + "much" * 249 + "muc..."),
         (
@@ -405,6 +415,8 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         ),
         (MADE.format("{'a': '12'}"), ConfigError, "a: expected a number or two, found '12'"),
         (MADE.format("{'a': 10**400}"), ConfigError, "a: expected a number or two, found 1000"),
+        (MADE.format("{'a': (1e308, -1e308)}"), ConfigError, "a: expected numbers within 1e+300 of 0, found (1e+308, -1e+308)"),
+        (MADE.format("{'a': -2e300}"), ConfigError, "metric.py:build: a: expected numbers within 1e+300 of 0, found -2e+300"),
         ("def build():\n    raise SystemExit(0)\n", ConfigError, "metric.py:build: raised SystemExit: 0"),
         (MADE.format("3"), ConfigError, "result(): expected a mapping of names to values, found 3"),
     ],
@@ -442,3 +454,13 @@ def build():
     assert measured("python", ours, theirs, labels, code=written(in_folder, code), function="metric.py:build")
     assert (ours == 1).all()
     assert labels.tolist() == [0, 1]
+
+
+def test_a_label_that_int64_does_not_hold_is_no_label_that_is_ignored() -> None:
+    """2**64 - 1 became -1, which `ignore: -1` left out."""
+    subject = Subject(TensorSpec("y", "y:0", (1, 1, 2, 3), "float32"), 2)
+    labels = np.array([[[0, 1]], [[2, 2**64 - 1]]], np.uint64)
+    with pytest.raises(ConfigError, match=r"sample 1: expected a label of at most 9223372036854775807 per pixel, found 1844674"):
+        labels_as("maps", labels, subject)
+    found = labels_as("maps", labels[:1], subject)
+    assert found.tolist() == [[0, 1]]

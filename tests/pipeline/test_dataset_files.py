@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mlkit_build.errors import ConfigError
+from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.pipeline.dataset_files import dataset_files
-from mlkit_build.recipe import AnyDataset, ImageFolder, WavFolder
+from mlkit_build.recipe import AnyDataset, ImageFolder, Npy, Npz, TfRecord, WavFolder
 from mlkit_build.store import DiskStore, FileDigests, Tree
 
 
@@ -70,3 +70,29 @@ def test_a_table_that_is_none_is_refused_as_when_its_samples_are_read(tmp_path: 
     write(tmp_path, data__samples_csv="name,class\nfirst,0\n", data__first="1")
     with pytest.raises(ConfigError, match=r"dataset\.file: .*'?file"):
         digest(dataset, tmp_path)
+
+
+LONG = "a" * 5_000
+
+
+@pytest.mark.parametrize(
+    ("dataset", "field"),
+    [
+        (Npz(path=LONG, features={"x": "x"}), "dataset.path"),
+        (Npz(path="../" + LONG, features={"x": "x"}), "dataset.path"),
+        (ImageFolder(path=LONG, input="x"), "dataset.path"),
+        (TfRecord(path=LONG), "dataset.path"),
+        (Npy(path=".", features={"x": LONG}), "dataset.features.x"),
+        (Npy(path=".", features={"x": "a\0b"}), "dataset.features.x"),
+        (Npy(path="../here", features={"x": "a\0b"}), "dataset.features.x"),
+        (ImageFolder(path=".", input="x", table=LONG, label="class"), "dataset.table"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused_by_its_field(dataset: AnyDataset, field: str, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    with pytest.raises(
+        SourceError, match=rf"^{field}: expected a (file|folder) at .*, found nothing(: the name is too long for one)?(\n|$)"
+    ) as caught:
+        found(dataset, tmp_path / "here")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 1_000

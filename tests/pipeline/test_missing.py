@@ -42,3 +42,25 @@ def test_a_file_where_a_folder_should_be_is_told_without_guessing(folder: Path) 
 
 def test_nothing_alike_gives_no_hint(folder: Path) -> None:
     assert not_found("labels", folder / "zzz" / "q", "zzz/q").hint == ""
+
+
+def test_links_that_lead_in_a_circle_lead_nowhere(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "data" / "a.npz").symlink_to(tmp_path / "data" / "b.npz")
+    (tmp_path / "data" / "b.npz").symlink_to(tmp_path / "data" / "a.npz")
+    for stated in ("../../data/a.npz", str(tmp_path / "data" / "a.npz")):
+        error = not_found("dataset.path", folder / stated, stated)
+        assert error.message.startswith(f"dataset.path: expected a file at {tmp_path / 'data'}/")
+        assert error.message.endswith(".npz, found a link that leads nowhere")
+        assert error.hint == ""
+    below = not_found("dataset.path", folder / "../../data/a.npz/c", "../../data/a.npz/c", "folder").message
+    assert below.endswith("found nothing")
+
+
+@pytest.mark.parametrize("name", ["a\0b.npy", "a" * 5_000, "b/" * 5_000])
+@pytest.mark.parametrize("detour", ["", "../../"])
+def test_a_name_that_no_file_can_have_is_nothing(folder: Path, name: str, detour: str) -> None:
+    error = not_found("dataset.features.x", folder / detour / name, name)
+    assert error.message.startswith("dataset.features.x: expected a file at /")
+    assert error.message.endswith(", found nothing" if "\0" in name else ", found nothing: the name is too long for one")
+    assert error.message.isprintable()
+    assert len(error.message) < 1_000

@@ -353,6 +353,7 @@ def test_a_function_that_takes_its_process_down_fails_the_stage_alone(
         ({"function": "other.py:build"}, "source.function: expected a Python file at "),
         ({"function": "../model.py:build"}, "source.function: expected a path inside of the recipe's folder "),
         ({"timeout_s": 0}, "source.timeout_s: expected seconds above 0, found 0"),
+        ({"timeout_s": 1e300}, "source.timeout_s: expected seconds of at most 31536000, which are a year, found 1e+300"),
         ({"timeout_s": "soon"}, "source.timeout_s: "),
         ({"files": ["weights/*"]}, "source.files[0]: no file of "),
         ({"files": ["/etc/hostname"]}, "source.files[0]: expected a path inside of the recipe's folder "),

@@ -59,6 +59,8 @@ OUTCOMES = {
     "a value was not measured": report(GateError("validation.gates.top5: not measured")),
     "a stage failed": report(StageError(HOSTILE, HOSTILE, log="/logs/x"), "convert"),
     "a source is missing": report(SourceError("source.path: nothing there"), "load"),
+    "a file has a name in no UTF-8": report(SourceError("dataset: caf\udce9.png: damaged", "mend caf\udce9.png"), "validate"),
+    "asked for in no UTF-8": refused(ConfigError("recipe=caf\udce9: no such recipe"), ["recipe=caf\udce9"]),
     "not composed": refused(ConfigError(HOSTILE), ["recipe=mnist"]),
     "no recipe": refused(ConfigError("recipe: none given"), []),
 }
@@ -123,7 +125,7 @@ def test_a_sweep_is_one_document() -> None:
     assert len(root) == len(OUTCOMES)
     (table, *_) = check_table(github_summary(list(OUTCOMES.values())))
     assert len(table) == 2 + len(OUTCOMES)
-    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 7 of 9 builds failed\n")
+    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 9 of 11 builds failed\n")
 
 
 def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped() -> None:
@@ -283,3 +285,11 @@ def test_builds_that_pass_fail_and_cannot_be_composed_all_leave_their_documents(
     code, out, _ = command("recipe=add_one", "ui=json", "junit=out/j.xml")
     assert (code, json.loads(out)["stage"]) == (2, "load")
     assert failed() == ["load"]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_every_outcome_is_written_in_utf8(outcome: str, tmp_path: Path) -> None:
+    Documents(tmp_path / "a.xml", tmp_path / "a.md").write([OUTCOMES[outcome]])
+    check_junit((tmp_path / "a.xml").read_bytes())
+    text = (tmp_path / "a.md").read_text(encoding="utf-8")
+    assert ("caf\\\\udce9" in text) == ("UTF-8" in outcome)  # the backslash itself is escaped for Markdown

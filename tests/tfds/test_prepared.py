@@ -131,6 +131,7 @@ def split(**changes: Any) -> str:
         (split(shardLengths="3"), "expected shardLengths as a list"),
         (split(filepathTemplate="../{SHARD_X_OF_Y}"), "filepathTemplate: expected names of files in this folder, found '../"),
         (split(filepathTemplate="/etc/passwd"), "filepathTemplate: expected names of files in this folder"),
+        (split(filepathTemplate="a" * 5_000), "filepathTemplate: expected names of files in this folder, found 'aaa"),
         (split(filepathTemplate=".."), "filepathTemplate: expected names of files in this folder"),
         (split(filepathTemplate="{OTHER}"), "filepathTemplate: expected names of files in this folder"),
         (replaced(fileFormat="parquet"), "fileFormat: expected tfrecord or array_record, found 'parquet'"),

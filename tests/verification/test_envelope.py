@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlkit_build.verification.documents import UnreadableError
+from mlkit_build.strict_json import UnreadableError
 from mlkit_build.verification.envelope import read_envelope
 
 DIGEST = "0" * 64
