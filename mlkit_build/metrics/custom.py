@@ -76,7 +76,8 @@ class Custom:
 
     def _named(self, name: Any) -> str:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ConfigError(f"{self._where}: result(): expected a name of its own of letters, digits and _, found {shown(name)}")
+            wanted = "expected a name of its own of letters, digits and _"
+            raise ConfigError(f"{self._where}: result(): {wanted}, found {shown(name)}")
         if is_known(name):
             raise ConfigError(f"{self._where}: result(): expected a name of its own, found {name!r} that is taken")
         return name
