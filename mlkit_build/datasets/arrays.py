@@ -152,11 +152,17 @@ class ArrayDataset(ABC):
         return array
 
     def _check_end(self, stream: Any, array: Array) -> None:
-        """Read past the last row: gzip compares its checksum there, and not before. Raises SourceError."""
+        """Read past the last row: gzip compares its checksum there, and not before. Raises SourceError, also for what is left.
+
+        A header of which a bit changed may state fewer samples than there are, with a checksum that nobody would get to.
+        """
         try:
-            stream.read(1)
+            more = stream.read(1)
         except self.damaged as error:
             raise SourceError(f"{self.place(array)}: damaged: {error}", AGAIN) from error
+        if more:
+            stated = f"{array.count} samples of {array.row_bytes} bytes"
+            raise SourceError(f"{self.place(array)}: expected it to end after {stated}, as its header states, found more", AGAIN)
 
     def _read(self, stream: IO[bytes], array: Array, start: int, rows: int) -> NDArray[np.uint8]:
         """Return the bytes of the next rows, of which the first is `start`. Raises SourceError, which names array and samples.

@@ -35,9 +35,14 @@ class NpyDataset(ArrayDataset):
                 offset, size = stream.tell(), path.stat().st_size
         except OSError as error:
             raise SourceError(f"{where}: {path}: cannot be read: {error.strerror}") from error
-        if size - offset < array.count * array.row_bytes:
-            missing = array.count * array.row_bytes - (size - offset)
+        missing = array.count * array.row_bytes - (size - offset)
+        if missing > 0:
             raise SourceError(f"{where}: {path}: truncated: the array ends {missing} bytes early", "write the file again")
+        if missing < 0:
+            raise SourceError(
+                f"{where}: {path}: expected it to end with the array that its header states, found {-missing} bytes more",
+                "write the file again, one array per file",
+            )
         return Array(name, array.count, array.sample, array.dtype, offset)
 
     def rows_of(self, array: Array) -> IO[bytes]:

@@ -59,6 +59,7 @@ def test_a_choice_of_a_large_file_takes_little_memory(tmp_path: Path) -> None:
         (None, "cannot be read: No such file"),
         ("object", "expected an array of numbers, found 'x.npy' of dtype object"),
         ("truncated", "truncated: the array ends 5 bytes early"),
+        ("two", "expected it to end with the array that its header states, found 224 bytes more"),
         ("fortran", "in C order, found Fortran order"),
     ],
 )
@@ -71,6 +72,9 @@ def test_what_is_no_array_of_samples_is_refused(tmp_path: Path, data: Any, messa
     elif data == "truncated":
         np.save(path, np.ones((4, 3)))
         path.write_bytes(path.read_bytes()[:-5])
+    elif data == "two":
+        np.save(path, np.ones((4, 3)))
+        path.write_bytes(2 * path.read_bytes())
     elif data == "fortran":
         np.save(path, np.asfortranarray(np.ones((4, 3))))
     with pytest.raises(MlkitBuildError, match=message):

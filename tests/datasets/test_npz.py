@@ -209,6 +209,16 @@ def test_an_array_shorter_than_its_header_says_is_refused(tmp_path: Path) -> Non
         whole(opened(tmp_path / "a.npz"))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_longer_than_its_header_says_is_refused(tmp_path: Path, method: int) -> None:
+    """One bit of a header makes 58 samples 50, and nothing else would tell: the checksum comes after the last byte."""
+    np.save(tmp_path / "a.npy", np.ones((58, 4)))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.writestr("a.npy", (tmp_path / "a.npy").read_bytes().replace(b"(58, 4)", b"(50, 4)"))
+    with pytest.raises(SourceError, match="the array 'a': expected it to end after 50 samples of 32 bytes, .* found more"):
+        whole(opened(tmp_path / "a.npz"))
+
+
 def test_an_archive_that_was_cut_off_is_not_called_something_else(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", False, a=np.ones((50, 4)))
     path.write_bytes(path.read_bytes()[:800])
