@@ -10,7 +10,6 @@ import atexit
 import json
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.records import dataclass
 from mlkit_build.report import summary
 from mlkit_build.report.screens import Quiet, screen
+from mlkit_build.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from mlkit_build.engine.pool import Pool
@@ -180,8 +180,8 @@ def _recipe_folder(recipe_dir: str | Path | None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="mlkit-build-export-") as temporary:
-        folder = Path(temporary, "exported")
+    with temporary_folder() as temporary:
+        folder = temporary / "exported"
         folder.mkdir()
         try:
             yield folder

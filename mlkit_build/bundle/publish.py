@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
-import re
-import secrets
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from mlkit_build.bundle.archives import CHECKSUMS as CHECKSUMS
 from mlkit_build.bundle.archives import Archive, checksums
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
+from mlkit_build.temporary import folder_in, unlocked_name
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
@@ -26,9 +23,6 @@ SIGNATURE = "model.sig"
 """Says who answers for the files of a bundle, where it is signed: for all but itself and the checksums, which list it."""
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
-_ABANDONED_SECONDS = 3600
-_UNLOCKED = ".unlocked"
-"""Ends the name of a folder whose publisher holds no lock of it."""
 
 
 def check_place(place: Path) -> None:
@@ -92,24 +86,20 @@ def publish(place: Path, write: Callable[[Path], None]) -> None:
     _refuse_strangers(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(place)
-        staged, lock = _staged(place)
+        with folder_in(place.parent, _prefix(place)) as staged:
+            write(staged)
+            (staged / CHECKSUMS).write_bytes(_checksums(staged, list(_contents(staged))))
+            for path in staged.rglob("*"):
+                _sync(path)
+            _sync(staged)
+            _put(staged, place)
+            _sync(place.parent)
     except OSError as error:
         raise _refused(place, error) from error
-    try:
-        write(staged)
-        (staged / CHECKSUMS).write_bytes(_checksums(staged, list(_contents(staged))))
-        for path in staged.rglob("*"):
-            _sync(path)
-        _sync(staged)
-        _put(staged, place)
-        _sync(place.parent)
-    except OSError as error:
-        raise _refused(place, error) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+
+
+def _prefix(place: Path) -> str:
+    return f".{place.name}."
 
 
 def _refuse_strangers(place: Path) -> None:
@@ -124,61 +114,6 @@ def _refuse_strangers(place: Path) -> None:
     )
 
 
-def _staged(place: Path) -> tuple[Path, int | None]:
-    """Return a new folder beside `place`, and the descriptor whose lock says that its publisher lives; None without locks.
-
-    It gets the name of a locked one only once it is: before, another publisher could take it for abandoned.
-    """
-    name = f".{place.name}.{secrets.token_hex(8)}"
-    unlocked = place.with_name(name + _UNLOCKED)
-    unlocked.mkdir()
-    lock = _locked(unlocked)
-    if lock is None:
-        return unlocked, None
-    staged = place.with_name(name)
-    try:
-        unlocked.rename(staged)
-    except BaseException:
-        os.close(lock)
-        shutil.rmtree(unlocked, ignore_errors=True)
-        raise
-    return staged, lock
-
-
-def _sweep(place: Path) -> None:
-    """Remove what a publisher that was killed left beside `place`: folders of ours that nobody holds a lock of, and where there
-    are no locks those that are older than any build lasts."""
-    ours = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
-    for path in place.parent.iterdir():
-        found = ours.fullmatch(path.name)
-        if found is None:
-            continue
-        with contextlib.suppress(OSError):
-            lock = None if found[1] else _locked(path)
-            try:
-                if lock is not None or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(path, ignore_errors=True)
-            finally:
-                if lock is not None:
-                    os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """Return a descriptor that holds the lock of a folder until it is closed, or its process ends; None where another holds it,
-    or the system or the file system has none."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def _put(staged: Path, place: Path) -> None:
     """Swap the folders, so that `place` is never missing; afterwards `staged` is the old one, if there was one."""
     if not os.path.lexists(place):
@@ -190,7 +125,7 @@ def _put(staged: Path, place: Path) -> None:
                 raise
     if place.is_dir() and not place.is_symlink() and _exchange(staged, place):
         return
-    aside = place.with_name(f".{place.name}.{secrets.token_hex(8)}{_UNLOCKED}") / place.name
+    aside = unlocked_name(place.parent, _prefix(place)) / place.name
     aside.parent.mkdir()
     try:
         place.rename(aside)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mlkit_build.sweep.asked import Asked
 from mlkit_build.sweep.outcome import worst
 from mlkit_build.sweep.run import conclude, not_composed, stated_ui
 from mlkit_build.sweep.selection import selection_of
+from mlkit_build.temporary import temporary_folder
 from mlkit_build.workflow import build
 
 
@@ -43,8 +43,8 @@ def run_app(arguments: list[str], roots: Roots) -> ExitCode:
     sys.argv = ["mlkit-build", *understood.kept]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed with a traceback
     sweeps = any(flag in arguments for flag in ("-m", "--multirun"))
-    with tempfile.TemporaryDirectory(prefix="mlkit-build-sweep-") as spool:
-        task = _Task(roots, tuple(arguments), Path(spool), sweeps)
+    with temporary_folder() as spool:
+        task = _Task(roots, tuple(arguments), spool, sweeps)
         try:
             with searching(roots, understood.cleared):
                 hydra.main(version_base=VERSION_BASE, config_path=None, config_name=CONFIG_NAME)(task)()
@@ -64,7 +64,7 @@ def run_app(arguments: list[str], roots: Roots) -> ExitCode:
                 os.environ.pop("HYDRA_FULL_ERROR", None)
             else:
                 os.environ["HYDRA_FULL_ERROR"] = before[1]
-        came = [pickle.loads(file.read_bytes()) for file in sorted(Path(spool).glob("[0-9]*"), key=lambda file: int(file.name))]
+        came = [pickle.loads(file.read_bytes()) for file in sorted(spool.glob("[0-9]*"), key=lambda file: int(file.name))]
     if came:
         Documents.stated(arguments).write([report for _, report, _ in came])
     if not sweeps or not came:

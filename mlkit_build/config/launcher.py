@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from mlkit_build.screen import Screen
 from mlkit_build.sweep.parallel import Finished, Voice
 from mlkit_build.sweep.run import Builder
 from mlkit_build.sweep.summary import FOLDER
+from mlkit_build.temporary import folder_in, temporary_folder
 from mlkit_build.workflow import build
 
 _pools: dict[int, servers.Pool] = {}
@@ -109,10 +109,10 @@ def spooling(output_dir: str) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             sweeps.mkdir(parents=True, exist_ok=True)
-            name = stack.enter_context(tempfile.TemporaryDirectory(prefix=".running-", dir=sweeps))
+            folder = stack.enter_context(folder_in(sweeps, ".running-", 0o700))
         except OSError:
-            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlkit-build-sweep-"))
-        yield Path(name)
+            folder = stack.enter_context(temporary_folder())
+        yield folder
 
 
 def leave(came: object, spool: Path, name: str) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from mlkit_build.engine.action import Action
 from mlkit_build.engine.pool import Ended
-from mlkit_build.engine.work import is_full, no_room
+from mlkit_build.engine.work import is_full
 from mlkit_build.engine.worker import RESULT_FILE
 from mlkit_build.errors import SourceError, StageError, by_name
 from mlkit_build.records import dataclass
+from mlkit_build.temporary import no_room
 
 KEPT_LOGS = 50
 
@@ -70,7 +71,7 @@ def refuse_failed(action: Action, ended: Ended, work: Path, logs: Logs) -> None:
             log=logs.keep(action, log),
         )
     if ended.status != 0 and is_full(work):
-        raise no_room(os.strerror(errno.ENOSPC))
+        raise no_room(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     try:
         result = json.loads((work / RESULT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

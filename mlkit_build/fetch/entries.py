@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlkit_build.plain import canonical
 from mlkit_build.records import dataclass
 from mlkit_build.store import Digest, DiskStore, FileDigests
 from mlkit_build.store.folders import locked, move, sweep
+from mlkit_build.temporary import no_room, temporary_folder
 
 _PREFIX = "fetch-"
 _LONG_AGO_NS = 1_000_000_000 * 10**9
@@ -81,15 +81,10 @@ class Entries:
                 self._warn(f"{reason}; what is fetched or unpacked now is forgotten at the end of this build")
         try:
             if self._private is None:
-                # Named as the engine names its folders, so that the next build sweeps it up when this one is killed.
-                prefix = f"mlkit-build-{os.getpid()}-"
-                folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True))
-                self._private = DiskStore(Path(folder))
+                self._private = DiskStore(self._stack.enter_context(temporary_folder()))
             return self.find(key) or self._fill(self._private, key, fill, alone=True)
         except OSError as error:
-            reason = error.strerror or str(error)
-            hint = "free some space, or set TMPDIR to another folder"
-            raise StoreError(f"temporary folder {tempfile.gettempdir()}: {reason}", hint) from error
+            raise no_room(error) from error
 
     def digests(self) -> FileDigests:
         """Return digests of files anywhere, remembered in the cache."""

@@ -19,18 +19,18 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mlkit_build.bounded import read_regular
-from mlkit_build.errors import SourceError, StoreError
+from mlkit_build.errors import SourceError
 from mlkit_build.plain import canonical, pretty
 from mlkit_build.runtimes import FIELD, PACKAGES, Requirement, parse_all
 from mlkit_build.store import Digest, DiskStore
 from mlkit_build.store.folders import locked, move, sweep
+from mlkit_build.temporary import no_room, temporary_folder
 
 RECORD = "environment.json"
 _SCHEMA = 1
@@ -92,13 +92,10 @@ class Environments:
                 reason = f"cache {self._cache.root.parent}: {error.strerror or error}"
                 self._warn(f"{reason}; {requirement} is installed for this build and forgotten at its end")
         try:
-            # Named as the engine names its folders, so that the next build sweeps it up when this one is killed.
-            prefix = f"mlkit-build-{os.getpid()}-"
-            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True))
-            return self._made(DiskStore(Path(folder)), requirement, key, alone=True)
+            store = DiskStore(self._stack.enter_context(temporary_folder()))
+            return self._made(store, requirement, key, alone=True)
         except OSError as error:
-            hint = "free some space, or set TMPDIR to another folder"
-            raise StoreError(f"temporary folder {tempfile.gettempdir()}: {error.strerror or error}", hint) from error
+            raise no_room(error) from error
 
     def _made(self, store: DiskStore, requirement: Requirement, key: str, alone: bool) -> Path:
         work = store.root.absolute() / "tmp" / f"{_PREFIX}{key}-{secrets.token_hex(8)}"

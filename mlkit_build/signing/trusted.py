@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mlkit_build.errors import ConfigError, SourceError
 from mlkit_build.records import dataclass
 from mlkit_build.signing.library import hashed, read, refuse_absent, told
+from mlkit_build.temporary import temporary_folder
 from mlkit_build.verification.envelope import METHODS, OPTIONS, Envelope
 
 
@@ -93,11 +93,11 @@ class Trusted:
         """
         if envelope.method != self.method:
             return f"it was made with {METHODS[envelope.method]}: give {OPTIONS[envelope.method]} to check who signed it"
-        with tempfile.TemporaryDirectory(prefix="mlkit-build-signature-") as folder:
-            file = Path(folder) / "model.sig"
+        with temporary_folder() as folder:
+            file = folder / "model.sig"
             file.write_bytes(data)
             try:
-                self.verifier.set_hashing_config(hashed("bundle", digests)).verify(Path(folder), file)
+                self.verifier.set_hashing_config(hashed("bundle", digests)).verify(folder, file)
             except Exception as error:  # the bytes may be hostile, and the library reads them as if they were its own
                 words = "" if type(error).__name__ in ("InvalidSignature", "AttributeError", "KeyError") else f": {told(error)}"
                 return f"it is not a signature by {self.shown}{words}"

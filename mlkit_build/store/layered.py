@@ -5,7 +5,6 @@ A cache that is full, read-only or broken costs speed and one warning, never a b
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from typing import Any
 
 from mlkit_build.store.digest import Digest
 from mlkit_build.store.disk import BlobUnusableError, DiskStore, Record
+from mlkit_build.temporary import temporary_folder
 
 ENVIRONMENT_VARIABLE = "MLKIT_BUILD_CACHE"
 
@@ -111,8 +111,7 @@ class LayeredStore:
     def _private_store(self) -> DiskStore:
         with self._changing:
             if self._private is None:
-                folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mlkit-build-store-"))
-                self._private = DiskStore(Path(folder))
+                self._private = DiskStore(self._stack.enter_context(temporary_folder()))
             return self._private
 
     def _give_up(self, error: OSError) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.sweep import refuse_several
-from mlkit_build.errors import ConfigError, ExitCode, StoreError
+from mlkit_build.errors import ExitCode
 from mlkit_build.reproduction import Checked, Difference, check
 from mlkit_build.reproduction.conditions import VARIED
+from mlkit_build.temporary import keep, named_or_temporary
 from mlkit_build.verbs import VERBS
 
 
@@ -32,52 +29,15 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     refuse_several("check", arguments)
     parsed = parser.parse_intermixed_args(arguments)
     job = compose(parsed.overrides, roots)
-    folder = _folder(parsed.keep)
-    keep = parsed.keep is not None
-    try:
+    kept = parsed.keep is not None
+    with named_or_temporary(parsed.keep, "check: --keep") as folder:
         found = check(job, parsed.overrides, roots, folder, lambda text: print(f"check: {text}", file=sys.stderr, flush=True))
-        if found.differences and not keep:
-            folder, found = _kept(folder, found)
-            keep = True
-    finally:
-        if not keep:
-            _removed(folder)
+        if found.differences and not kept:
+            keep(folder)
+            kept = True
     name = f"{job.recipe.name}/{job.recipe.variant_name}"
-    print(_as_json(name, found, folder if keep else None) if parsed.json else _as_text(name, found, folder if keep else None))
+    print(_as_json(name, found, folder if kept else None) if parsed.json else _as_text(name, found, folder if kept else None))
     return ExitCode.VERIFICATION if found.differences else ExitCode.OK
-
-
-def _folder(keep: Path | None) -> Path:
-    if keep is None:
-        # Named as the engine names its folders, so that the next build sweeps it up when this one is killed.
-        return Path(tempfile.mkdtemp(prefix=f"mlkit-build-{os.getpid()}-"))
-    folder = keep.expanduser().absolute()
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(
-            f"check: --keep {keep}: expected a folder that is not there yet", "name another, or remove it"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"check: --keep {keep}: {error.strerror or error}") from error
-    return folder
-
-
-def _kept(folder: Path, found: Checked) -> tuple[Path, Checked]:
-    """Give the temporary folder a name that nobody sweeps up; return it, and what was found there."""
-    kept = folder.with_name(folder.name.replace(f"-{os.getpid()}-", "-check-", 1))
-    folder.rename(kept)
-
-    def moved(path: Path | None) -> Path | None:
-        return kept / path.relative_to(folder) if path and path.is_relative_to(folder) else path
-
-    differences = (replace(item, first=moved(item.first), second=moved(item.second)) for item in found.differences)
-    return kept, replace(found, differences=tuple(differences))
-
-
-def _removed(folder: Path) -> None:
-    """Blobs are read-only, and so may be folders that code of the recipe made."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_text(name: str, found: Checked, folder: Path | None) -> str:

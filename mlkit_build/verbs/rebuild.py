@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlkit_build.bundle.publish import MANIFEST
 from mlkit_build.config import Roots
-from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError, StoreError
+from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, SourceError
 from mlkit_build.printable import shown
 from mlkit_build.reproduction.rebuild import OTHERWISE_WRITTEN, Rebuilt, rebuild, without_folder
 from mlkit_build.store.layered import default_folder
 from mlkit_build.strict_json import MAX_BYTES, UnreadableError
+from mlkit_build.temporary import keep, named_or_temporary
 from mlkit_build.verbs import VERBS
 from mlkit_build.verification import Verified, verify
 from mlkit_build.verification.documents import Stated, read_manifest
@@ -52,20 +51,21 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     if verified is not None and verified.wrong:
         print(_damaged_as_json(name, verified) if parsed.json else _damaged_as_text(name, verified))
         return ExitCode.VERIFICATION
-    folder = _folder(parsed.to)
-    keep = parsed.to is not None
-    try:
-        named = [path.absolute() for path in parsed.inputs]
-        found = rebuild(stated, data, roots, named, folder, default_folder(), _tell)
-        keep |= not found.equal
-    except MlkitBuildError as error:
-        keep |= bool(error.log)  # which lies there
-        message, hint = (text if keep else without_folder(text, folder) for text in (error.message, error.hint))
-        raise type(error)(f"rebuild: {parsed.manifest}: {message}", hint, log=error.log) from error
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(_as_json(name, found, keep) if parsed.json else _as_text(name, found, keep, of_bundle=verified is not None))
+    kept = parsed.to is not None
+    with named_or_temporary(parsed.to, "rebuild: --to") as folder:
+        try:
+            named = [path.absolute() for path in parsed.inputs]
+            found = rebuild(stated, data, roots, named, folder, default_folder(), _tell)
+            if not found.equal and not kept:
+                keep(folder)
+                kept = True
+        except MlkitBuildError as error:
+            if error.log and not kept:  # which lies there
+                keep(folder)
+                kept = True
+            message, hint = (text if kept else without_folder(text, folder) for text in (error.message, error.hint))
+            raise type(error)(f"rebuild: {parsed.manifest}: {message}", hint, log=error.log) from error
+    print(_as_json(name, found, kept) if parsed.json else _as_text(name, found, kept, of_bundle=verified is not None))
     return ExitCode.OK if found.equal else ExitCode.VERIFICATION
 
 
@@ -100,19 +100,6 @@ def _packed(stated: str, place: Place) -> bytes:
         raise SourceError(
             f"rebuild: {stated}: {MANIFEST} cannot be read: {reason}", "fetch or make it again; `mlkit-build verify` says more"
         ) from error
-
-
-def _folder(to: Path | None) -> Path:
-    if to is None:
-        return Path(tempfile.mkdtemp(prefix="mlkit-build-rebuild-"))
-    folder = to.expanduser().absolute()
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        raise ConfigError(f"rebuild: --to {to}: expected a folder that is not there yet", "name another, or remove it") from error
-    except OSError as error:
-        raise StoreError(f"rebuild: --to {to}: {error.strerror or error}") from error
-    return folder
 
 
 def _tell(text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import IO, Any, Protocol
 
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE
 from mlkit_build.errors import ConfigError, SourceError
+from mlkit_build.temporary import temporary_folder
 from mlkit_build.verification.entries import MAX_DEPTH, MAX_FILES, check_names
 from mlkit_build.verification.entries import UnsafeError as UnsafeError
 from mlkit_build.verification.entries import is_safe as is_safe
@@ -110,8 +110,8 @@ def _remote(url: str) -> Iterator[Place]:
     from mlkit_build.fetch.download import fetch_unknown
     from mlkit_build.fetch.urls import shown
 
-    with tempfile.TemporaryDirectory(prefix="mlkit-build-verify-") as name:
-        path = fetch_unknown(url, Path(name), "bundle", MAX_FILES, lambda *_: None)
+    with temporary_folder() as folder:
+        path = fetch_unknown(url, folder, "bundle", MAX_FILES, lambda *_: None)
         if path.is_dir():
             yield Folder(path)
         else:

@@ -130,8 +130,8 @@ def test_what_chance_made_is_found_and_kept_where_no_build_sweeps(
     told = json.loads(out)
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with work_folder():  # as the next build makes one
-        [kept] = temporary.glob("mlkit-build-check-*")
-    assert told["kept"] == str(kept)
+        assert told["kept"] in map(str, temporary.iterdir())
+    [kept] = temporary.iterdir()
     first = told["differences"][0]
     assert (first["action"], first["file"]) == ("freeze", "frozen_graph.pb")
     files = [Path(first[which]) for which in ("first", "second")]
@@ -219,8 +219,8 @@ def test_a_check_that_ends_takes_its_builds_along(
     else:
         assert code == 130
         assert not any(map(alive, children)), "it waits for them"
-    left = [path.name.split("-")[2] for path in temporary.iterdir()]
-    assert left == [str(check.pid)] * (how == signal.SIGKILL), "its builds removed what was theirs"
+    left = [path.name for path in temporary.iterdir()]
+    assert len(left) == (how == signal.SIGKILL), "its builds removed what was theirs"
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "tempdir", str(temporary))
         with work_folder() as work:  # as the next build makes one

@@ -1,0 +1,157 @@
+"""Temporary folders, which go when their process ends, however it ended: what a killed one leaves, the next one sweeps up.
+
+Each is locked while its process lives. The number of its process would not do: a container beside, which may share the folder,
+has numbers of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlkit_build.errors import ConfigError, StoreError
+
+_PREFIX = "mlkit-build-"
+_UNLOCKED = ".unlocked"
+_KEPT = ".mlkit-build-kept"
+_ABANDONED_SECONDS = 86400
+"""Older than any build lasts: where there are no locks, or for the moment before there is one."""
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder in TMPDIR for this user alone, and remove it afterwards, if nobody asked to `keep` it.
+
+    Raises:
+        StoreError: The temporary folder cannot be written or is full.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_in(Path(tempfile.gettempdir()), _PREFIX, 0o700))
+        except OSError as error:
+            raise no_room(error) from error
+        yield folder
+
+
+@contextlib.contextmanager
+def named_or_temporary(stated: Path | None, where: str) -> Iterator[Path]:
+    """Yield a new folder at the path that somebody named, which stays; a temporary one where nobody did.
+
+    Args:
+        stated: The path.
+        where: The verb and the option, for messages.
+
+    Raises:
+        ConfigError: Something is there already.
+        StoreError: It cannot be made.
+    """
+    if stated is None:
+        with temporary_folder() as folder:
+            yield folder
+        return
+    named = stated.expanduser().absolute()
+    try:
+        named.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(f"{where} {stated}: expected a folder that is not there yet", "name another, or remove it") from error
+    except OSError as error:
+        raise StoreError(f"{where} {stated}: {error.strerror or error}") from error
+    yield named
+
+
+def keep(folder: Path) -> None:
+    """Have a temporary folder stay when its process ends, for somebody to look into."""
+    (folder / _KEPT).touch()
+
+
+def no_room(error: OSError) -> StoreError:
+    """Return the error for a temporary folder that cannot be written."""
+    try:
+        where = f"temporary folder {tempfile.gettempdir()}"
+    except OSError:
+        where = "temporary folder"
+    return StoreError(f"{where}: {error.strerror or error}", "free some space, or set TMPDIR to another folder")
+
+
+@contextlib.contextmanager
+def folder_in(parent: Path, prefix: str, mode: int = 0o777) -> Iterator[Path]:
+    """Yield a new folder `<prefix><16 hex digits>` in `parent`, and remove it afterwards.
+
+    Those of that prefix whose process has ended are removed before.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    _sweep(parent, prefix)
+    folder, lock = _made(unlocked_name(parent, prefix), mode)
+    try:
+        yield folder
+    finally:
+        if not (folder / _KEPT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def unlocked_name(parent: Path, prefix: str) -> Path:
+    """Return the path of a folder to be made that nobody locks: it is swept up when it is a day old."""
+    return parent / f"{prefix}{os.urandom(8).hex()}{_UNLOCKED}"
+
+
+def _made(unlocked: Path, mode: int) -> tuple[Path, int | None]:
+    """Return a new folder, and the descriptor whose lock says that its process lives; None where there are no locks.
+
+    It gets the name of a locked one only once it is: before, another process could take it for abandoned.
+    """
+    place = unlocked.with_name(unlocked.name.removesuffix(_UNLOCKED))
+    unlocked.mkdir(mode)
+    lock = None
+    try:
+        lock = _locked(unlocked)
+        if lock is not None:
+            unlocked.rename(place)
+    except BaseException:
+        shutil.rmtree(unlocked, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+        raise
+    return (unlocked if lock is None else place), lock
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    """Remove folders of that prefix that nobody holds a lock of or keeps, and old ones that never had a lock."""
+    ours = re.compile(rf"{re.escape(prefix)}[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
+    for path in parent.iterdir():
+        found = ours.fullmatch(path.name)
+        if found is None or os.path.lexists(path / _KEPT):
+            continue
+        with contextlib.suppress(OSError):  # another user's, or gone by now
+            if found[1]:
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif (lock := _locked(path)) is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock of a folder until it is closed, or its process ends; None where another holds it,
+    or the system or the file system has none."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
