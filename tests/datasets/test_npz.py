@@ -215,7 +215,7 @@ def test_an_array_longer_than_its_header_says_is_refused(tmp_path: Path, method:
     np.save(tmp_path / "a.npy", np.ones((58, 4)))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("a.npy", (tmp_path / "a.npy").read_bytes().replace(b"(58, 4)", b"(50, 4)"))
-    with pytest.raises(SourceError, match="the array 'a': expected it to end after 50 samples of 32 bytes, .* found more"):
+    with pytest.raises(SourceError, match=r"the array 'a': expected it to end after 50 samples of 32 bytes, .* found more"):
         whole(opened(tmp_path / "a.npz"))
 
 
