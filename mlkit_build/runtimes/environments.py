@@ -204,11 +204,13 @@ def _install(folder: Path, requirement: Requirement) -> dict[str, str]:
 
 
 def _run(command: Sequence[str]) -> str | None:
-    """Run a command that asks nothing; return what it said on stderr if it failed, else None."""
+    """Run a command that asks nothing; return what it said on stderr if it failed, else None. What it unpacks goes afterwards."""
     settings = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}  # they are about the running Python, which is left alone
-    done = subprocess.run(
-        command, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-    )
+    with temporary_folder() as folder:
+        environment = {**os.environ, **settings, "TMPDIR": str(folder)}
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
     return None if done.returncode == 0 else done.stderr.strip()
 
 

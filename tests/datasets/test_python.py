@@ -25,10 +25,12 @@ SPEC = PythonSamples(function="data.py:samples", features={"x": "a", "y": "b"}, 
 
 
 @pytest.fixture(autouse=True)
-def same_folder() -> Iterator[None]:
-    """The function's copy of the folder becomes the current one: harmless in an action's process, not in this one."""
+def same_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The function's copy of the folder becomes the current one: harmless in an action, which has a TMPDIR too."""
     import sys
+    import tempfile
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("tmp")))
     before, path, modules = Path.cwd(), list(sys.path), set(sys.modules)
     yield
     os.chdir(before)

@@ -116,7 +116,10 @@ def test_two_builds_at_once_make_it_once(wheels: Path, tmp_path: Path) -> None:
 def test_a_build_that_is_killed_leaves_no_pip_and_nothing_half_made(
     wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = tmp_path / "cache"
+    cache, temporary = tmp_path / "cache", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a registry that never answers, so that pip waits
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
         monkeypatch.delenv("PIP_NO_INDEX")
@@ -134,10 +137,12 @@ def test_a_build_that_is_killed_leaves_no_pip_and_nothing_half_made(
                 time.sleep(0.05)
     assert not (cache / "v1/runtimes").exists()
     assert len(list((cache / "v1/tmp").iterdir())) == 1
+    assert [path for path in temporary.glob("*/*") if path.name.startswith("pip-")], "pip was to be at work there"
     only_from(wheels, monkeypatch)
     with opened(cache) as environments:
         assert imported(python_of(environments.record(WANTED)))
     assert list((cache / "v1/tmp").iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def _lives(process: int) -> bool:
