@@ -29,6 +29,11 @@ settings.load_profile("unhurried")
 SHARED_MODELS = Path(os.environ.get("MLKIT_BUILD_TEST_MODELS", Path(__file__).parents[2] / "shared" / "models"))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their length: compressed ones may hold the time, and every worker must collect tests of the same names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @dataclass
 class Workspace:
     """A folder of its own, with its own cache, to keep recipes in and build them.
