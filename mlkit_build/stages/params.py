@@ -68,7 +68,7 @@ VERSIONS = {
     "origin": 2,
     "hops": 2,
     "runtime": 3,
-    "latency": 1,
+    "latency": 2,
     "attribute": 2,
     "describe": 4,
     "app": 4,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,30 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_the_host_is_named_by_its_processor_and_cores() -> None:
     assert host() == host()
     assert host().endswith(" cores")
+
+
+_COUNTING = """
+import sys, time
+from pathlib import Path
+clock, seen = time.perf_counter, []
+
+def counting():
+    seen.append(set(sys.modules))
+    return clock()
+
+time.perf_counter = counting
+from mlkit_build.plain import to_plain
+from mlkit_build.stages.latency import latency
+from mlkit_build.stages.params import LatencyParams
+latency(to_plain(LatencyParams(5, 1, 1, "none", "a machine")), {"model": Path(sys.argv[1])}, Path(sys.argv[2]))
+assert len(seen) > 10
+print(sorted(seen[1] - seen[0]))
+"""
+
+
+def test_the_first_inference_waits_for_no_import(built: Built, tmp_path: Path) -> None:
+    model = built.models["int8", "uint8"]
+    done = subprocess.run(
+        [sys.executable, "-c", _COUNTING, str(model), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "[]\n", done.stderr
