@@ -131,7 +131,8 @@ class ArrayDataset(ABC):
                 rows = min(step, array.count - start)
                 block = self._read(stream, array, start, rows).view(array.dtype).reshape(rows, *array.sample)
                 if wanted is not None:
-                    block = block[wanted[(wanted >= start) & (wanted < start + rows)] - start]
+                    first, end = np.searchsorted(wanted, (start, start + rows))
+                    block = block[wanted[first:end] - start]
                 held.append(block)
                 held_rows += len(block)
                 while held_rows >= size:

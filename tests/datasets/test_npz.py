@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -300,3 +301,16 @@ def test_what_inflates_without_bound_is_refused(tmp_path: Path, method: int, nam
     with pytest.raises(SourceError, match=f"'a': expected it stored or deflated, as NumPy writes it, found {name}") as caught:
         opened(tmp_path / "a.npz")
     assert "savez_compressed" in caught.value.hint
+
+
+def test_choosing_takes_time_in_proportion_to_the_samples(tmp_path: Path) -> None:
+    def seconds(count: int) -> float:
+        dataset = opened(write(tmp_path / f"{count}.npz", a=np.arange(count)), Npz(path="", features={"x": "a"}, split="20:100%"))
+        best = float("inf")
+        for _ in range(3):
+            started = time.perf_counter()
+            assert sum(map(len, dataset.batches(8))) == len(dataset)
+            best = min(best, time.perf_counter() - started)
+        return best
+
+    assert seconds(80_000) < 8 * seconds(20_000), "four times as many"
