@@ -35,7 +35,7 @@ class Classes:
             )
 
     def index_or_number(self, text: str, place: str) -> int | float:
-        """Return what `index` does, or where no class is named, a number that is none, such as a regression's target.
+        """Return what `index` does, or where no class is named, any number, such as a regression's target.
 
         Args:
             place: Where it stands.
@@ -43,10 +43,8 @@ class Classes:
         Raises:
             ConfigError: It is neither.
         """
-        with suppress(ValueError):
-            if not self._indices and math.isfinite(number := float(text)) and not text.strip().isdigit():
-                return number
-        return self.index(text, place)
+        number = None if self._indices else _number(text.strip())
+        return self.index(text, place) if number is None else number
 
     def index(self, text: str, place: str) -> int:
         """Return the index of the class that `text` names, or is.
@@ -72,3 +70,12 @@ class Classes:
         names = list(self._indices)
         some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise ConfigError(f"{place}: no class {text[:40]!r}; expected one of {some}", did_you_mean(text[:40], names))
+
+
+def _number(text: str) -> int | float | None:
+    """Return the number that the text is, a whole one as such where 64 bits hold it; None where it is none, or not finite."""
+    with suppress(ValueError):
+        number = float(text)
+        if math.isfinite(number):
+            return int(text) if text.isascii() and text.isdigit() and number < 2**63 else number
+    return None

@@ -138,3 +138,18 @@ def test_what_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n\xff\xfe,3\n")
     with pytest.raises(MlkitBuildError, match="expected UTF-8 text"):
         whole(opened(SPEC, tmp_path / "a.csv", x=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["7", "1700000000", "9007199254740993"], [7, 1700000000, 2**53 + 1]),  # which float64 has not
+        (["7", "1700000000", "-3", "-0.25", "99999999999999999999"], [7.0, 1.7e9, -3.0, -0.25, 1e20]),
+    ],
+)
+def test_any_finite_number_is_a_label_where_no_class_is_named(tmp_path: Path, texts: list[str], expected: list[float]) -> None:
+    text = "\n".join(["a,b,price", *(f"1,2,{label}" for label in texts)])
+    dataset = opened(Csv(features={"x": ("a", "b")}, label="price"), write(tmp_path, text), x=(1, 2))
+    [batch] = dataset.batches(10)
+    assert batch.labels is not None
+    assert batch.labels.tolist() == expected
