@@ -21,16 +21,20 @@ MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 SIGNATURE = "model.sig"
 """Says who answers for the files of a bundle, where it is signed: for all but itself and the checksums, which list it."""
+_SCHEMA = b'"mlkit-build/manifest/'
+"""What every manifest of ours holds, of whatever version."""
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
 
 def check_place(place: Path) -> None:
-    """Refuse a place below something that is no folder, before a build is done for it.
+    """Refuse a place below something that is no folder, or that is somebody's, before a build is done for it.
 
     Raises:
         ConfigError: There is such a thing; names it.
+        StoreError: Something there is no bundle.
     """
+    _refuse_strangers(place)
     for above in place.parents:
         if above.is_dir():
             return
@@ -104,14 +108,25 @@ def _prefix(place: Path) -> str:
 
 def _refuse_strangers(place: Path) -> None:
     """Only a bundle, or an empty folder, is replaced: whatever else is there is somebody's work."""
-    if not os.path.lexists(place) or (place / MANIFEST).is_file():
+    if not os.path.lexists(place) or _is_bundle(place):
         return
     if place.is_dir() and not place.is_symlink() and not any(place.iterdir()):  # a link leads to a place that was chosen
         return
     raise StoreError(
-        f"output_dir: {place}: expected a bundle or nothing there, found something without {MANIFEST}",
+        f"output_dir: {place}: expected a bundle or nothing there, found "
+        + (f"a {MANIFEST} of something else" if (place / MANIFEST).is_file() else f"something without {MANIFEST}"),
         "move it away, or set output_dir= or variant= to another place",
     )
+
+
+def _is_bundle(place: Path) -> bool:
+    """Return whether a bundle is there, even a damaged one. A manifest.json alone is no sign: web apps have one."""
+    if (place / MANIFEST).is_file() and (place / CHECKSUMS).is_file():
+        return True
+    try:
+        return _SCHEMA in read_regular(place / MANIFEST)
+    except OSError:
+        return False
 
 
 def _put(staged: Path, place: Path) -> None:

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlkit_build.bundle.publish as publishing
+from mlkit_build.bundle.manifest import SCHEMA
 from mlkit_build.bundle.publish import CHECKSUMS, MANIFEST, PROVENANCE, check_place, is_published, publish
 from mlkit_build.errors import ConfigError, StoreError
 from mlkit_build.store import Digest
@@ -153,6 +154,33 @@ def test_somebodys_work_in_the_bundles_place_is_not_replaced(place: Path) -> Non
         publish(place, writer(1))
     assert [path.read_text(encoding="utf-8") for path in place.iterdir()] == ["years of work"]
     assert neighbours(place) == ["int8"]
+
+
+@pytest.mark.parametrize("text", ['{"name": "My app", "icons": []}', "", "not JSON"])
+def test_a_manifest_of_something_else_is_no_sign_of_a_bundle(place: Path, text: str) -> None:
+    place.mkdir(parents=True)
+    (place / MANIFEST).write_text(text, encoding="utf-8")
+    (place / "index.html").write_text("years of work", encoding="utf-8")
+    for act in (lambda: publish(place, writer(1)), lambda: check_place(place)):
+        with pytest.raises(StoreError, match=r"expected a bundle or nothing there, found a manifest\.json of something else"):
+            act()
+    assert (place / "index.html").read_text(encoding="utf-8") == "years of work"
+    assert neighbours(place) == ["int8"]
+
+
+@pytest.mark.parametrize("lost", [CHECKSUMS, MANIFEST])
+def test_a_damaged_bundle_is_replaced(place: Path, lost: str) -> None:
+    def write(folder: Path) -> None:
+        writer(1)(folder)
+        (folder / MANIFEST).write_text(f'{{"schema": "{SCHEMA}"}}', encoding="utf-8")
+
+    publish(place, write)
+    if lost == MANIFEST:
+        (place / MANIFEST).write_bytes(b"damaged")
+    else:
+        (place / lost).unlink()
+    publish(place, writer(2))
+    assert holds(place, 2)
 
 
 def test_a_file_in_the_bundles_place_is_not_replaced(place: Path) -> None:
