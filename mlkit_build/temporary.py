@@ -130,14 +130,15 @@ def _sweep(parent: Path, prefix: str) -> None:
     ours = re.compile(rf"{re.escape(prefix)}[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
     for path in parent.iterdir():
         found = ours.fullmatch(path.name)
-        if found is None or os.path.lexists(path / _KEPT):
+        if found is None:
             continue
         with contextlib.suppress(OSError):  # another user's, or gone by now
             if found[1]:
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS and not os.path.lexists(path / _KEPT):
                     shutil.rmtree(path, ignore_errors=True)
             elif (lock := _locked(path)) is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                if not os.path.lexists(path / _KEPT):  # its process may have kept it, and ended, since we looked
+                    shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
 
 

@@ -165,3 +165,20 @@ def test_folders_of_another_prefix_are_left_alone(tmp_path: Path) -> None:
     with folder_in(tmp_path, ".int8."):
         assert not first.exists()
         assert second.exists()
+
+
+def test_one_that_is_kept_while_another_process_looks_stays(tmpdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = folder_in(tmpdir, "mlkit-build-")
+    folder = owner.__enter__()
+    locked = temporary._locked
+
+    def kept_and_ended(path: Path) -> int | None:
+        if path == folder and not (folder / ".mlkit-build-kept").exists():
+            keep(folder)
+            owner.__exit__(None, None, None)
+        return locked(path)
+
+    monkeypatch.setattr(temporary, "_locked", kept_and_ended)
+    with temporary_folder():
+        assert folder.is_dir()
+    assert list(tmpdir.iterdir()) == [folder]
