@@ -10,7 +10,6 @@ import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,15 +205,13 @@ def _numbers(label: Any) -> bytes:
 
 def _shortened_all(labels: NDArray[Any]) -> bytes:
     """Return some bytes of each of `[n, ...]` labels."""
-    data = _numbers(labels)
     if labels.ndim > 1:
-        return b"".join(map(_shortened, _cut(data, len(data) // len(labels))))
-    different, places = np.unique(np.frombuffer(data, np.int64), return_inverse=True)
+        return b"".join(_shortened(_numbers(label)) for label in labels)
+    different, places = np.unique(np.frombuffer(_numbers(labels), np.int64), return_inverse=True)
     shortened = b"".join(_shortened(label.tobytes()) for label in different)
     return np.frombuffer(shortened, f"V{_LABEL_BYTES}")[places].tobytes()
 
 
-@lru_cache(1024)  # classes are few
 def _shortened(label: bytes) -> bytes:
     return hashlib.sha256(label).digest()[:_LABEL_BYTES]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -322,3 +323,19 @@ def test_the_numbers_are_those_of_the_fewest_changes(before: list[tuple[int, int
     assert found == expected
     if not any(expected.values()):
         assert told.endswith("stored otherwise" if before == after else "in another order")
+
+
+def test_maps_of_labels_are_not_held(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).integers(0, 9, (40, 128, 128), np.uint8)
+    np.savez(tmp_path / "a.npz", x=np.arange(40), y=maps)
+    spec = Npz(path="", features={"x": "x"}, label="y")
+    tracemalloc.start()
+    try:
+        found = listed(spec, tmp_path / "a.npz", "dataset", None)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert found.labels == Listing.of({}, ((b"", label) for label in maps.astype(np.float32)), labelled=True).labels
+    assert held < maps.nbytes
+    assert peak < 6 * maps.nbytes, "as float64 they are eight times as large"
