@@ -91,7 +91,8 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             refuse_other_samples(dataset, inputs[SAMPLES_DIGEST])
         overlap = None
         if request.calibration is not None:
-            overlap = _Overlap(open_dataset(request.calibration, inputs["calibration"], "calibration", signature), dataset)
+            calibration = open_dataset(request.calibration, inputs["calibration"], "calibration", signature)
+            overlap = _Overlap(calibration, dataset, signature)
         code = {name.removeprefix(CODE_PREFIX): path for name, path in inputs.items() if name.startswith(CODE_PREFIX)}
         references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
         measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
@@ -199,9 +200,10 @@ class _Overlap:
     A model measured on what it was calibrated on looks better than it is.
     """
 
-    def __init__(self, calibration: Dataset, dataset: Dataset) -> None:
+    def __init__(self, calibration: Dataset, dataset: Dataset, signature: FrozenSignature) -> None:
         self._calibration = calibration
         self._dataset = dataset
+        self._types = {spec.name: spec.dtype for spec in signature.inputs}
         self._as_numbers = _types(calibration) != _types(dataset)
         found = [self._comparable(batch).fingerprints for batch in calibration.batches(BATCH)]
         self._known = np.sort(np.concatenate(found))
@@ -228,10 +230,15 @@ class _Overlap:
             )
 
     def _comparable(self, batch: Batch) -> Batch:
-        """Return the batch with bytes that are equal for equal numbers, where one set stores pixels as floats, say."""
+        """Return the batch with bytes that are equal for equal numbers, where one set stores pixels as floats, say.
+
+        In the model's own types: float32 has 24 bits, and an index may have more.
+        """
         if not self._as_numbers:
             return batch
-        return Batch(batch.first, {name: values.astype(np.float32) for name, values in batch.features.items()}, batch.labels)
+        with np.errstate(invalid="ignore"):  # what is no number of that type is refused where it is fed
+            features = {name: values.astype(self._types[name]) for name, values in batch.features.items()}
+        return Batch(batch.first, features, batch.labels)
 
     def _contents(self, dataset: Dataset) -> list[bytes]:
         return contents(self._comparable(batch) for batch in dataset.batches(BATCH))

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlkit_build.datasets import open_dataset
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, MetricChoice, Npz
-from mlkit_build.signature import FrozenSignature
+from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.inference import BATCH, LiteRtModel, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.params import EvaluateParams, FreezeParams, ReferenceParams
 from mlkit_build.stages.probing import PROBED
-from mlkit_build.stages.validate import evaluate, reference
+from mlkit_build.stages.validate import _Overlap, evaluate, reference
 from tests.sources.tf1 import digits, request, run_graph
 from tests.stages.built import (
     IMAGE,
@@ -497,3 +498,31 @@ def test_a_sample_that_tensorflow_refuses_is_told_with_its_reason(tmp_path: Path
     values = archive(tmp_path, x=samples)
     with pytest.raises(StageError, match=r"reference: TensorFlow cannot run the model on sample 4: Input is not invertible"):
         referred(files, values, Npz(path="", features={"x": "x"}), {"x": PLAIN}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "measured", "shared"),
+    [
+        (np.array([[16777217]], np.int32), np.array([[16777216]], np.int64), False),  # as float32 they are one number
+        (np.array([[16777217]], np.int32), np.array([[16777217]], np.int64), True),
+        (np.array([[3]], np.uint8), np.array([[3.0]], np.float32), True),
+    ],
+)
+def test_numbers_of_other_types_are_compared_as_the_model_takes_them(
+    tmp_path: Path, calibrated: Any, measured: Any, shared: bool
+) -> None:
+    spec = Npz(path="", features={"ids": "a"})
+    datasets = []
+    for name, values in (("calibration", calibrated), ("dataset", measured)):
+        np.savez(tmp_path / f"{name}.npz", a=values)
+        datasets.append(open_dataset(spec, tmp_path / f"{name}.npz", name))
+    dtype = "int64" if measured.dtype.kind == "i" else "float32"
+    signature = FrozenSignature((TensorSpec("ids", "ids:0", (1, 1), dtype),), ())
+    overlap = _Overlap(*datasets, signature)
+    for batch in datasets[1].batches(8):
+        overlap.look(batch)
+    if shared:
+        with pytest.raises(ConfigError, match="1 of its 1 samples are also in the validation dataset"):
+            overlap.refuse()
+    else:
+        overlap.refuse()
