@@ -28,8 +28,8 @@ Output = Callable[[str, str], Path]
 
 _AS_BAD = "TensorFlow's model is as bad on these samples"
 _TO_CHECK = (
-    "check the recipe's mean and std, the order of channels, the range of the pixels (0..255), and that the labels are in the "
-    "model's order"
+    "check the recipe's mean and std, the order of channels, the range of the pixels (0..255), and that the labels are those "
+    "that the model learned, in its order"
 )
 _UNTOUCHED = "nothing was packaged and the previous bundle, if any, is untouched"
 
@@ -79,7 +79,10 @@ class Judgement:
 
     def _is_as_bad(self, verdict: Verdict) -> bool:
         reference = self.metrics[verdict.metric].reference
-        return not verdict.passed and verdict.limit == "min" and reference is not None and reference < verdict.threshold
+        if verdict.passed or reference is None:
+            return False
+        beyond = reference < verdict.threshold if verdict.limit == "min" else reference > verdict.threshold
+        return beyond and verdict.limit in ("min", "max")
 
 
 def judged(recipe: Recipe, output: Output, baseline: Baseline | None) -> Judgement:

@@ -110,6 +110,7 @@ class _Run:
         self._recipe = job.recipe
         self._store = store
         self._results: dict[str, Result] = {}
+        self._stage = "load"
         self._judged: Judgement | None = None
         self._time: Timing | None = None
         self._timed: tuple[Verdict, ...] = ()
@@ -152,10 +153,12 @@ class _Run:
         held = self._held_to(files)
         baseline = self._baseline(files)
         self._engine.run(pipeline.actions(self._recipe, files))
+        self._stage = "validate"
         self._judged = judgement = judged(self._recipe, self._engine.output, baseline)
         for warning in judgement.warnings:
             self._screen.warning(f"{self._recipe.name}/{self._recipe.variant_name}: {warning}")
         judgement.refuse(self._suspicion(files) if judgement.is_as_bad else None)
+        self._stage = "package"
         packaging = self._packaging(files)
         self._engine.run([*packaging, *self._timing()])
         self._time, self._timed = judged_time(self._recipe, self._engine.output)
@@ -171,7 +174,7 @@ class _Run:
     def failed(self, error: MlkitBuildError) -> JobReport:
         error = self._locate.as_stated(error)
         status = {ExitCode.CONFIG: "config_error", ExitCode.GATE: "gate_failed"}.get(error.exit_code, "failed")
-        stage = "" if isinstance(error, GateError) else self._screen.failed or ("package" if self._judged else "load")
+        stage = "" if isinstance(error, GateError) else self._screen.failed or self._stage
         return self._report(status, error.exit_code, error=error, stage=stage)
 
     def _load(self) -> pipeline.Files:

@@ -119,3 +119,23 @@ def test_where_tensorflow_is_as_bad_the_recipe_is_suspected(warm_workspace: Work
     assert report.error.hint.startswith(
         "nothing was packaged and the previous bundle, if any, is untouched; TensorFlow's model is as bad"
     )
+
+
+def test_where_tensorflow_is_as_bad_the_recipe_is_suspected_of_a_great_error_too(warm_workspace: Workspace) -> None:
+    warm_workspace.copy("mnist")
+    changes = {"validation.metrics": ["log_loss"], "validation.gates": {"log_loss": {"max": 0.0001}}}
+    warm_workspace.edit("mnist", changes)
+    report = warm_workspace.build("recipe=mnist")
+    assert report.exit_code == 3
+    assert "TensorFlow's model is as bad" in report.error.hint
+
+
+def test_a_limit_on_what_nobody_measured_is_a_failure_of_validation(workspace: Workspace) -> None:
+    folder = workspace.copy("multiply")
+    code = "class Count:\n    def update(self, outputs, reference, labels): pass\n    def result(self): return 1.0\n"
+    (folder / "metric.py").write_text(f"{code}def build(): return Count()\n")
+    metrics = [{"python": {"function": "metric.py:build"}}]
+    workspace.edit("multiply", {"validation.metrics": metrics, "validation.gates": {"build": {"max_drop": 0.1}}})
+    report = workspace.build("recipe=multiply")
+    assert report.exit_code == 2, report.error
+    assert report.stage == "validate"
