@@ -181,11 +181,17 @@ def metric(name: str) -> str:
         ["labels", FORMS.get(kind.labels, "none")],
         ["values", "; ".join(f"`{_value(value)}`: {_told(value)}" for value in kind.values)],
         ["tables", _tables(kind)],
-        ["`max_drop`", "yes" if kind.has_reference else "no: its values compare with TensorFlow already"],
+        ["`max_drop`", _drops(kind)],
     ]
     parts = [f"## {name}", f"    metrics: [{kind.example or name}]" if name not in ALWAYS else "", text]
     parts.append(_table(["", ""], [row for row in rows if row[1]]))
     return "\n\n".join(filter(None, [*parts, _fields(kind.options) if dataclasses.fields(kind.options) else ""]))
+
+
+def _drops(kind: MetricKind) -> str:
+    if not kind.has_reference:
+        return "no: its values compare with TensorFlow already"
+    return "yes" if kind.values or kind is METRICS["python"] else ""
 
 
 def _tables(kind: MetricKind) -> str:

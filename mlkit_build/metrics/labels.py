@@ -146,7 +146,7 @@ def _maps(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.int6
     wrong = next((row for row, label in enumerate(greatest) if label > _GREATEST), None)
     if wrong is not None:  # as int64 it would be a negative one, which may be what the metric ignores
         raise ConfigError(
-            f"{subject.origin}: sample {first + wrong}: expected a label of at most {_GREATEST} per pixel, "
+            f"{subject.origin}: {subject.sample(first + wrong)}: expected a label of at most {_GREATEST} per pixel, "
             f"found {greatest[wrong]}",
             "save pixels that do not count with a label such as 255",
         )

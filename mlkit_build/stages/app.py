@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, open_dataset
 from mlkit_build.datasets.feeding import Feed
-from mlkit_build.datasets.first import FirstSamples
 from mlkit_build.datasets.parallel import in_order
+from mlkit_build.datasets.views import FirstSamples
 from mlkit_build.errors import GateError, StageError
 from mlkit_build.metrics import samples_text, significant
 from mlkit_build.mlkit.app_model import AppModel

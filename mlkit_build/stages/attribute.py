@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlkit_build.datasets import Batch, Dataset, open_few
+from mlkit_build.datasets import Dataset, open_few
+from mlkit_build.datasets.views import HeldSamples
 from mlkit_build.errors import ConfigError
 from mlkit_build.plain import from_plain, pretty, to_plain
 from mlkit_build.quantization.attribution import (
@@ -37,6 +38,7 @@ from mlkit_build.quantization.matching import Pair, matched
 from mlkit_build.quantization.unread import without_unread_parts
 from mlkit_build.recipe import STATIC_MODES, Rule
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.measuring import judged_output
 from mlkit_build.stages.params import AttributeParams
 from mlkit_build.stages.quantize import quantize
 from mlkit_build.stages.samples import Samples
@@ -61,7 +63,8 @@ def attribute(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pa
         _refuse_flex(model)
     if "statistics.json" in inputs:
         without_unread_parts(models["float.tflite"])
-    dataset = _Held(open_few(request.dataset, inputs["samples"], request.samples_from, signature, request.samples))
+    few = open_few(request.dataset, inputs["samples"], request.samples_from, signature, request.samples)
+    dataset = HeldSamples(few, BATCH)
     with tempfile.TemporaryDirectory() as scratch:
         found = _Run(request, inputs, signature, dataset, Path(scratch)).attribution(
             models["float.tflite"], models["model.tflite"]
@@ -79,34 +82,6 @@ def _refuse_flex(model: Any) -> None:
         )
 
 
-class _Held:
-    """A dataset whose samples are read once and kept: models run on them many times. See `mlkit_build.datasets.Dataset`."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._batches = list(dataset.batches(BATCH))
-        self.origin, self.skipped = dataset.origin, dataset.skipped
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def sample_shape(self, feature: str) -> tuple[int, ...]:
-        return self._dataset.sample_shape(feature)
-
-    def array_name(self, feature: str) -> str:
-        return self._dataset.array_name(feature)
-
-    def sample(self, index: int) -> str:
-        return self._dataset.sample(index)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        assert size == BATCH
-        return iter(self._batches)
-
-    def identities(self) -> list[bytes]:
-        return self._dataset.identities()
-
-
 class _Run:
     """One report in the making."""
 
@@ -120,7 +95,7 @@ class _Run:
         self._scratch = scratch
         self._values = Samples(dataset, signature, request.inputs).values
         self._expected = outputs_of(inputs["float.tflite"], signature, dataset, self._values)
-        self._judged = next((i for i, spec in enumerate(signature.outputs) if spec.name == request.output), 0)
+        self._judged = judged_output(signature.outputs, request.output)
 
     def attribution(self, float_model: Any, quantized: Any) -> Attribution:
         matching = matched(float_model, quantized)

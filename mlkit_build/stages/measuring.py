@@ -57,7 +57,7 @@ class Measuring:
         self._outputs = outputs
         self._references = references
         self._dataset = dataset
-        self._judged = next((i for i, spec in enumerate(outputs) if spec.name == output), 0)
+        self._judged = judged_output(outputs, output)
         subjects = [Subject(spec, len(dataset), dataset.origin, code, is_rounded, dataset.sample) for spec in outputs]
         self._subject = subjects[self._judged]
         asked = [choice for choice in choices if choice.name not in ALWAYS]
@@ -166,3 +166,8 @@ def _per_output(names: Sequence[str], results: Sequence[Mapping[str, Measurement
     cells = [[result[column].value if column in result else None for column in columns] for result in results]
     rows = tuple((name, *row) for name, row in zip(names, cells, strict=True))
     return Table("Parity of each output", ("output", *columns), rows)
+
+
+def judged_output(outputs: Sequence[TensorSpec], name: str | None) -> int:
+    """Return the place of the output that metrics read: the first one when None. Raises ValueError where none is called so."""
+    return 0 if name is None else [spec.name for spec in outputs].index(name)

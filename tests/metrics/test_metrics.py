@@ -458,9 +458,11 @@ def build():
 
 def test_a_label_that_int64_does_not_hold_is_no_label_that_is_ignored() -> None:
     """2**64 - 1 became -1, which `ignore: -1` left out."""
-    subject = Subject(TensorSpec("y", "y:0", (1, 1, 2, 3), "float32"), 2)
+    subject = Subject(TensorSpec("y", "y:0", (1, 1, 2, 3), "float32"), 2, sample="the sample {}".format)
     labels = np.array([[[0, 1]], [[2, 2**64 - 1]]], np.uint64)
-    with pytest.raises(ConfigError, match=r"sample 1: expected a label of at most 9223372036854775807 per pixel, found 1844674"):
+    with pytest.raises(
+        ConfigError, match=r"the sample 1: expected a label of at most 9223372036854775807 per pixel, found 1844674"
+    ):
         labels_as("maps", labels, subject)
     found = labels_as("maps", labels[:1], subject)
     assert found.tolist() == [[0, 1]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlkit_build.datasets import open_dataset
-from mlkit_build.datasets.first import FirstSamples
+from mlkit_build.datasets.views import FirstSamples
 from mlkit_build.recipe import Npz
 
 
