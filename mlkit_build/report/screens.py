@@ -103,6 +103,13 @@ class Quiet:
             return True
 
 
+class Warnings(Quiet):
+    """Says nothing but warnings: who builds raises the error."""
+
+    def job_finished(self, report: JobReport) -> None:
+        """Say nothing."""
+
+
 class Plain(Quiet):
     """One line per event, for logs and pipes."""
 
