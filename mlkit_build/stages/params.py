@@ -70,7 +70,7 @@ VERSIONS = {
     "runtime": 3,
     "latency": 2,
     "attribute": 2,
-    "describe": 4,
+    "describe": 5,
     "app": 4,
     "suspect": 1,
     "package": 8,
