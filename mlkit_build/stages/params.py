@@ -64,7 +64,7 @@ VERSIONS = {
     "quantize": 7,
     "quantize_graph": 6,
     "reference": 4,
-    "evaluate": 13,
+    "evaluate": 14,
     "origin": 2,
     "hops": 2,
     "runtime": 3,
