@@ -260,7 +260,13 @@ REFUSED = {
     "k of all": ("top_k", (2, 3), [0, 1], {"k": 3}, "top_k.k: expected less than the 3 classes of the output 'scores', found 3"),
     "half an indicator": ("roc_auc", (2, 3), [[1, 0, 0], [0.5, 1, 0]], {}, "sample 1: expected 0 and 1, found [0.5, 1, 0]"),
     "one class only": ("pr_auc", (3, 2), [1, 1, 1], {}, "holds no class both with and without samples"),
-    "classes for values": ("mae", (3, 2), [1, 1, 1], {}, "labels that are as many values per sample as the output has, found []"),
+    "classes for values": (
+        "mae",
+        (3, 2),
+        [1, 1, 1],
+        {},
+        "labels that are as many values per sample as the output has, found one number of int64 per sample",
+    ),
     "a label of NaN": ("rmse", (2, 1), [1, np.nan], {}, "sample 1: expected a label of finite numbers"),
     "no picture": ("mean_iou", (2, 3), [0, 1], {}, "expected an output [1, H, W, C] of at most 1024 classes, found 'scores'"),
     "a map of another size": (
