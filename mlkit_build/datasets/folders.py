@@ -13,6 +13,7 @@ from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 from mlkit_build.printable import shown
 from mlkit_build.recipe import ImageFolder, WavFolder
 from mlkit_build.store import Tree
+from mlkit_build.store.tree import is_hidden
 
 
 def records_of(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Record]:
@@ -78,7 +79,7 @@ def _of_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Rec
         name, place = row[column].strip(), f"{table.origin}: line {number}"
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise ConfigError(f"{place}: expected a file in {root}, found {name!r}", "files are relative to `path`")
-        if any(part.startswith(".") for part in Path(name).parts):
+        if any(map(is_hidden, Path(name).parts)):
             raise ConfigError(f"{place}: {name!r} is hidden, and hidden files are no part of a dataset", "rename it")
         if not is_file(root / name):
             raise SourceError(

@@ -1,7 +1,7 @@
 """A folder of the user as one input: its identity is the names in it and their contents, not where it lies.
 
-A file or folder whose name begins with a dot is no part of it: file managers and notebooks leave such things behind. Others are
-called `Thumbs.db`, so that where it is known how the files end that count, the rest is no part of it either.
+A file or folder whose name begins with a dot is no part of it: file managers and notebooks leave such things behind, and archivers
+`__MACOSX`. Others are called `Thumbs.db`, so that where it is known how the files end that count, the rest is no part of it either.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from mlkit_build.errors import SourceError
 from mlkit_build.records import dataclass
+
+_RESOURCES = "__MACOSX"
+"""The folder that macOS packs beside what is meant, with a file of its own for each file."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Tree:
             ) from error
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of that name is no part of any folder."""
+    return name.startswith(".") or name == _RESOURCES
+
+
 def _alike(name: str) -> str:
     """Return what names have in common that one disk or another takes for the same."""
     return unicodedata.normalize("NFC", PurePosixPath(name).as_posix()).casefold()
@@ -81,7 +89,7 @@ def _names(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Ite
     with os.scandir(folder) as entries:
         for entry in entries:
             name = f"{prefix}{entry.name}"
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 yield f"{name}/"

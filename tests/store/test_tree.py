@@ -66,6 +66,7 @@ def test_hidden_files_are_no_part_of_it(folder: Path, notes: DiskStore) -> None:
     before = digest(notes, folder)
     write(folder / ".DS_Store", b"x")
     write(folder / ".ipynb_checkpoints" / "1.png", b"x")
+    write(folder / "__MACOSX" / "cat" / "1.png", b"x")
     assert digest(notes, folder) == before
 
 
