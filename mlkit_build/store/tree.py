@@ -1,7 +1,8 @@
 """A folder of the user as one input: its identity is the names in it and their contents, not where it lies.
 
-A file or folder whose name begins with a dot is no part of it: file managers and notebooks leave such things behind, and archivers
-`__MACOSX`. Others are called `Thumbs.db`, so that where it is known how the files end that count, the rest is no part of it either.
+A file or folder whose name begins with a dot is no part of it: file managers and notebooks leave such things behind, and
+archivers `__MACOSX`. Others are called `Thumbs.db`, so that where it is known how the files end that count, the rest is no part
+of it either.
 """
 
 from __future__ import annotations
