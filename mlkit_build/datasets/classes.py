@@ -74,8 +74,10 @@ class Classes:
 
 def _number(text: str) -> int | float | None:
     """Return the number that the text is, a whole one as such where 64 bits hold it; None where it is none, or not finite."""
+    if "_" in text or not text.isascii():  # which Python reads: a typo, and other alphabets' digits
+        return None
     with suppress(ValueError):
         number = float(text)
         if math.isfinite(number):
-            return int(text) if text.isascii() and text.isdigit() and number < 2**63 else number
+            return int(text) if text.lstrip("+-").isdigit() and abs(number) < 2**63 else number
     return None

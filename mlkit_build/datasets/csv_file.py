@@ -60,6 +60,7 @@ class CsvDataset(RecordDataset):
     def _numbers(self, feature: str, texts: Any, row: list[str], place: str) -> NDArray[Any]:
         wanted = self._types[feature]
         try:
+            _refuse_pythons("".join(texts) if isinstance(texts, tuple) else texts)
             values: NDArray[Any] = np.array(texts, np.float64 if wanted.kind == "f" else np.int64)
             exact = values.astype(wanted) if wanted.kind == "f" else _within(values, wanted)
             if wanted.kind != "f" or np.isfinite(exact).all():
@@ -88,8 +89,15 @@ def _within(values: NDArray[Any], wanted: np.dtype[Any]) -> NDArray[Any]:
     return values.astype(wanted)
 
 
+def _refuse_pythons(text: str) -> None:
+    """Raise ValueError for what only Python reads as a number: `3_0`, a typo, and other alphabets' digits."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+
+
 def _is_number(text: str, wanted: np.dtype[Any]) -> bool:
     try:
+        _refuse_pythons(text)
         if wanted.kind == "f":
             return bool(np.isfinite(np.float64(text).astype(wanted)))
         return int(np.iinfo(wanted).min) <= int(text) <= int(np.iinfo(wanted).max)

@@ -11,6 +11,8 @@ from mlkit_build.errors import ConfigError, SourceError, did_you_mean
 
 MAX_LINE = 1 << 22
 """Characters of the longest line: a sample of 150,000 numbers needs half of it."""
+_SIGNS = ",;\t|"
+"""What spreadsheets divide columns by."""
 
 
 class Table:
@@ -93,6 +95,9 @@ class Table:
             raise ConfigError(f"{where}: {count} columns of {self._path} are called {name!r}; expected one")
         some = ", ".join(self.columns[:8]) + (", ..." if len(self.columns) > 8 else "")
         hint = did_you_mean(name, self.columns[:1000])
+        other = next((sign for sign in _SIGNS if sign in self.columns[0]), None) if len(self.columns) == 1 else None
+        if other is not None:
+            hint = f"its fields look divided by {other!r}: save it with {self._delimiter!r}, or state `delimiter` where it can be"
         raise ConfigError(f"{where}: no column {name[:40]!r} in {self._path}; it has {some}", hint)
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
@@ -107,7 +112,11 @@ class Table:
         except OSError as error:
             raise SourceError(f"{self.origin}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise SourceError(f"{self.origin}: after line {number}: expected UTF-8 text, found a byte that is not") from error
+            after = f"after line {number}: " if number else ""
+            raise SourceError(
+                f"{self.origin}: {after}expected UTF-8 text, found a byte that is not",
+                "save it as UTF-8; spreadsheets may write UTF-16 or a code page",
+            ) from error
         except csv.Error as error:
             raise SourceError(f"{self.origin}: line {number + 1}: not CSV: {error}", "check the quotes") from error
 

@@ -103,10 +103,14 @@ def _classes(labels: NDArray[Any], subject: Subject, first: int) -> NDArray[np.i
         hot: NDArray[np.int64] = np.argmax(labels, axis=1).astype(np.int64)
         return hot
     if labels.dtype.kind == "f" and labels.size == count:
+        values = labels.reshape(count)
+        is_index = (values == np.floor(values)) & (values >= 0) & (values < subject.classes)
+        row = int(np.argmin(is_index))  # the first that is none, or the first of all
         raise ConfigError(
             f"{subject.origin}: expected labels that are class indices, as integers, found {labels.dtype}: "
-            f"{subject.sample(first)} has {labels.reshape(count)[0]:g}",
-            "save class indices as integers: labels.astype(np.int64); numbers to predict are measured by mae, rmse and r2",
+            f"{subject.sample(first + row)} has {values[row]:g}",
+            f"class indices are 0 to {subject.classes - 1}, without a point (of an array: labels.astype(np.int64)); numbers to "
+            "predict are measured by mae, rmse and r2",
         )
     raise _misfit("classes", labels, subject)
 

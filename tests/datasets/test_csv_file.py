@@ -88,6 +88,15 @@ CASES = [
     ("a,b\n", SPEC, "expected samples, found none"),
     ("a,b\n1,\n", SPEC, r"a\.csv: line 2, column 'b': expected a finite number, found nothing"),
     ("a,b\n1,2\nNA,2\n", SPEC, r"line 3, column 'a': expected a finite number, found 'NA'"),
+    ("a,b\n3_0,2\n", SPEC, r"line 2, column 'a': expected a finite number, found '3_0'"),
+    ("a,b\n1,\u0663\n", SPEC, "line 2, column 'b': expected a finite number, found '\u0663'"),
+    ("a,b\n3_0,2\n", Csv(features={"x": ("a", "b")}, types={"x": "int64"}), "a whole number of int64, found '3_0'"),
+    ("a;b\n1;2\n", SPEC, "its fields look divided by ';': save it with ',', or state `delimiter`"),
+    (
+        "a,b,y\n1,2,3_0\n",
+        Csv(features={"x": ("a", "b")}, label="y"),
+        "line 2, column 'y': expected the index of a class, found '3_0'",
+    ),
     ("a,b\n1,nan\n", SPEC, r"line 2, column 'b': expected a finite number, found 'nan'"),
     ("a,b\n1\n", SPEC, "line 2: expected 2 fields, as in the first line, found 1"),
     ("a,c\n1,2\n", SPEC, r"dataset\.features\.x: no column 'b' in .*; it has a, c"),
@@ -153,3 +162,12 @@ def test_any_finite_number_is_a_label_where_no_class_is_named(tmp_path: Path, te
     [batch] = dataset.batches(10)
     assert batch.labels is not None
     assert batch.labels.tolist() == expected
+
+
+@pytest.mark.parametrize(("encoding", "after"), [("utf-16", ""), ("latin-1", "after line 2: ")])
+def test_a_file_that_is_not_utf_8_is_told_how_to_be_saved(tmp_path: Path, encoding: str, after: str) -> None:
+    rows = ["a,b", "1,2", *["3,4"] * 5000, "\u00e4,5"]
+    (tmp_path / "a.csv").write_bytes("\n".join(rows).encode(encoding))
+    with pytest.raises(MlkitBuildError, match=r"expected UTF-8 text, found a byte that is not\n.*save it as UTF-8") as caught:
+        whole(opened(SPEC, tmp_path / "a.csv", x=(1, 2)))
+    assert ("after line" in caught.value.message) == bool(after)
