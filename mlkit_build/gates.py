@@ -39,15 +39,42 @@ class Verdict:
     evidence: str = ""
     warning: str = ""
 
-    def __str__(self) -> str:
-        relation = {
-            "min": "at least",
-            "max": "at most",
-            "max_drop": "a drop of at most",
-            "max_regression": "a regression of at most",
-        }[self.limit]
-        evidence = f" ({self.evidence})" if self.evidence else ""
-        return f"{self.metric}: {self.value:g}, expected {relation} {self.threshold:g}{evidence}"
+    def told(self, found: Measurement) -> str:
+        """Return what was measured and what is demanded: `top1: 0.776 is a drop of 0.184 from TensorFlow's 0.96, expected ...`.
+
+        Args:
+            found: What was judged.
+        """
+        if self.limit in ("min", "max"):
+            relation = "at least" if self.limit == "min" else "at most"
+            said, behind = f", expected {relation} {self._number(self.threshold)}", self.evidence
+        else:
+            said, behind = self._compared(found)
+        return f"{self.metric}: {self._number(found.value)}{said}{f' ({behind})' if behind else ''}"
+
+    def _compared(self, found: Measurement) -> tuple[str, str]:
+        """Return how the value changed beside what is demanded, and what else is behind it."""
+        if self.limit == "max_drop":
+            assert found.reference is not None, "it was judged"
+            other, whose, kind, behind = found.reference, "TensorFlow's", worsening(found), self.evidence
+        else:
+            other = found.value - self.value if found.lower_is_better else found.value + self.value
+            whose, kind = "the baseline's", "regression"
+            behind = "" if self.evidence == baseline_text(self.metric, other) else self.evidence
+        amount, counterpart, least = self._number(abs(self.value)), self._number(other), self._number(abs(self.threshold))
+        if self.value > 0:
+            said = f" is a {kind} of {amount} from {whose} {counterpart}"
+        else:
+            said = f" is a gain of {amount} on {whose} {counterpart}" if self.value else f", as {whose}"
+        demanded = f"a {kind} of at most" if self.value <= 0 else "at most"
+        demanded = "a gain of at least" if self.threshold < 0 else demanded
+        tested = "" if self.significance is None else f" or p at least {self.significance:g}"
+        return f"{said}, expected {demanded} {least}{tested}", behind
+
+    def _number(self, value: float) -> str:
+        """Return a number as the recipe states it."""
+        exact = value_of(self.metric).exact(value)
+        return str(exact) if isinstance(exact, int) else f"{exact:g}"
 
 
 def judge(
@@ -80,11 +107,23 @@ def judge(
 
 def change_text(name: str, worse: float, found: Measurement) -> str:
     """Return how much worse than TensorFlow a value is, with the samples that changed: `0.30 points worse, ..., p = 0.02`."""
-    kind = value_of(name)
-    said = f"{kind.difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
-    if found.paired is None:
-        return said
-    return f"{said}, {tested_text(found.paired)}"
+    said = worse_text(name, worse)
+    return said if found.paired is None else f"{said}, {tested_text(found.paired)}"
+
+
+def worse_text(name: str, worse: float) -> str:
+    """Return how much worse one value is than another: `0.30 points worse`."""
+    return f"{value_of(name).difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
+
+
+def worsening(found: Measurement) -> str:
+    """Return what it is called when the value gets worse."""
+    return "rise" if found.lower_is_better else "drop"
+
+
+def baseline_text(name: str, value: float) -> str:
+    """Return what an earlier bundle reached."""
+    return f"baseline {value_of(name).number(value)}"
 
 
 def tested_text(paired: PairedTest) -> str:
@@ -111,7 +150,7 @@ def _verdict(name: str, limit: str, threshold: float, gate: Gate, found: Measure
         evidence = change_text(name, value, found) if found.paired else ""
     elif limit == "max_regression":
         value, margin = _regression(name, found, baseline), threshold
-        evidence = f"baseline {value_of(name).number(baseline[name])}"
+        evidence = baseline_text(name, baseline[name])
     passed = value >= threshold if limit == "min" else value <= threshold
     if significance is not None and found.paired is not None:
         passed = passed or found.paired.p_value >= significance

@@ -162,7 +162,7 @@ class _Run:
         packaging = self._packaging(files)
         self._engine.run([*packaging, *self._timing()])
         self._time, self._timed = judged_time(self._recipe, self._engine.output)
-        refuse_slow(self._timed)
+        refuse_slow(self._time, self._timed)
         contents = self._contents(files, packaging, judgement)
         if held:
             held.after(contents.manifest, contents.data)

@@ -80,9 +80,9 @@ def _gate(suite: ET.Element, report: JobReport, verdict: Verdict) -> None:
     if not verdict.passed:
         hint = f"hint: {report.error.hint}" if report.error and report.error.hint else ""
         told = "\n".join(filter(None, (verdict.warning, hint)))
-        ET.SubElement(case, "failure", message=_text(str(verdict)), type="GateError").text = _text(told)
+        ET.SubElement(case, "failure", message=_text(summary.told(report, verdict)), type="GateError").text = _text(told)
     else:
-        ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, (str(verdict), verdict.warning))))
+        ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, (summary.told(report, verdict), verdict.warning))))
 
 
 def _case(suite: ET.Element, report: JobReport, group: str, name: str, seconds: float = 0.0) -> ET.Element:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.forms import Hops, parting_text
-from mlkit_build.gates import Verdict, interval_text, tested_text
+from mlkit_build.gates import Verdict, interval_text, tested_text, worse_text, worsening
 from mlkit_build.metrics import OF_THE_FILE, VALUES, Measurement, samples_text, value_of
 from mlkit_build.metrics.values import size as size
 from mlkit_build.plain import to_plain
@@ -56,14 +56,24 @@ def verdict_text(verdict: Verdict) -> str:
     relation = {"min": "at least", "max": "at most", "max_drop": "drop at most", "max_regression": "regression at most"}
     tested = "" if verdict.significance is None else f" or p at least {verdict.significance:g}"
     said = f"{relation[verdict.limit]} {shown(verdict.threshold)}{tested} {'ok' if verdict.passed else 'FAILED'}"
-    return f"{said}: {shown(verdict.value)}" if verdict.limit == "max_regression" else said
+    return f"{said}: {_beside_baseline(verdict)}" if verdict.limit == "max_regression" else said
+
+
+def _beside_baseline(verdict: Verdict) -> str:
+    return f"{worse_text(verdict.metric, verdict.value)} {'than' if verdict.value else 'as'} the baseline"
+
+
+def told(report: JobReport, verdict: Verdict) -> str:
+    """Return one of the report's judged limits beside what was measured."""
+    return verdict.told((report.metrics or {}).get(verdict.metric, Measurement(verdict.value)))  # a time is not among them
 
 
 def comparison_text(name: str, found: Measurement) -> str:
     """Return TensorFlow's value, how much worse the model's is, and the test of it; empty where there is nothing to compare."""
     if found.reference is None or found.drop is None:
         return ""
-    said = f"TensorFlow {number(name, found.reference)}, drop {difference(name, found.drop)}"
+    change = "gain" if found.drop < 0 else worsening(found)
+    said = f"TensorFlow {number(name, found.reference)}, {change} {difference(name, abs(found.drop))}"
     return f"{said}, {tested_text(found.paired)}" if found.paired and found.paired.changed else said
 
 

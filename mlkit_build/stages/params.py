@@ -73,7 +73,7 @@ VERSIONS = {
     "describe": 4,
     "app": 4,
     "suspect": 1,
-    "package": 8,
+    "package": 9,
     "readme": 2,
     "aar": 2,
     "aipack": 1,

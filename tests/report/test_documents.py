@@ -131,7 +131,9 @@ def test_a_sweep_is_one_document() -> None:
 def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped() -> None:
     root = check_junit(junit([OUTCOMES["a gate failed"]]))
     (failure,) = root.iterfind(".//failure")
-    assert failure.attrib["message"] == f"top1: 0.05, expected a drop of at most 0.01 ({FAILED.evidence})"
+    assert failure.attrib["message"] == (
+        f"top1: 0.9 is a drop of 0.05 from TensorFlow's 0.95, expected at most 0.01 ({FAILED.evidence})"
+    )
     assert failure.text == "hint: red and blue [exchanged]"
     assert r"gate failed: top1<br>red and blue \[exchanged\] |" in github_summary([OUTCOMES["a gate failed"]])
     assert [case.attrib["name"] for case in root.iterfind(".//testcase[skipped]")] == ["package"]
