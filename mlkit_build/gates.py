@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mlkit_build.errors import ConfigError, GateError
 from mlkit_build.metrics import Measurement, PairedTest, samples_text, significant, value_of
@@ -13,6 +13,21 @@ from mlkit_build.records import dataclass
 LIMITS = ("min", "max", "max_drop", "max_regression")
 LEAST_P = 1e-16
 """A p value below it is told as that: it may be 0 as a number, which it never is."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of a recipe.
+
+    Attributes:
+        metric: The measured value's name.
+        limit: `min`, `max`, `max_drop` or `max_regression`.
+        threshold: What the recipe demands.
+    """
+
+    metric: str
+    limit: str
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,13 @@ def judge(
             if threshold is not None:
                 verdicts.append(_verdict(name, limit, threshold, gate, metrics[name], baseline or {}))
     return tuple(verdicts)
+
+
+def unjudged(gates: Mapping[str, Gate], verdicts: Iterable[Verdict]) -> tuple[Limit, ...]:
+    """Return the limits that no verdict is on."""
+    judged = {(verdict.metric, verdict.limit) for verdict in verdicts}
+    stated = [Limit(name, limit, getattr(gate, limit)) for name, gate in gates.items() for limit in LIMITS]
+    return tuple(found for found in stated if found.threshold is not None and (found.metric, found.limit) not in judged)
 
 
 def change_text(name: str, worse: float, found: Measurement) -> str:

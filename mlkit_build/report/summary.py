@@ -222,6 +222,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
         "size_bytes": report.size_bytes,
         "metrics": to_plain(metric_entries(report.metrics or {})),
         "gates": to_plain(report.gates),
+        "unjudged": to_plain(report.unjudged),
         "hops": to_plain(report.hops),
         "latency": to_plain(report.latency),
         "runtimes": to_plain(report.runtimes),
