@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from mlkit_build.errors import ConfigError, GateError
 from mlkit_build.metrics import Measurement, PairedTest, samples_text, significant, value_of
+from mlkit_build.metrics.scored import AGREEMENTS, PIXELS, SAMPLES
 from mlkit_build.recipe import Gate
 from mlkit_build.records import dataclass
 
@@ -65,7 +66,7 @@ class Verdict:
             said, behind = f", expected {relation} {self._number(self.threshold)}", self.evidence
         else:
             said, behind = self._compared(found)
-        return f"{self.metric}: {self._number(found.value)}{said}{f' ({behind})' if behind else ''}"
+        return f"{self.metric}: {self._number(found.value)}{found.of_output}{said}{f' ({behind})' if behind else ''}"
 
     def _compared(self, found: Measurement) -> tuple[str, str]:
         """Return how the value changed beside what is demanded, and what else is behind it."""
@@ -109,8 +110,10 @@ def judge(
     verdicts = []
     for name, gate in gates.items():
         if name not in metrics:
+            scores = {SAMPLES: "[1, C]", PIXELS: "[1, H, W, C]"}.get(AGREEMENTS.get(name, ""))
+            output = f"the output that metrics read, which has no class scores {scores}" if scores else "this model's outputs"
             raise GateError(
-                f"validation.gates.{name}: not measured: it does not apply to this model's outputs",
+                f"validation.gates.{name}: not measured: it does not apply to {output}",
                 f"measured: {', '.join(metrics)}",
             )
         for limit in LIMITS:

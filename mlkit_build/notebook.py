@@ -87,7 +87,7 @@ class Built:
             if verdict.metric == name
         ]
         reference = "" if found.reference is None else summary.number(name, found.reference)
-        texts = (summary.TITLES.get(name, name), summary.number(name, found.value), reference)
+        texts = (summary.TITLES.get(name, name), summary.value_text(name, found), reference)
         return [*map(escape, texts), "<br>".join(gates)]
 
 

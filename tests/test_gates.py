@@ -54,6 +54,7 @@ def test_a_value_that_was_not_measured_fails_its_gate_by_name() -> None:
         judge({"top1_agreement": Gate(min=0.5)}, {"cosine": Measurement(1.0)})
     assert caught.value.exit_code == ExitCode.GATE
     assert caught.value.hint == "measured: cosine"
+    assert caught.value.message.endswith("to the output that metrics read, which has no class scores [1, C]")
 
 
 @given(value=FINITE, low=FINITE, high=FINITE)
@@ -89,6 +90,12 @@ def test_min_and_max_hold_exactly_inside_the_interval(value: float, low: float, 
             Gate(max_drop=0.1),
             Measurement(0.5, 0.25, lower_is_better=True),
             "mae: 0.5 is a rise of 0.25 from TensorFlow's 0.25, expected at most 0.1",
+        ),
+        (
+            "sqnr_db",
+            Gate(min=30),
+            Measurement(23.9795, output="value"),
+            "sqnr_db: 23.9795 (of output 'value'), expected at least 30",
         ),
         (
             "log_loss",

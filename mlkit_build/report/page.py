@@ -46,7 +46,7 @@ def render(
     rows = [
         {
             "title": summary.title(name),
-            "value": summary.number(name, found.value),
+            "value": summary.value_text(name, found),
             "reference": "" if found.reference is None else summary.number(name, found.reference),
             "drop": "" if found.drop is None else summary.difference(name, found.drop),
             "interval": interval_text(name, found.interval) if found.interval else "",

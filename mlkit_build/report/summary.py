@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHARES = {name for name, value in VALUES.items() if value.form == "share"}
 """Values that are shares of samples and read best as percentages."""
 
-_PARITY = ("top1_agreement", "max_abs_error", "sqnr_db")
+_PARITY = ("top1_agreement", "pixel_agreement", "max_abs_error", "sqnr_db")
 """What is said of two runtimes' outputs."""
 
 RESULTS = {"built": "built", "unchanged": "up to date", "gate_failed": "gate failed", "config_error": "not built"}
@@ -68,6 +68,11 @@ def told(report: JobReport, verdict: Verdict) -> str:
     return verdict.told((report.metrics or {}).get(verdict.metric, Measurement(verdict.value)))  # a time is not among them
 
 
+def value_text(name: str, found: Measurement) -> str:
+    """Return a measured value with its unit, and of several outputs the one that it is of."""
+    return f"{number(name, found.value)}{found.of_output}"
+
+
 def comparison_text(name: str, found: Measurement) -> str:
     """Return TensorFlow's value, how much worse the model's is, and the test of it; empty where there is nothing to compare."""
     if found.reference is None or found.drop is None:
@@ -79,7 +84,7 @@ def comparison_text(name: str, found: Measurement) -> str:
 
 def metric_text(name: str, found: Measurement, verdicts: Sequence[Verdict] = ()) -> str:
     """Return a measured value with its interval, beside TensorFlow's, with its gates."""
-    parts = [number(name, found.value)]
+    parts = [value_text(name, found)]
     behind = [interval_text(name, found.interval) if found.interval else "", comparison_text(name, found)]
     if any(behind):
         parts.append(f"({'; '.join(filter(None, behind))})")
@@ -111,7 +116,7 @@ def runtime_text(verdict: RuntimeVerdict) -> str:
         for name, found in verdict.metrics.items()
         if found.reference is not None
     ]
-    values += [f"{title(name)} {number(name, verdict.metrics[name].value)}" for name in _PARITY if name in verdict.metrics]
+    values += [f"{title(name)} {value_text(name, verdict.metrics[name])}" for name in _PARITY if name in verdict.metrics]
     return f"computes the same on {samples_text(verdict.samples)}: {', '.join(values)}{note}"
 
 

@@ -146,7 +146,7 @@ def _disagreement(found: Findings, broken: list[str]) -> str:
         problems.insert(
             0,
             f"its outputs are not the newest runtime's on {samples_text(found.samples)}: "
-            f"{value_of('sqnr_db').number(sqnr.value)}, expected at least {LEAST_SQNR_DB:g} dB; "
+            f"{value_of('sqnr_db').number(sqnr.value)}{sqnr.of_output}, expected at least {LEAST_SQNR_DB:g} dB; "
             f"the greatest error is {largest:g}{agreeing}",
         )
     return f"computes something else: {'; '.join(problems)}" if problems else ""

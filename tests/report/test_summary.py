@@ -78,6 +78,10 @@ def test_accuracies_are_percentages_and_their_drops_are_points() -> None:
     assert text == "99.47% (TensorFlow 99.49%, drop 0.02 points) [at least 99.90% FAILED, drop at most 0.30 points ok]"
 
 
+def test_the_worst_of_several_outputs_is_named() -> None:
+    assert summary.metric_text("sqnr_db", Measurement(23.9795, output="value")) == "24.0 dB (of output 'value')"
+
+
 def test_a_change_for_the_better_reads_as_one_and_an_error_rises() -> None:
     assert summary.comparison_text("top1", Measurement(0.96, 0.95)) == "TensorFlow 95.00%, gain 1.00 points"
     assert summary.comparison_text("mae", Measurement(0.5, 0.25, lower_is_better=True)) == "TensorFlow 0.25, rise 0.25"
