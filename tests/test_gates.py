@@ -316,7 +316,15 @@ def test_what_is_no_number_is_in_the_bundle_and_on_its_page_by_the_names_of_the_
     assert manifest["metrics"]["top1"]["interval"][0] < manifest["metrics"]["top1"]["value"]
     assert manifest["metrics"]["top1"]["paired"]["samples"] == 10_000
     page = (report.bundle / "report.html").read_text(encoding="utf-8")
-    for text in ("Confusion matrix", "ROC curve", "<polyline", '<text x="50" y="106.5">0.5</text>', "Reliability", "95% interval", "samples changed, p = "):
+    for text in (
+        "Confusion matrix",
+        "ROC curve",
+        "<polyline",
+        '<text x="50" y="106.5">0.5</text>',
+        "Reliability",
+        "95% interval",
+        "samples changed, p = ",
+    ):
         assert text in page
     assert Reader(page).open == []
     again = warm_workspace.build("recipe=mnist", "cache.enabled=false", "output_dir=again")
