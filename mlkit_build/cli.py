@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError, did_you_mean
+from mlkit_build.printable import shown_lines
 
 if TYPE_CHECKING:
     from mlkit_build.config import Roots
@@ -61,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return int(ExitCode.STAGE_FAILED)
     except OSError as error:  # for instance a full disk behind a redirected output
-        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        print(shown_lines(f"error: {error.filename or 'output'}: {error.strerror or error}"), file=sys.stderr)
         return int(ExitCode.STAGE_FAILED)
 
 

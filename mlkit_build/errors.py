@@ -7,7 +7,7 @@ from enum import IntEnum
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
-from mlkit_build.printable import in_utf8
+from mlkit_build.printable import shown_lines
 
 if TYPE_CHECKING:
     from mlkit_build.job import JobReport
@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
 class MlkitBuildError(Exception):
     """A failure that is explained in full by its message, its hint and, for a stage, its log.
 
-    Its texts may go into any document, whatever the names in them.
+    Its texts may go into any document and onto any terminal, whatever the names in them.
 
     Attributes:
         hint: What to do next; empty when the message already says it.
@@ -42,10 +42,10 @@ class MlkitBuildError(Exception):
     exit_code = ExitCode.STAGE_FAILED
 
     def __init__(self, message: str, hint: str = "", *, log: str = "") -> None:
-        super().__init__(in_utf8(message))
-        self.message = in_utf8(message)
-        self.hint = in_utf8(hint)
-        self.log = in_utf8(log)
+        super().__init__(shown_lines(message))
+        self.message = shown_lines(message)
+        self.hint = shown_lines(hint)
+        self.log = shown_lines(log)
 
     def __str__(self) -> str:
         lines = [self.message]

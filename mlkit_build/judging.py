@@ -28,8 +28,8 @@ Output = Callable[[str, str], Path]
 
 _AS_BAD = "TensorFlow's model is as bad on these samples"
 _TO_CHECK = (
-    "check the recipe's mean and std, the order of channels, the range of the pixels (0..255), and that the labels are those "
-    "that the model learned, in its order"
+    "check that the samples are fed as in training (the recipe's mean and std; of images also the order of channels, and pixels "
+    "in 0..255), and that the labels are those that the model learned, in its order"
 )
 _UNTOUCHED = "nothing was packaged and the previous bundle, if any, is untouched"
 

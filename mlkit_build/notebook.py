@@ -29,7 +29,7 @@ from mlkit_build.metrics import Measurement
 from mlkit_build.records import dataclass
 from mlkit_build.report import summary
 from mlkit_build.report.measured_table import html_table
-from mlkit_build.report.screens import Quiet, screen
+from mlkit_build.report.screens import Warnings, screen
 from mlkit_build.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _built(job: Job, ui: str) -> Built:
     from mlkit_build.report.documents import Documents
 
     documents = Documents.of(job.settings)
-    report = workflow.build(job, _pool(), _Silent() if ui == "quiet" else screen(ui))
+    report = workflow.build(job, _pool(), Warnings() if ui == "quiet" else screen(ui))
     documents.write([report])
     if isinstance(report.error, GateError):
         report.error.report = Refused(**{field.name: getattr(report, field.name) for field in fields(report)})
@@ -256,13 +256,6 @@ def _built(job: Job, ui: str) -> Built:
     bundle = report.bundle.absolute()
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     return Built(bundle, report.metrics or {}, manifest, replace(report, bundle=bundle))
-
-
-class _Silent(Quiet):
-    """Says nothing but warnings: an error is raised."""
-
-    def job_finished(self, report: JobReport) -> None:
-        """Say nothing."""
 
 
 def _pool() -> Pool:

@@ -9,7 +9,18 @@ from typing import Any
 def shown(text: str, longest: int = 600) -> str:
     """Return a text as it can be printed: a name in a model may be long, and hold what moves a terminal's cursor."""
     cut = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+    return _escaped(cut, "")
+
+
+def shown_lines(text: str) -> str:
+    """Return a message as it can be printed, whatever the names in it: as `shown`, but of any length, and in its lines."""
+    return _escaped(text, "\n\t")
+
+
+def _escaped(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in kept else repr(letter)[1:-1] for letter in text)
 
 
 def in_utf8(text: str) -> str:

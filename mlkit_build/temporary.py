@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -95,7 +96,7 @@ def folder_in(parent: Path, prefix: str, mode: int = 0o777) -> Iterator[Path]:
         yield folder
     finally:
         if not (folder / _KEPT).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         if lock is not None:
             os.close(lock)
 
@@ -126,20 +127,53 @@ def _made(unlocked: Path, mode: int) -> tuple[Path, int | None]:
 
 
 def _sweep(parent: Path, prefix: str) -> None:
-    """Remove folders of that prefix that nobody holds a lock of or keeps, and old ones that never had a lock."""
+    """Remove this user's folders of that prefix that nobody holds a lock of or keeps, and old ones that never had a lock."""
     ours = re.compile(rf"{re.escape(prefix)}[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
     for path in parent.iterdir():
         found = ours.fullmatch(path.name)
         if found is None:
             continue
-        with contextlib.suppress(OSError):  # another user's, or gone by now
+        with contextlib.suppress(OSError):  # gone by now
+            there = path.lstat()
+            if not stat.S_ISDIR(there.st_mode) or not _is_own(there):
+                continue
             if found[1]:
-                if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS and not os.path.lexists(path / _KEPT):
-                    shutil.rmtree(path, ignore_errors=True)
+                if time.time() - there.st_mtime > _ABANDONED_SECONDS and not os.path.lexists(path / _KEPT):
+                    _remove(path)
             elif (lock := _locked(path)) is not None:
                 if not os.path.lexists(path / _KEPT):  # its process may have kept it, and ended, since we looked
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove(path)
                 os.close(lock)
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return sys.platform == "win32" or found.st_uid == os.geteuid()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all that is in it. What cannot be removed stays, and fails nobody's build."""
+    with contextlib.suppress(RecursionError):  # before Python 3.13 it calls itself for each folder within another
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        with contextlib.suppress(OSError):
+            _remove_flattened(folder)
+
+
+def _remove_flattened(folder: Path) -> None:
+    """Remove folders of any depth, and those that code made read-only: each is moved up before it is emptied."""
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        current.chmod(0o700)
+        for entry in list(os.scandir(current)):
+            if entry.is_dir(follow_symlinks=False):
+                Path(entry.path).chmod(0o700)  # to move it is to write to it: what is above it is another then
+                pending.append(Path(entry.path).rename(folder / os.urandom(8).hex()))
+            else:
+                Path(entry.path).unlink()
+        if current != folder:
+            current.rmdir()
+    folder.rmdir()
 
 
 def _locked(folder: Path) -> int | None:

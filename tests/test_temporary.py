@@ -182,3 +182,60 @@ def test_one_that_is_kept_while_another_process_looks_stays(tmpdir: Path, monkey
     with temporary_folder():
         assert folder.is_dir()
     assert list(tmpdir.iterdir()) == [folder]
+
+
+def test_what_only_looks_abandoned_is_not_opened(tmpdir: Path) -> None:
+    """A pipe that nobody writes was waited for, for good."""
+    pipe = tmpdir / f"mlkit-build-{'3' * 16}.unlocked"
+    os.mkfifo(pipe)
+    past = time.time() - 2 * _DAY
+    os.utime(pipe, (past, past))
+    with temporary_folder():
+        assert pipe.is_fifo()
+
+
+def test_another_users_folder_is_not_swept(tmpdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmpdir / f"mlkit-build-{'4' * 16}"
+    theirs.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: theirs.stat().st_uid + 1)
+        with temporary_folder():
+            assert theirs.is_dir()
+    with temporary_folder():
+        assert not theirs.exists()
+
+
+def test_folders_of_any_depth_are_removed(tmpdir: Path) -> None:
+    """Python removes a folder within another by calling itself, and reached its limit in every later build."""
+    with temporary_folder() as folder:
+        before = os.open(folder, os.O_RDONLY)
+        for _ in range(1500):
+            os.mkdir("deep", dir_fd=before)
+            below = os.open("deep", os.O_RDONLY, dir_fd=before)
+            os.close(before)
+            before = below
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=before))
+        os.close(before)
+    assert list(tmpdir.iterdir()) == []
+
+
+_READ_ONLY = """
+from mlkit_build.temporary import temporary_folder
+with temporary_folder() as folder:
+    for path in (folder / "a" / "b", folder / "c"):
+        path.mkdir(parents=True)
+        (path / "file").touch()
+    for path in (folder / "a" / "b", folder / "a", folder / "c"):
+        path.chmod(0o500)
+"""
+
+
+def test_folders_that_were_made_read_only_are_removed(tmpdir: Path) -> None:
+    command = [sys.executable, "-c", _READ_ONLY]
+    if os.geteuid() == 0:  # who may do anything; but not without these capabilities
+        without = "-dac_override,-dac_read_search,-fowner"
+        command = ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}", *command]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmpdir.iterdir()) == []

@@ -187,6 +187,6 @@ def _sync(path: Path) -> None:
 
 def _refused(place: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"output_dir: {place}: {error.strerror or error}; the bundle there before is untouched",
+        f"output_dir: {place}: {error.strerror or error}; a bundle that was there before is untouched",
         "set output_dir= to a folder that can be written, with room for the bundle",
     )

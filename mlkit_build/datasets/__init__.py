@@ -108,7 +108,7 @@ class Dataset(Protocol):
         """Return what the file calls the array of the input `feature`."""
 
     def sample(self, index: int) -> str:
-        """Return what to call a chosen sample in messages; where others are left out, with its place among all of them."""
+        """Return what to call a chosen sample in messages: with its file or row, of arrays with its place among all of them."""
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield all chosen samples, `size` at a time."""

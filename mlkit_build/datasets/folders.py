@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mlkit_build.bounded import is_file
 from mlkit_build.datasets.classes import Classes
@@ -24,10 +24,7 @@ def records_of(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Re
     """
     if spec.table is not None:
         return _of_table(spec, root, where)
-    try:
-        listed = Tree(root).listed()
-    except OSError as error:
-        raise SourceError(f"{where}.path: {error.filename}: cannot be read: {error.strerror}") from error
+    listed = Tree(root).listed_for(f"{where}.path")
     names = [name for name in listed if name.lower().endswith(spec.suffixes)]
     if spec.label is None:
         return [Record(name, (root / name,), None) for name in names]
@@ -39,23 +36,26 @@ def records_of(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[Re
             "make one, or name a CSV file of files and labels with `table`, or leave out `label` to measure parity only",
         )
     known = {name: index for index, name in enumerate(Classes(classes, where).names)}
-    records = []
-    for name in names:
-        top = PurePosixPath(name).parts[0]
+    tops = [name.partition("/")[0] for name in names]
+    for name, top in zip(names, tops, strict=True):
         if top == name:
-            raise ConfigError(f"{where}.path: {root / name}: expected every file in the folder of its class, found it outside")
-        if top not in known:
             raise ConfigError(
-                f"{where}.path: {root / top}: no class is called {top!r}; there are {_some(classes)}",
-                did_you_mean(top, list(classes)) or "rename the folder, or state the names of the classes with `classes`",
+                f"{where}.path: {shown(str(root / name))}: expected every file in the folder of its class, found it outside"
             )
-        records.append(Record(name, (root / name,), known[top]))
-    if not spec.classes and (empty := [folder for folder in folders if not any(n.startswith(f"{folder}/") for n in names)]):
-        raise ConfigError(
-            f"{where}.path: {root / empty[0]}: expected files of this class, found none",
-            "the folders' names are the classes: an empty one would count as one; remove it, or state `classes`",
-        )
-    return records
+    filled = set(tops)
+    for folder in folders:
+        place = shown(str(root / folder))
+        if folder not in known:
+            rename = "rename the folder, move it elsewhere, or state the names of the classes with `classes`"
+            raise ConfigError(
+                f"{where}.path: {place}: no class is called {folder!r}; there are {_some(classes)}",
+                " ".join(filter(None, (did_you_mean(folder, list(classes)), rename))),
+            )
+        if folder not in filled:
+            some = f"a class's files end with one of {', '.join(spec.suffixes)}"
+            remove = "remove the folder" if spec.classes else "remove the folder, whose name counts as a class"
+            raise ConfigError(f"{where}.path: {place}: expected files of this class, found none", f"{some}; {remove}")
+    return [Record(name, (root / name,), known[top]) for name, top in zip(names, tops, strict=True)]
 
 
 def named_by_table(spec: ImageFolder | WavFolder, root: Path, where: str) -> list[str]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mlkit_build.datasets import Batch, Dataset, open_dataset
 from mlkit_build.datasets.choice import chosen
 from mlkit_build.plain import pretty
+from mlkit_build.printable import shown
 from mlkit_build.recipe import AnyDataset, Csv, Idx, ImageFolder, Npy, Npz, TfRecord, WavFolder
 from mlkit_build.records import dataclass
 from mlkit_build.signature import FrozenSignature
@@ -112,6 +113,28 @@ def listed(
     if isinstance(spec, (Csv, TfRecord)) and signature is not None:
         return _of_records(spec, path, where, signature)
     return None
+
+
+def contradictions(listing: Listing | None, where: str) -> str:
+    """Return which files are among the samples with two labels, in words; empty where none is, or files are not what is listed.
+
+    Equal rows of numbers may well have two labels: two flowers of the same size.
+
+    Args:
+        listing: Which samples there are, as `listed` found them.
+        where: The recipe's field, for messages.
+    """
+    if listing is None or listing.labels is None or listing.names is None:
+        return ""
+    first: dict[bytes, int] = {}
+    others = [first.setdefault(sample, index) for index, sample in enumerate(listing.samples)]
+    pairs = [pair for pair in enumerate(others) if listing.labels[pair[0]] != listing.labels[pair[1]]]
+    if not pairs:
+        return ""
+    other, one = (shown(listing.names[index]) for index in pairs[0])
+    more = f", and so {'is 1 more pair' if len(pairs) == 2 else f'are {len(pairs) - 1} more pairs'}" if len(pairs) > 1 else ""
+    same = f"{one} is" if one == other else f"{one} and {other} are the same file and"
+    return f"{where}: {same} labelled as two classes{more}; one of the labels is wrong"
 
 
 class ArraySamples:

@@ -123,9 +123,14 @@ class PythonDataset(RecordDataset):
             array = np.array(None)
         except BaseException as error:  # of the mapping or the array, whose methods may be code of the user
             raise raised(error, self._copy, self._named, f"raised for {key!r} of {place}", self._where) from error
-        if array.dtype.hasobject or array.dtype.kind not in "buif" or array.nbytes > MAX_SAMPLE_BYTES:
-            found = type(value).__name__
-            raise ConfigError(f"{self.origin}: {place}: expected an array of numbers as {key!r}, found {found}")
+        if array.dtype.hasobject or array.dtype.kind not in "buif":
+            found = f"{array.dtype} numbers" if array.dtype.kind == "c" else type(value).__name__
+            raise ConfigError(f"{self.origin}: {place}: expected an array of real numbers as {key!r}, found {found}")
+        if array.nbytes > MAX_SAMPLE_BYTES:
+            raise ConfigError(
+                f"{self.origin}: {place}: expected at most {MAX_SAMPLE_BYTES} bytes as {key!r}, found {array.nbytes}",
+                "the function yields one sample at a time",
+            )
         return array
 
     def _of(self, sample: Mapping[str, Any], key: str, field: str, place: str) -> Any:

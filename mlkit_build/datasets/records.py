@@ -20,7 +20,7 @@ from mlkit_build.datasets import Batch
 from mlkit_build.datasets.choice import check_count, chosen, flat_labels
 from mlkit_build.datasets.parallel import MOST_THREADS
 from mlkit_build.errors import ConfigError, SourceError
-from mlkit_build.printable import in_utf8
+from mlkit_build.printable import shown
 from mlkit_build.recipe import AnyDataset, ImageFolder, Tfds, TfRecord, WavFolder
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.store import Digest
@@ -31,7 +31,7 @@ class Record:
     """A sample as it is stored.
 
     Attributes:
-        place: Where it is, for messages: a file, a row.
+        place: Where it is: a file, a row.
         stored: One value per feature, in the order of the features' names: an array, encoded bytes, or the path of a file.
         label: Its class index, a number, or an array of numbers, where the dataset has labels.
     """
@@ -39,6 +39,11 @@ class Record:
     place: str
     stored: tuple[Any, ...]
     label: Any
+
+    @property
+    def called(self) -> str:
+        """The place as messages name it: files may be called anything."""
+        return shown(self.place)
 
 
 class RecordDataset(ABC):
@@ -96,7 +101,7 @@ class RecordDataset(ABC):
                 try:
                     return bytes.fromhex(Digest.of_file(stored).sha256)  # such datasets have one feature
                 except OSError as error:
-                    raise SourceError(f"{self.origin}: {record.place}: cannot be read: {error.strerror}") from error
+                    raise SourceError(f"{self.origin}: {record.called}: cannot be read: {error.strerror}") from error
             sha256.update(stored if isinstance(stored, bytes) else stored.tobytes())
         return sha256.digest()
 
@@ -110,10 +115,8 @@ class RecordDataset(ABC):
         return self.names[feature]
 
     def sample(self, index: int) -> str:
-        if self._chosen is None:
-            return f"sample {index}"
-        place = next((record.place for record in islice(self._wanted(), index, None)), "no longer there")
-        return f"sample {index} of those chosen ({place})"
+        place = next((record.called for record in islice(self._wanted(), index, None)), "no longer there")
+        return f"sample {index}{'' if self._chosen is None else ' of those chosen'} ({place})"
 
     def batches(self, size: int) -> Iterator[Batch]:
         records, first = self._wanted(), 0
@@ -145,17 +148,17 @@ class RecordDataset(ABC):
                     if error is None:
                         sound.append(index)
                     else:
-                        damaged.append((record.place, error))
+                        damaged.append((record.called, error))
         if not sound:
             raise damaged[0][1]
         if damaged:
             self._chosen = np.array(sound, np.int64)
-            self.skipped = tuple(in_utf8(place) for place, _ in damaged)
+            self.skipped = tuple(place for place, _ in damaged)
 
     def _damage(self, record: Record) -> SourceError | None:
         try:
             for feature, stored in zip(self.names, record.stored, strict=True):
-                self.decode(feature, stored, record.place)
+                self.decode(feature, stored, record.called)
         except SourceError as error:
             return error
         return None
@@ -170,7 +173,7 @@ class RecordDataset(ABC):
         for record, array in zip(records, arrays, strict=True):
             if array.shape != expected:
                 raise ConfigError(
-                    f"{self.origin}: {record.place}: expected a label of shape {list(expected)}, as in the samples before it, "
+                    f"{self.origin}: {record.called}: expected a label of shape {list(expected)}, as in the samples before it, "
                     f"found {list(array.shape)}"
                 )
         return np.stack(arrays)
@@ -178,12 +181,12 @@ class RecordDataset(ABC):
     def _decoded(self, records: Sequence[Record], feature: str) -> NDArray[Any]:
         index, values = list(self.names).index(feature), None
         for row, record in enumerate(records):
-            found = self.decode(feature, record.stored[index], record.place)
+            found = self.decode(feature, record.stored[index], record.called)
             if values is None:
                 values = np.empty((len(records), *self.shape(feature)), found.dtype)
             if found.shape != values.shape[1:] or found.dtype != values.dtype:
                 raise ConfigError(
-                    f"{self.origin}: {record.place}: expected {self.names[feature]!r} as {values.dtype} of shape "
+                    f"{self.origin}: {record.called}: expected {self.names[feature]!r} as {values.dtype} of shape "
                     f"{list(values.shape[1:])}, as in the samples before it, found {found.dtype} of shape {list(found.shape)}"
                 )
             values[row] = found

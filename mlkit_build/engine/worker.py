@@ -190,10 +190,13 @@ def _child(request: dict[str, Any], server: int) -> None:
 
 
 def _own_temporary_folder() -> None:
-    """Make what libraries leave behind go with the work folder: AutoGraph's source files, which it removes only at an exit."""
+    """Make what libraries leave behind go with the work folder: AutoGraph's source files, which it removes only at an exit.
+
+    And joblib's folders, which it makes in shared memory unless it is told where.
+    """
     folder = Path(SCRATCH).absolute()
     folder.mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    os.environ["TMPDIR"] = os.environ["JOBLIB_TEMP_FOLDER"] = tempfile.tempdir = str(folder)
 
 
 def _finished(running: dict[int, Any]) -> list[tuple[int, int]]:

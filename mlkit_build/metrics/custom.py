@@ -105,9 +105,13 @@ class Custom:
         except (Exception, SystemExit, GeneratorExit) as error:
             import traceback
 
+            from mlkit_build.sources.python import line_of
+
             traceback.print_exc()
+            line = line_of(error, Path(COPY).absolute())
+            told = f"{self._where}: raised{line and f'{line}:'} {words_of(error)}"
             hint = "it runs in a copy of the recipe's folder that holds its module and those it imports, and nothing else"
-            raise ConfigError(f"{self._where}: raised {words_of(error)}", hint if isinstance(error, OSError) else "") from error
+            raise ConfigError(told, hint if isinstance(error, OSError) else "") from error
 
 
 def _function(options: PythonOptions, code: Mapping[str, Path]) -> Any:

@@ -164,8 +164,9 @@ def _refuse_outside(labels: NDArray[Any], subject: Subject, first: int) -> None:
 
 
 def _misfit(form: str, labels: NDArray[Any], subject: Subject) -> ConfigError:
+    found = list(labels.shape[1:]) or "one number"
     return ConfigError(
-        f"{subject.origin}: expected labels that are {FORMS[form]}, found {list(labels.shape[1:])} of {labels.dtype} per sample",
+        f"{subject.origin}: expected labels that are {FORMS[form]}, found {found} of {labels.dtype} per sample",
         f"the output {subject.output.name!r} has the shape {list(subject.output.shape)}; see validation.output and dataset.label",
     )
 

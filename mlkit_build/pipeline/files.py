@@ -12,6 +12,7 @@ from mlkit_build.errors import SourceError
 from mlkit_build.metrics import parse
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
 from mlkit_build.pipeline.labelling import FoundLabels, found_labels
+from mlkit_build.pipeline.left_out import left_out
 from mlkit_build.pipeline.missing import not_found
 from mlkit_build.recipe import AnySource, Python, Recipe, Tf1Checkpoint
 from mlkit_build.records import dataclass
@@ -34,6 +35,7 @@ class Files:
         metrics: The code of the recipe's own metrics, by its place in the recipe's folder.
         baseline: The manifest to compare with.
         environments: The record of each other runtime's environment, in the recipe's order. They are no files of the user.
+        left_out: Which files beside the samples look as if they were meant to be some, in words.
     """
 
     source: Mapping[str, Path]
@@ -44,6 +46,7 @@ class Files:
     metrics: Mapping[str, Path] = field(default_factory=dict)
     baseline: Path | None = None
     environments: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def by_role(self) -> list[tuple[str, Path | Tree]]:
         """Return (part of the recipe, file) in a fixed order; a folder whose files nobody names is one of them."""
@@ -61,7 +64,7 @@ class Files:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is odd about them, and no error."""
-        return self.labels.warnings if self.labels else ()
+        return (*(self.labels.warnings if self.labels else ()), *self.left_out)
 
 
 def _single(found: Path | Tree | None) -> list[Path | Tree]:
@@ -94,15 +97,18 @@ def _load(recipe: Recipe, folder: Path, locate: Locate) -> Files:
         return _existing(field, folder / stated, stated)
 
     dataset = dataset_files(recipe.dataset, folder, "dataset", locate) if recipe.dataset else None
+    calibration = dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None
+    folders = {found: f"{where}.path" for where, found in (("calibration", calibration), ("dataset", dataset))}
     scores = recipe.metadata.score_calibration
     return Files(
         source=source(recipe.source.kind).files(_located(recipe.source, locate), folder),
         dataset=dataset,
-        calibration=dataset_files(recipe.calibration, folder, "calibration", locate) if recipe.calibration and observes else None,
+        calibration=calibration,
         labels=found_labels(recipe.labels, recipe.dataset, dataset, existing) if recipe.labels else None,
         score_calibration=existing("metadata.score_calibration.path", scores.path) if scores else None,
         metrics=_metric_code(recipe, folder),
         baseline=existing("validation.baseline", recipe.validation.baseline) if recipe.validation.baseline else None,
+        left_out=tuple(filter(None, (left_out(found, where) for found, where in folders.items() if isinstance(found, Tree)))),
     )
 
 

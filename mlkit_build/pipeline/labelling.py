@@ -74,10 +74,8 @@ def _classes(dataset: AnyDataset | None, samples: Path | Tree | None) -> tuple[s
     assert isinstance(samples, Tree), "the schema refuses others"
     if isinstance(dataset, Tfds):
         return _named_by(dataset, samples.root)
-    try:
-        names = tuple(name.rstrip("/") for name in samples.listed() if name.endswith("/") and name.count("/") == 1)
-    except OSError as error:
-        raise SourceError(f"dataset.path: {error.filename}: cannot be read: {error.strerror}") from error
+    listed = samples.listed_for("dataset.path")
+    names = tuple(name.rstrip("/") for name in listed if name.endswith("/") and name.count("/") == 1)
     if not names:
         raise SourceError(f"labels.from_dataset: {samples.root}: expected a folder for each class, found none")
     return names

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkit_build.engine.action import Action, Result
 from mlkit_build.metrics import samples_text
+from mlkit_build.printable import shown_lines
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Quiet:
     def warning(self, text: str) -> None:
         """Say it on stderr; once, where all jobs of a sweep would say the same."""
         if self._is_new(text):
-            self._say(sys.stderr, f"warning: {text}")
+            self._say(sys.stderr, f"warning: {shown_lines(text)}")
 
     def job_finished(self, report: JobReport) -> None:
         """Say what went wrong, if anything did."""
@@ -101,6 +102,13 @@ class Quiet:
                 return False
             self._warned.add(warning)
             return True
+
+
+class Warnings(Quiet):
+    """Says nothing but warnings: who builds raises the error."""
+
+    def job_finished(self, report: JobReport) -> None:
+        """Say nothing."""
 
 
 class Plain(Quiet):
@@ -199,7 +207,7 @@ class Rich(Quiet):
         from rich.markup import escape
 
         if self._is_new(text):
-            self._live.console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+            self._live.console.print(f"[yellow]warning:[/yellow] {escape(shown_lines(text))}")
 
     def job_finished(self, report: JobReport) -> None:
         from rich.markup import escape

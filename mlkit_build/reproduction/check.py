@@ -121,9 +121,10 @@ def _failed(code: int, out: str, err: str, *, first: bool) -> MlkitBuildError:
         error = json.loads(out.splitlines()[-1]).get("error") or {}
     said = error.get("message") or (err.strip().splitlines() or [f"exit code {code}"])[-1]
     kind = by_name(error.get("kind", ""))
+    hint, log = error.get("hint", ""), error.get("log", "")
     if first:
-        return kind(said, error.get("hint", ""))
-    return StageError(f"check: it builds as things are, and not otherwise: {said}", error.get("hint", ""))
+        return kind(said, hint, log=log)
+    return StageError(f"check: it builds as things are, and not otherwise: {said}", hint, log=log)
 
 
 def _compared(

@@ -24,7 +24,7 @@ from mlkit_build.job import Job
 from mlkit_build.locating import open_locator
 from mlkit_build.recipe import Cache, Recipe, Settings
 from mlkit_build.records import dataclass
-from mlkit_build.report.screens import Quiet
+from mlkit_build.report.screens import Quiet, Warnings
 from mlkit_build.reproduction.check import share_fetched
 from mlkit_build.reproduction.embedded import (
     code_roles,
@@ -245,7 +245,7 @@ def _built(job: Job) -> Path:
 
     pool = Pool()
     try:
-        report = build(job, pool, Quiet(), ["mlkit-build", "rebuild"])
+        report = build(job, pool, Warnings(), ["mlkit-build", "rebuild"])
     finally:
         pool.close()
     if report.error is not None:

@@ -239,13 +239,20 @@ def _not_there(error: BaseException, copy: Path) -> str:
     return ""
 
 
+def line_of(error: BaseException, copy: Path) -> str:
+    """Return which line of the author's code raised it, in brackets; empty where none did."""
+    import traceback
+
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
+    return f" (line {own[-1].lineno} of {Path(own[-1].filename).relative_to(copy)})" if own else ""
+
+
 def raised(error: BaseException, copy: Path, origin: str, what: str, field: str = "source") -> SourceError:
     """Return the author's exception as an error of the recipe, with the line that raised it; the log has the traceback."""
     import traceback
 
     traceback.print_exception(error)
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(copy))]
-    place = f" (line {own[-1].lineno} of {Path(own[-1].filename).relative_to(copy)})" if own else ""
+    place = line_of(error, copy)
     hint = ""
     read = _not_there(error, copy)
     if read or isinstance(error, (FileNotFoundError, ModuleNotFoundError)):
@@ -254,7 +261,7 @@ def raised(error: BaseException, copy: Path, origin: str, what: str, field: str 
             f"it runs in a copy of the recipe's folder that holds the modules it imports and `{field}.files`, and nothing else; "
             f"state what it reads: `files: [{read}]`, or `files=[{read}]` after `inspect`"
         )
-    elif isinstance(error, TypeError) and not own and "argument" in message_of(error):
+    elif isinstance(error, TypeError) and not place and "argument" in message_of(error):
         hint = "what it is called with is stated as `arguments: {name: value}`"
     elif isinstance(error, ImportError) and "relative import" in message_of(error):
         hint = "the recipe's folder is no package: write `import x`, and `from . import x` only in a module of a folder below it"

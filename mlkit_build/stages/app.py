@@ -29,7 +29,7 @@ from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.class_order import classes_of
 from mlkit_build.stages.params import AppParams
-from mlkit_build.stages.suspects import AS_IS, Suspect, suspects_of
+from mlkit_build.stages.suspects import AS_IS, IN_UNIT, Suspect, suspects_of
 
 SLACK = 0.005
 """How far the accuracy may be off: an app rounds pixels, which turns near-ties."""
@@ -88,13 +88,9 @@ def _floating(inputs: Mapping[str, Path], folder: Path) -> Path:
 def _suspected(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) -> Suspicion:
     dataset, feed, tally = _opened(request, model, inputs)
     in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
-    scale = Suspect(
-        "pixels in 0..255, as an app feeds them,",
-        "the dataset's are in 0..1: multiply them by 255; mean and std apply to 0..255",
-    )
-    ways = [*([scale] if in_unit else []), *suspects_of(request.inputs, model, in_unit=in_unit)]
+    ways = [*([IN_UNIT] if in_unit else []), *suspects_of(request.inputs, model, in_unit=in_unit)]
     tried = _tried(ways, tally, dataset, feed, model)
-    best = int(np.argmax(tried.right))
+    best = _likeliest(tried)
     wrong, left = tried.samples - tried.validated, tried.samples - tried.right[best]
     if not tried.labelled or 2 * left > wrong or wrong - left < EXPLAINED * tried.samples:
         return Suspicion()
@@ -205,7 +201,9 @@ def _failure(request: AppParams, tally: _Tally, dataset: Dataset, feed: Feed, mo
         f"{tally.right[0] / tally.samples:.2%} of {samples_text(tally.samples)}, where validation found "
         f"{tally.validated / tally.samples:.2%}"
     )
-    best = int(np.argmax(tried.right))
+    if in_unit and tally.right[0] > tally.validated:
+        return GateError(f"{message}; it was fed {IN_UNIT.instead.rstrip(',')}", IN_UNIT.hint)
+    best = _likeliest(tried)
     if abs(tried.right[best] - tried.validated) <= max(1.0, SLACK_UNLABELLED * tried.samples):
         share = tried.right[best] / tried.samples
         return GateError(
@@ -223,6 +221,12 @@ def _tried(ways: Sequence[Suspect], tally: _Tally, dataset: Dataset, feed: Feed,
     for batch, found, _ in _run(dataset, feed, model, ways):
         tried.add(batch, found)
     return tried
+
+
+def _likeliest(tried: _Tally) -> int:
+    """Return the first way that is nearly as right as the best one: they are in the order of how likely they are."""
+    enough = max(tried.right) - SLACK * tried.samples
+    return next(index for index, right in enumerate(tried.right) if right >= enough)
 
 
 def _silence(silent: int, samples: int) -> GateError:

@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, skipping
 from mlkit_build.datasets.feeding import Feed
+from mlkit_build.datasets.random import RandomDataset
 from mlkit_build.errors import ConfigError
 from mlkit_build.recipe import Input
 from mlkit_build.signature import FrozenSignature
 
 LARGEST = 1e30
 """Beyond it float32 products overflow, and ranges with them."""
+INDEPENDENT = 0.1
+"""The correlation of neighbouring pixels below which images are noise: natural ones have more than 0.9, texture more than 0.3."""
+ENOUGH_PIXELS = 1000
+"""Of fewer, chance alone makes a correlation of a tenth."""
 
 
 class Samples:
@@ -30,7 +35,7 @@ class Samples:
     def values(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Return `[n, *shape]` of every input, where `shape` is the tensor's. Threads may share it."""
         values = {name: self._checked(name, batch.features[name], batch.first) for name in self.feeds}
-        self._seen[batch.first] = {name: _Seen.of(array) for name, array in values.items()}
+        self._seen[batch.first] = {name: _Seen.of(array, is_image=self.feeds[name].is_image) for name, array in values.items()}
         return {spec.name: values[spec.name].reshape(len(batch), *spec.shape) for spec in self._signature.inputs}
 
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -43,8 +48,9 @@ class Samples:
     def warning(self) -> str:
         """Return which samples were left out, and what is wrong with those that looked valid; empty when nothing is.
 
-        Of equal samples a quantizer learns the ranges of one input, and of a constant one it learns none: the model then
-        clips whatever the app feeds. One sample alone may be meant, unless it is a constant too.
+        Of equal samples a quantizer learns the ranges of one input, of a constant one it learns none, and of noise those of
+        layers that see no edges: the model then clips whatever the app feeds. One sample alone may be meant, unless it is a
+        constant too.
         """
         found, count = [], len(self.dataset)
         for name, (low, high) in sorted(self.ranges().items()):
@@ -54,6 +60,10 @@ class Samples:
                 found.append(f"calibration input {name!r} never varies: every value of {all_of} is {low:g}")
             elif count > 1 and all(first is not None and np.array_equal(first, firsts[0]) for first in firsts):
                 found.append(f"calibration input {name!r} never varies: all {count} samples are the same")
+            elif isinstance(self.dataset, RandomDataset):
+                found.append(f"calibration input {name!r} is noise, as asked: its ranges within the model are not data's")
+            elif _are_noise([seen[name] for _, seen in sorted(self._seen.items())]):
+                found.append(f"calibration input {name!r} looks like noise: neighbouring pixels are independent of each other")
         unlike = f"{'; '.join(found)}; calibrate on samples of the training set" if found else ""
         return "; ".join(filter(None, (skipping(self.dataset, "calibration"), unlike)))
 
@@ -70,12 +80,36 @@ class Samples:
 
 
 class _Seen:
-    """What is remembered of one batch of an input: its range, and its first sample where all are the same."""
+    """What is remembered of one batch of an input.
 
-    def __init__(self, low: float, high: float, first: NDArray[Any] | None) -> None:
-        self.low, self.high, self.first = low, high, first
+    Attributes:
+        low: The least value.
+        high: The greatest.
+        first: The first sample, where all are the same.
+        pixels: How many of the first sample, if it is an image, were compared with a neighbour.
+        together: Over these, the sum of products of both, each less the mean.
+        apart: What that sum would be if neighbours were equal.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.low, self.high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        self.first = None if (values != values[0]).any() else values[0].copy()
+        self.pixels, self.together, self.apart = 0, 0.0, 0.0
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> _Seen:
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        return cls(low, high, None if (values != values[0]).any() else values[0].copy())
+    def of(cls, values: NDArray[Any], *, is_image: bool) -> _Seen:
+        """Look at `[n, ...]` values, of images `[n, height, width, channels]`."""
+        found = cls(values)
+        if is_image and values.ndim > 2:
+            centred = values[0] - values[0].mean(dtype=np.float64)
+            left, right = centred[..., :-1, :], centred[..., 1:, :]
+            found.pixels = left.size
+            found.together = float((left * right).sum())
+            found.apart = float(np.sqrt((left**2).sum() * (right**2).sum()))
+        return found
+
+
+def _are_noise(seen: list[_Seen]) -> bool:
+    """Return whether neighbouring pixels are independent: of photographs, drawings and scans, nearly equal."""
+    together, apart = sum(found.together for found in seen), sum(found.apart for found in seen)
+    return sum(found.pixels for found in seen) >= ENOUGH_PIXELS and together < INDEPENDENT * apart

@@ -47,6 +47,10 @@ class Suspect:
 
 
 AS_IS = Suspect("", "")
+IN_UNIT = Suspect(
+    "pixels in 0..255, as an app feeds them,", "the dataset's are in 0..1: multiply them by 255; mean and std apply to 0..255"
+)
+"""The file is right, and the dataset is not what an app feeds."""
 
 
 def suspects_of(stated: Mapping[str, Input], model: AppModel, *, in_unit: bool) -> list[Suspect]:
@@ -60,10 +64,12 @@ def suspects_of(stated: Mapping[str, Input], model: AppModel, *, in_unit: bool) 
     if model.normalization is not None:
         pairs = [(spec.mean, spec.std) for spec in stated.values() if spec.mean is not None and spec.std is not None]
         if in_unit:
-            pairs = [(_times_255(mean), _times_255(std)) for mean, std in pairs]
+            scaled = dict.fromkeys((_times_255(mean), _times_255(std)) for mean, std in (*pairs, model.normalization))
+            suspects += [_normalized(pair, model.normalization, _SCALED) for pair in scaled if pair != model.normalization]
+        others = [pair for pair in dict.fromkeys((*pairs, *USUAL, *_halves(model.normalization))) if pair != model.normalization]
         channels = model.shape[-1]
-        usable = [pair for pair in dict.fromkeys((*pairs, *USUAL)) if {len(pair[0]), len(pair[1])} <= {1, channels}]
-        suspects += [_normalized(pair, model.normalization, in_unit) for pair in usable if pair != model.normalization]
+        usable = [pair for pair in others if {len(pair[0]), len(pair[1])} <= {1, channels}]
+        suspects += [_normalized(pair, model.normalization, _NOT_THOSE) for pair in usable]
     if model.shape[-1] == 3:
         wrong = "ML Kit feeds RGB: give the model the adapter that it lacks, `adapters: [bgr_to_rgb]`"
         suspects.append(Suspect("red and blue exchanged, as BGR,", wrong, swapped=True))
@@ -77,10 +83,18 @@ def suspects_of(stated: Mapping[str, Input], model: AppModel, *, in_unit: bool) 
     return suspects
 
 
-def _normalized(pair: Normalization, stated: Normalization, in_unit: bool) -> Suspect:
-    hint = "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training"
-    if in_unit:
-        hint = "an app feeds pixels in 0..255, the dataset's are in 0..1: multiply them by 255, and mean and std too"
+_NOT_THOSE = (
+    "the file's NormalizationOptions are wrong: state mean and std in signature.inputs as in training, which may be others still"
+)
+_SCALED = "an app feeds pixels in 0..255, the dataset's are in 0..1: multiply them by 255, and mean and std too"
+
+
+def _halves(stated: Normalization) -> list[Normalization]:
+    """Return what is usual with one half as it is stated: often only the mean is wrong, or only the std."""
+    return [pair for mean, std in USUAL for pair in ((mean, stated[1]), (stated[0], std))]
+
+
+def _normalized(pair: Normalization, stated: Normalization, hint: str) -> Suspect:
     return Suspect(f"{_as_text(pair)} in place of the metadata's {_as_text(stated)},", hint, normalization=pair)
 
 

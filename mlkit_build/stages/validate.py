@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkit_build.datasets import Batch, Dataset, contents, open_dataset, skipping
-from mlkit_build.datasets.listing import ArraySamples, listed, to_bytes
+from mlkit_build.datasets.listing import ArraySamples, contradictions, listed, to_bytes
 from mlkit_build.datasets.python import refuse_other_samples, write_digest
 from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import METRICS, Measurement, Table, tables_json
 from mlkit_build.plain import from_plain, pretty
+from mlkit_build.recipe import AnyDataset
 from mlkit_build.signature import FrozenSignature
+from mlkit_build.stages.absent_classes import AbsentClasses, is_whole
 from mlkit_build.stages.class_order import ClassOrder
 from mlkit_build.stages.inference import BATCH, LiteRtModel, Outputs, TensorFlowModel, feeds, predictions
 from mlkit_build.stages.likeness import InputRanges, warning_of
@@ -65,8 +67,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
     With the parameter `allow_select_ops`, how many of each Flex operator the model holds is among the values.
 
     And `observations.json`: given `calibration.json`, what was fed, as `inputs` (name -> least and greatest value); the damaged
-    samples that were left out, as `skipped`; and as `warning` these, images that are no pixels in 0..255, classes in another
-    order than the model's, and how far the inputs are from what the model was calibrated on, where they are not near.
+    samples that were left out, as `skipped`; and as `warning` these, classes without samples, files with two labels, images that
+    are no pixels in 0..255, classes in another order than the model's, and how far the inputs are from what the model was
+    calibrated on, where they are not near.
 
     Raises:
         ConfigError: Samples, labels or outputs do not fit the metrics, the samples are not those of the reference, the named
@@ -100,9 +103,10 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
         )
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         pixels = PixelRanges(request.inputs)
-        listing = ArraySamples.of(dataset)
+        arrays = ArraySamples.of(dataset)
         order = _class_order(request, measuring.classes)
-        watching = [pixels.look, *(look.look for look in (listing, order) if look is not None)]
+        absent = _absent_classes(request, request.dataset, measuring.classes)
+        watching = [pixels.look, *(look.look for look in (arrays, order, absent) if look is not None)]
         shared = [look.look for look in (overlap, ranges) if look is not None]
         _measure(request, signature, dataset, model, measuring, watching, shared, flex=bool(flex))
         if overlap is not None:
@@ -115,10 +119,12 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             fed = ranges.found()
             calibrated = json.loads(inputs["calibration.json"].read_bytes())["inputs"]
             told = warning_of({spec.name: calibrated[spec.name] for spec in signature.inputs if spec.dtype == "float32"}, fed)
-        told = "; ".join(filter(None, (skipping(dataset, "dataset"), pixels.warning(), exchanged, told)))
+        listing = None if arrays else listed(request.dataset, inputs["dataset"], "dataset", signature)
+        missing = absent.warning() if absent else ""
+        odd = (skipping(dataset, "dataset"), missing, contradictions(listing, "dataset"), pixels.warning(), exchanged)
+        told = "; ".join(filter(None, (*odd, told)))
         skipped = dataset.skipped
-        known = listing.to_bytes() if listing else to_bytes(listed(request.dataset, inputs["dataset"], "dataset", signature))
-        (outputs / SAMPLES).write_bytes(known)
+        (outputs / SAMPLES).write_bytes(arrays.to_bytes() if arrays else to_bytes(listing))
     told = "; ".join(filter(None, (refused, told)))
     (outputs / "tables.json").write_bytes(tables_json(tables))
     (outputs / "observations.json").write_bytes(pretty({"inputs": fed, "skipped": skipped, "warning": told}))
@@ -128,8 +134,19 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
 def _class_order(request: EvaluateParams, classes: int) -> ClassOrder | None:
     """Return what compares the order of classes; None where the labels may be anything else, such as the numbers of people."""
     names = getattr(request.dataset, "classes", ())
-    known = names or any(METRICS[choice.name].labels in ("classes", "indicators") for choice in request.metrics)
-    return ClassOrder(names, classes) if known and classes > 1 else None
+    return ClassOrder(names, classes) if (names or _reads_classes(request)) and classes > 1 else None
+
+
+def _absent_classes(request: EvaluateParams, dataset: AnyDataset, classes: int) -> AbsentClasses | None:
+    """Return what looks for classes without samples; None where the labels are no classes, or only a part of them is taken."""
+    if not _reads_classes(request) or not is_whole(dataset):
+        return None
+    return AbsentClasses(getattr(dataset, "classes", ()), max(2, classes))  # one value is the probability of class 1 of two
+
+
+def _reads_classes(request: EvaluateParams) -> bool:
+    """Return whether a metric takes the labels for classes."""
+    return any(METRICS[choice.name].labels in ("classes", "indicators") for choice in request.metrics)
 
 
 def _measure(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from pathlib import Path, PurePosixPath
 
+from mlkit_build.errors import SourceError
 from mlkit_build.records import dataclass
 
 
@@ -50,6 +51,22 @@ class Tree:
         named = {_alike(name) for name in self.besides()} if self.besides else set()
         left_out = {name for name in others if _alike(name) not in named}
         return [name for name in found if name not in left_out]
+
+    def listed_for(self, field: str) -> list[str]:
+        """Return what `listed` does.
+
+        Args:
+            field: The recipe's field that names the folder, for messages.
+
+        Raises:
+            SourceError: A folder cannot be read, or what is there is neither a file nor a folder.
+        """
+        try:
+            return self.listed()
+        except OSError as error:
+            raise SourceError(
+                f"{field}: {error.filename}: cannot be read: {error.strerror}", "take it out of the folder, or mend it"
+            ) from error
 
 
 def _alike(name: str) -> str:

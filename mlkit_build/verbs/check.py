@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.sweep import refuse_several
-from mlkit_build.errors import ExitCode
+from mlkit_build.errors import ExitCode, MlkitBuildError
 from mlkit_build.reproduction import Checked, Difference, check
 from mlkit_build.reproduction.conditions import VARIED
 from mlkit_build.temporary import keep, named_or_temporary
@@ -31,7 +31,12 @@ def run(arguments: list[str], roots: Roots) -> ExitCode:
     job = compose(parsed.overrides, roots)
     kept = parsed.keep is not None
     with named_or_temporary(parsed.keep, "check: --keep") as folder:
-        found = check(job, parsed.overrides, roots, folder, lambda text: print(f"check: {text}", file=sys.stderr, flush=True))
+        try:
+            found = check(job, parsed.overrides, roots, folder, lambda text: print(f"check: {text}", file=sys.stderr, flush=True))
+        except MlkitBuildError as error:
+            if error.log:  # which lies there
+                keep(folder)
+            raise
         if found.differences and not kept:
             keep(folder)
             kept = True

@@ -50,7 +50,7 @@ def test_folders_are_classes_in_the_order_of_their_names(folder: Path) -> None:
     np.testing.assert_array_equal(whole(dataset), np.stack([pixels(index) for index in (0, 3, 6, 1, 4, 7, 2, 5, 8)]))
 
 
-def test_stated_classes_come_first_and_may_be_empty(folder: Path) -> None:
+def test_stated_classes_come_first_and_may_have_no_folder(folder: Path) -> None:
     dataset = opened(ImageFolder(input="x", label="folder", classes=("c", "unseen", "a", "b")), folder, x=RGB)
     assert labels(dataset) == [2, 2, 2, 3, 3, 3, 0, 0, 0]
 
@@ -172,8 +172,9 @@ def test_an_image_that_cannot_be_read_is_named(folder: Path, damage: str) -> Non
 
 def test_a_link_that_leads_nowhere_is_named(folder: Path) -> None:
     (folder / "b" / "9.png").symlink_to("nowhere")
-    with pytest.raises(SourceError, match=r"b/9\.png: cannot be read"):
+    with pytest.raises(SourceError, match=r"^dataset\.path: .*b/9\.png: cannot be read: a link that leads nowhere") as caught:
         opened(SPEC, folder, x=RGB)
+    assert caught.value.hint == "take it out of the folder, or mend it"
 
 
 def test_folders_that_do_not_fit_the_classes_are_refused(folder: Path) -> None:
@@ -186,8 +187,36 @@ def test_folders_that_do_not_fit_the_classes_are_refused(folder: Path) -> None:
         opened(SPEC, folder, x=RGB)
     (folder / "outside.png").unlink()
     (folder / "empty").mkdir()
-    with pytest.raises(ConfigError, match="empty: expected files of this class, found none"):
+    with pytest.raises(ConfigError, match="empty: expected files of this class, found none") as caught:
         opened(SPEC, folder, x=RGB)
+    assert caught.value.hint.endswith("; remove the folder, whose name counts as a class")
+
+
+def test_a_folder_without_images_is_refused_where_the_classes_are_stated_too(folder: Path) -> None:
+    (folder / "b" / "deeper").mkdir()
+    for image in (folder / "b").glob("*.png"):
+        image.rename(image.with_suffix(".tif"))
+    with pytest.raises(ConfigError, match=r"images/b: expected files of this class, found none") as caught:
+        opened(replace(SPEC, classes=("a", "b", "c")), folder, x=RGB)
+    assert caught.value.hint.startswith("a class's files end with one of .jpg, ")
+    with pytest.raises(ConfigError, match=r"images/b: no class is called 'b'; there are a, bb, c") as caught:
+        opened(replace(SPEC, classes=("a", "bb", "c")), folder, x=RGB)
+    assert caught.value.hint == (
+        "did you mean 'bb'? rename the folder, move it elsewhere, or state the names of the classes with `classes`"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its file systems have no such names")
+def test_a_name_that_would_move_the_cursor_is_made_visible(folder: Path) -> None:
+    (folder / "b" / "\x1b[2J\n::error::.png").write_bytes(b"<html>")
+    dataset = opened(replace(SPEC, on_error="skip"), folder, x=RGB)
+    assert dataset.skipped == (r"b/\x1b[2J\n::error::.png",)
+    with pytest.raises(SourceError, match=r"b/\\x1b\[2J\\n::error::\.png: the image cannot be decoded"):
+        whole(opened(SPEC, folder, x=RGB))
+
+
+def test_a_sample_is_called_by_its_file(folder: Path) -> None:
+    assert opened(SPEC, folder, x=RGB).sample(4) == "sample 4 (b/4.png)"
 
 
 def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:

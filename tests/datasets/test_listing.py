@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlkit_build.datasets import listing
-from mlkit_build.datasets.listing import Listing, listed, to_bytes
+from mlkit_build.datasets.listing import Listing, contradictions, listed, to_bytes
 from mlkit_build.datasets.listing_changes import changed_samples
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.recipe import (
@@ -177,6 +177,28 @@ def test_the_first_files_of_a_folder_are_named(tmp_path: Path) -> None:
     for name in ("x", "y"):
         (folder / other_class / f"{name}.png").write_bytes(name.encode())
     assert told().startswith("5 of 12 samples changed, 1 sample added to 12 (changed or added: ")
+
+
+def test_a_file_with_two_labels_is_told_in_folders_and_in_tables(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    spec = ImageFolder(input="x", label="folder")
+
+    def told(spec: ImageFolder) -> str:
+        return contradictions(listed(spec, tmp_path, "dataset", None), "dataset")
+
+    (tmp_path / "a" / "2.png").write_bytes(b"a/1.png")
+    assert told(spec) == ""
+    (tmp_path / "b" / "3.png").write_bytes(b"a/1.png")
+    one = "dataset: a/1.png and b/3.png are the same file and labelled as two classes"
+    assert told(spec) == f"{one}; one of the labels is wrong"
+    (tmp_path / "b" / "4.png").write_bytes(b"a/1.png")
+    assert told(spec) == f"{one}, and so is 1 more pair; one of the labels is wrong"
+    assert told(replace(spec, label=None)) == ""
+    (tmp_path / "t.csv").write_text("file,label\na/1.png,0\na/1.png,1\n")
+    table = replace(spec, table="t.csv", label="label")
+    assert told(table) == "dataset: a/1.png is labelled as two classes; one of the labels is wrong"
 
 
 def test_no_file_is_named_where_a_copy_makes_it_doubtful(tmp_path: Path) -> None:

@@ -125,8 +125,13 @@ def test_the_choice_is_by_content(tmp_path: Path) -> None:
 CASES = [
     ("def samples():\n    yield 5\n", "sample 0: expected a mapping of names to arrays, found int"),
     ("def samples():\n    yield {'b': 1}\n", r"dataset\.features\.x: no 'a' in sample 0 .*; it has b"),
-    ("def samples():\n    yield {'a': 'text'}\n", "sample 0: expected an array of numbers as 'a', found str"),
-    ("def samples():\n    yield {'a': [[1], [2, 3]]}\n", "expected an array of numbers as 'a', found list"),
+    ("def samples():\n    yield {'a': 'text'}\n", "sample 0: expected an array of real numbers as 'a', found str"),
+    ("def samples():\n    yield {'a': 1j}\n", "expected an array of real numbers as 'a', found complex128 numbers"),
+    (
+        "import numpy as np\ndef samples():\n    yield {'a': np.zeros(1 << 26, np.float64)}\n",
+        "sample 0: expected at most 268435456 bytes as 'a', found 536870912",
+    ),
+    ("def samples():\n    yield {'a': [[1], [2, 3]]}\n", "expected an array of real numbers as 'a', found list"),
     (
         "def samples():\n    yield {'a': [1, 2]}\n    yield {'a': [1]}\n",
         r"sample 1: expected 'a' as int64 of shape \[2\], .* found int64 of shape \[1\]",

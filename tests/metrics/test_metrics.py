@@ -278,7 +278,13 @@ REFUSED = {
     "k of all": ("top_k", (2, 3), [0, 1], {"k": 3}, "top_k.k: expected less than the 3 classes of the output 'scores', found 3"),
     "half an indicator": ("roc_auc", (2, 3), [[1, 0, 0], [0.5, 1, 0]], {}, "sample 1: expected 0 and 1, found [0.5, 1, 0]"),
     "one class only": ("pr_auc", (3, 2), [1, 1, 1], {}, "holds no class both with and without samples"),
-    "classes for values": ("mae", (3, 2), [1, 1, 1], {}, "labels that are as many values per sample as the output has, found []"),
+    "classes for values": (
+        "mae",
+        (3, 2),
+        [1, 1, 1],
+        {},
+        "labels that are as many values per sample as the output has, found one number of int64 per sample",
+    ),
     "a label of NaN": ("rmse", (2, 1), [1, np.nan], {}, "sample 1: expected a label of finite numbers"),
     "no picture": ("mean_iou", (2, 3), [0, 1], {}, "expected an output [1, H, W, C] of at most 1024 classes, found 'scores'"),
     "a map of another size": (
@@ -418,7 +424,11 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
     [
         ("def build():\n    return 3\n", ConfigError, "expected an object with update(outputs, reference, labels) and result()"),
         ("def make():\n    return 3\n", ConfigError, "no function 'build' in metric.py"),
-        ("def build():\n    raise KeyError('x')\n", ConfigError, "metric.py:build: raised KeyError: 'x'"),
+        (
+            "def build():\n    raise KeyError('x')\n",
+            ConfigError,
+            "raised (line 2 of metric.py): KeyError: 'x'",
+        ),
         ("def build(:\n", ConfigError, "metric.py:build: raised SyntaxError"),
         (MADE.format("{'a': float('nan')}"), StageError, "a: expected a finite number, found nan"),
         (MADE.format("{'top1': 1}"), ConfigError, "expected a name of its own, found 'top1' that is taken"),
@@ -435,7 +445,11 @@ def test_a_function_of_the_recipe_measures_what_it_likes_and_imports_what_lies_b
         (MADE.format("{'a': 10**400}"), ConfigError, "a: expected a number or two, found 1000"),
         (MADE.format("{'a': (1e308, -1e308)}"), ConfigError, "a: expected numbers within 1e+300 of 0, found (1e+308, -1e+308)"),
         (MADE.format("{'a': -2e300}"), ConfigError, "metric.py:build: a: expected numbers within 1e+300 of 0, found -2e+300"),
-        ("def build():\n    raise SystemExit(0)\n", ConfigError, "metric.py:build: raised SystemExit: 0"),
+        (
+            "def build():\n    raise SystemExit(0)\n",
+            ConfigError,
+            "raised (line 2 of metric.py): SystemExit: 0",
+        ),
         (MADE.format("3"), ConfigError, "result(): expected a mapping of names to values, found 3"),
     ],
 )

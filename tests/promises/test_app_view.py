@@ -143,7 +143,7 @@ def test_a_gate_that_fails_since_the_recipe_is_wrong_names_the_fault(
     assert report.error.message.startswith("gate failed: top1: ")
     assert "TensorFlow's model is as bad on these samples" in report.error.hint
     assert named in report.error.hint
-    assert ("check the recipe's mean and std, the order of channels" in report.error.hint) == (not named)
+    assert ("check that the samples are fed as in training" in report.error.hint) == (not named)
     assert [result.action.name for result in report.actions][-1] == "suspect"
 
 
@@ -158,3 +158,19 @@ def test_a_threshold_that_hides_most_labels_is_not_published_and_one_that_hides_
     silent = manifest(report.bundle)["app"]["silent"]
     assert 0 < silent < 100
     assert f"for {silent} of them its threshold lets an app have no label" in (report.bundle / "README.md").read_text()
+
+
+@pytest.mark.parametrize("gates", [{}, {"top1": {"min": 0.9}}], ids=["no gate", "a gate"])
+def test_a_dataset_in_0_to_1_for_a_mean_and_std_of_pixels_is_what_is_wrong(workspace: Workspace, gates: dict[str, Any]) -> None:
+    """The usual pairs fit as well by chance, and were named in place of the one thing to mend."""
+    folder = workspace.copy("flags", "mine")
+    workspace.edit("mine", {"name": "mine", "validation": {"metrics": ["top1"], "gates": gates}})
+    with np.load(folder / "data" / "flags_test.npz") as archive:
+        images, labels = archive["images"][:400].astype(np.float32) / 255, archive["labels"][:400]
+    np.savez(folder / "data" / "flags_test.npz", images=images, labels=labels)
+    report = workspace.build("recipe=mine", "quantization=float32")
+    assert report.exit_code == 3
+    assert report.error is not None
+    assert "the dataset's are in 0..1: multiply them by 255; mean and std apply to 0..255" in report.error.hint
+    told = report.error.hint if gates else report.error.message
+    assert "pixels in 0..255, as an app feeds them" in told

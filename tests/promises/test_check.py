@@ -184,6 +184,20 @@ def test_a_recipe_that_does_not_build_answers_like_its_build(workspace: Workspac
     assert "Traceback" not in err
 
 
+def test_what_an_action_that_was_killed_said_is_kept(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    python_recipe(workspace, "print('the last words', flush=True); os.abort()")
+    code, _, err = checked(workspace, "recipe=made")
+    assert code == 1
+    log = Path(next(line for line in err.splitlines() if line.startswith("log: ")).removeprefix("log: "))
+    assert log.is_relative_to(temporary)
+    assert "the last words" in log.read_text()
+
+
 def test_a_folder_that_is_there_is_not_written_into(workspace: Workspace) -> None:
     Path("kept").mkdir()
     code, _, err = checked(workspace, "recipe=add_one", "--keep", "kept")

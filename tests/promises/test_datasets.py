@@ -92,6 +92,24 @@ def test_labels_in_another_order_than_the_models_are_refused_without_any_gate(wa
     )
 
 
+def test_what_a_folder_lacks_and_what_is_odd_in_it_is_told(warm_workspace: Workspace, command: Command) -> None:
+    folder = mnist(warm_workspace, dataset=FOLDER)
+    images(folder / "images", count=200)
+    shutil.rmtree(folder / "images" / "3")
+    (folder / "images" / "1" / "odd.tif").write_bytes(b"")
+    shutil.copy(next((folder / "images" / "1").glob("*.png")), folder / "images" / "2" / "again\x1b.png")
+    left = "dataset.path: 1 file is left out, since names of samples end with one of .jpg, "
+    code, _, planned = command("plan", "recipe=mine", "quantization=float32", "calibration=null")
+    assert code == 0, planned
+    assert left in planned
+    code, _, said = command("recipe=mine", "ui=plain", "quantization=float32", "calibration=null")
+    assert code == 0, said
+    assert left in said
+    assert "dataset: no sample of class '3': nothing says how well it is recognized" in said
+    assert "2/again\\x1b.png are the same file and labelled as two classes; one of the labels is wrong" in said
+    assert "\x1b" not in said
+
+
 def test_images_calibrate_as_arrays_do(warm_workspace: Workspace) -> None:
     folder = mnist(warm_workspace)
     images(folder / "calibration", "calibration", 100)

@@ -284,6 +284,7 @@ def test_labels_that_repeat_are_warned_of_and_built(warm_workspace: Workspace, c
     code, out, err = command("recipe=mine", "ui=plain")
     assert code == 0, err
     assert "labels: '0' names the classes of lines 1, 9; an app cannot tell them apart" in out + err
+    assert "label-" not in out + err  # told once, with the lines
 
 
 def test_a_calibration_that_changes_the_labels_is_not_published(warm_workspace: Workspace) -> None:

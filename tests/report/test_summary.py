@@ -154,6 +154,18 @@ def test_every_screen_shows_error_and_hint_word_for_word(ui: str, status: str, c
     assert ("mnist/int8" in out) == (ui != "quiet")
 
 
+@pytest.mark.parametrize("ui", ["plain", "rich", "quiet"])
+def test_no_screen_passes_on_what_moves_the_cursor(ui: str, capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("dataset.path: a\x1b[2J.png:\nwrong", "mend \x9b1A")
+    shown = screen(ui)
+    shown.warning("b\x1b]0;\a.png is odd")
+    shown.job_finished(replace(report("config_error"), error=error))
+    found = "".join(capsys.readouterr())
+    assert not set(found) & set("\x1b\x9b\a")
+    assert r"b\x1b]0;\x07.png is odd" in found
+    assert str(error) == "dataset.path: a\\x1b[2J.png:\nwrong\nhint: mend \\x9b1A", "lines remain lines"
+
+
 @pytest.mark.parametrize("ui", ["plain", "rich"])
 def test_values_stand_below_each_other_however_long_their_titles_are(ui: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = {"top1": Measurement(0.9125), "rmse": Measurement(0.1994)}

@@ -19,6 +19,7 @@ from mlkit_build.plain import to_plain
 from mlkit_build.recipe import Input, Npz
 from mlkit_build.stages.app import app
 from mlkit_build.stages.params import AppParams
+from mlkit_build.stages.suspects import suspects_of
 from tests.conftest import Workspace
 
 FLAGS = builtin("recipes") / "flags"
@@ -116,6 +117,16 @@ def test_a_wrong_mean_or_std_is_caught_and_named(view: Any, mean: tuple[float, .
         view(change=with_input(mean=mean, std=std))
     assert "with mean [127.5] and std [127.5] in place of the metadata's mean [" in caught.value.message
     assert "NormalizationOptions" in caught.value.hint
+
+
+def test_a_mean_or_a_std_that_is_wrong_by_itself_is_tried(flags: Flags, tmp_path: Path) -> None:
+    data = flags.floating.read_bytes()
+    (tmp_path / "model.tflite").write_bytes(attach(data, with_input(mean=(0.0,), std=(70.0,))(read(data))))
+    model = AppModel(tmp_path / "model.tflite")
+    tried = [way.normalization for way in suspects_of({}, model, in_unit=False)]
+    assert ((127.5,), (70.0,)) in tried
+    assert ((0.0,), (127.5,)) in tried
+    assert model.normalization not in tried
 
 
 def test_a_usual_mean_and_std_is_found_where_the_recipe_is_as_wrong_as_the_file(view: Any, monkeypatch: Any) -> None:

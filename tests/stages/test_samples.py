@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlkit_build.config.roots import builtin
 from mlkit_build.datasets import open_dataset
 from mlkit_build.datasets.parallel import in_order
 from mlkit_build.errors import ConfigError
-from mlkit_build.recipe import Input, Npz
+from mlkit_build.recipe import Input, Npz, Random, RandomInput
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.samples import LARGEST, Samples
 from tests.sources.tf1 import digits
@@ -98,3 +99,46 @@ def test_pixels_are_normalized(tmp_path: Path) -> None:
     image = Input(mean=(128.0,), std=(128.0,))
     found = samples(tmp_path, (1, 2, 2, 3), stated=image, x=np.full((3, 2, 2, 3), 64, np.uint8))
     assert float(look(found)[0]["x"].max()) == -0.5
+
+
+def pictures(folder: Path, images: Any) -> Samples:
+    return samples(folder, (1, *images.shape[1:]), stated=Input(mean=(0,), std=(255,)), x=images)
+
+
+def test_images_of_noise_are_told(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), np.uint8)
+    found = pictures(tmp_path, noise)
+    look(found)
+    assert found.warning() == (
+        "calibration input 'x' looks like noise: neighbouring pixels are independent of each other; "
+        "calibrate on samples of the training set"
+    )
+
+
+@pytest.mark.parametrize("kind", ["digits", "blurred noise", "stripes", "few pixels"])
+def test_images_that_are_no_noise_are_not_called_so(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3))
+    with np.load(builtin("recipes") / "mnist" / "data" / "mnist_calibration.npz") as archive:
+        images = {
+            "digits": archive["images"][:30].reshape(30, 28, 28, 1),
+            "blurred noise": ((noise + np.roll(noise, 1, axis=2)) // 2).astype(np.uint8),
+            "stripes": np.tile(noise[:, :1, ::4].repeat(4, axis=2), (1, 16, 1, 1)).astype(np.uint8),
+            "few pixels": noise[:, :2, :2].astype(np.uint8),
+        }[kind]
+    found = pictures(tmp_path, images)
+    look(found)
+    assert found.warning() == ""
+
+
+def test_numbers_that_are_no_image_may_be_independent(tmp_path: Path) -> None:
+    found = samples(tmp_path, (1, 16, 16, 3), x=np.random.default_rng(0).normal(size=(30, 16, 16, 3)).astype(np.float32))
+    look(found)
+    assert found.warning() == ""
+
+
+def test_noise_that_was_asked_for_is_told_whatever_it_feeds(tmp_path: Path) -> None:
+    signature = FrozenSignature((TensorSpec("x", "x:0", (1, 4), "float32"),), ())
+    dataset = open_dataset(Random(features={"x": RandomInput()}, samples=9), tmp_path, "calibration", signature)
+    found = Samples(dataset, signature, {})
+    look(found)
+    assert found.warning().startswith("calibration input 'x' is noise, as asked: ")

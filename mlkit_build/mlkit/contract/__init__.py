@@ -77,7 +77,7 @@ def lint(data: bytes, task: str, runtime: str | None = None) -> tuple[Finding, .
 
 
 def check_file(data: bytes, task: str, runtime: str = "") -> tuple[str, ...]:
-    """Return the warnings about a finished file, a line each.
+    """Return the warnings about a finished file, a line each. A build has told of labels that repeat, with their lines.
 
     Args:
         data: All of the file.
@@ -92,7 +92,7 @@ def check_file(data: bytes, task: str, runtime: str = "") -> tuple[str, ...]:
     if errors:
         told = "; ".join(f"{_told(each)} [{each.rule.id}]" for each in errors)
         raise ConfigError(f"target.task: {task} {told}", "; ".join(dict.fromkeys(each.fix for each in errors)))
-    return tuple(f"{each.told} [{each.rule.id}]: {each.fix}" for each in found)
+    return tuple(f"{each.told} [{each.rule.id}]: {each.fix}" for each in found if each.rule.id != "label-repeated")
 
 
 def _told(found: Finding) -> str:

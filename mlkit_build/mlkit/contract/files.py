@@ -97,10 +97,15 @@ def label_text(subject: Subject) -> Broken | None:
         blank = [number for number, line in enumerate(lines, 1) if not line.strip()]
         if blank and data:
             found.append(f"the blank line {blank[0]} of {name}")
-        twice = [line.strip().decode("utf-8", "replace") for line in _repeated(lines)]
-        if twice:
-            found.append(f"{_listed([repr(line) for line in twice])} twice in {name}")
     return Broken(", ".join(found)) if found else None
+
+
+def label_repeated(subject: Subject) -> Broken | None:
+    for _, name, data in _labels(subject):
+        twice = [repr(line.strip().decode("utf-8", "replace")) for line in _repeated(_lines(data))]
+        if twice:
+            return Broken(f"{_listed(twice)} twice in {name}")
+    return None
 
 
 def label_locales(subject: Subject) -> Broken | None:

@@ -267,6 +267,13 @@ RULES = (
         _LABELS, files.label_text,
     ),
     Rule(
+        "label-repeated", WARNING, "a label of its own for every class",
+        (),
+        "The app cannot tell classes of one name apart.",
+        "give each of them a name of its own in the file that `labels` names",
+        _LABELS, files.label_repeated,
+    ),
+    Rule(
         "label-locales", WARNING, "as many labels in every locale",
         ("Mismatch between number of labels (%d) and display names (%d).",),
         "An app that asks for that locale cannot load the model.",

@@ -203,7 +203,7 @@ BROKEN: Mapping[str, Case] = {
     "carriage returns": Case("label-text", labels(LABELS.replace(b"\n", b"\r\n")), LOADS),
     "byte order mark": Case("label-text", labels(b"\xef\xbb\xbf" + LABELS), LOADS),
     "blank": Case("label-text", labels(LABELS.replace(b"class 3\n", b" \n")), LOADS),
-    "twice": Case("label-text", labels(LABELS.replace(b"class 3\n", b"class 4\n")), LOADS),
+    "twice": Case("label-repeated", labels(LABELS.replace(b"class 3\n", b"class 4\n")), LOADS),
     "a locale short": Case(
         "label-locales",
         replace(

@@ -66,7 +66,7 @@ def test_text_of_any_length_and_kind_is_told_in_a_few_lines() -> None:
         member = GOOD.saying(replace(IMAGE, name=name), said)
         assert [found.rule.id for found in linted(replace(member, files={}).build())] == ["label-file"]
         (found,) = linted(replace(member, files={name: labels}).build())
-        assert found.rule.id == "label-text"
+        assert found.rule.id == "label-repeated"
         assert len(found.told) < 2000
 
 

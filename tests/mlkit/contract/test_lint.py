@@ -83,6 +83,7 @@ def test_a_file_that_is_built_must_keep_every_rule_of_its_target() -> None:
     (warning,) = check_file(BROKEN["logits"].make(), "image_labeling")
     assert warning.startswith("expected scores that an operator keeps within 0..1, found scores made by ABS")
     assert check_file(BROKEN["logits"].make(), "custom") == ()
+    assert check_file(BROKEN["twice"].make(), "image_labeling") == ()  # told when the labels were read
     with pytest.raises(ConfigError) as caught:
         check_file(BROKEN["a label short"].make(), "image_labeling")
     assert "Got 12 class(es) for output index 0, expected 11 according to the label map. [label-count]" in caught.value.message
@@ -92,7 +93,7 @@ def test_a_file_that_is_built_must_keep_every_rule_of_its_target() -> None:
     ("name", "ids"),
     [
         ("bird_classifier", set()),
-        ("mobilenet_v1_0.25_224_1_metadata_1", {"label-text"}),  # ImageNet has two cranes and two maillots
+        ("mobilenet_v1_0.25_224_1_metadata_1", {"label-repeated"}),  # ImageNet has two cranes and two maillots
         ("mobilenet_v1_0.25_224_1_default_1", {"normalization", "labels"}),
     ],
 )
