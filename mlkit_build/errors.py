@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlkit_build.printable import shown_lines
+
+if TYPE_CHECKING:
+    from mlkit_build.job import JobReport
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _TOLD = 1000
@@ -72,9 +75,14 @@ class StageError(MlkitBuildError):
 
 
 class GateError(MlkitBuildError):
-    """A measured value broke a limit of the recipe: nothing was packaged."""
+    """A measured value broke a limit of the recipe: nothing was packaged.
+
+    Attributes:
+        report: What was measured and judged, where `mlkit_build.build` or `export` raised it.
+    """
 
     exit_code = ExitCode.GATE
+    report: JobReport | None = None
 
 
 class StoreError(MlkitBuildError):

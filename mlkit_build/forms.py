@@ -24,7 +24,7 @@ class Parting:
         dtype: Its type in the frozen graph.
         max_abs_error: Over all samples.
         sqnr_db: The signal's power over the error's, in dB.
-        top1_changed: In how many samples the highest value is another one.
+        top1_changed: In how many samples the highest value is another one, where they are class scores; else 0.
     """
 
     output: str

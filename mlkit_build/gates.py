@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mlkit_build.errors import ConfigError, GateError
 from mlkit_build.metrics import Measurement, PairedTest, samples_text, significant, value_of
+from mlkit_build.metrics.scored import AGREEMENTS, PIXELS, SAMPLES
 from mlkit_build.recipe import Gate
 from mlkit_build.records import dataclass
 
 LIMITS = ("min", "max", "max_drop", "max_regression")
 LEAST_P = 1e-16
 """A p value below it is told as that: it may be 0 as a number, which it never is."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One limit of a recipe.
+
+    Attributes:
+        metric: The measured value's name.
+        limit: `min`, `max`, `max_drop` or `max_regression`.
+        threshold: What the recipe demands.
+    """
+
+    metric: str
+    limit: str
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -39,15 +55,42 @@ class Verdict:
     evidence: str = ""
     warning: str = ""
 
-    def __str__(self) -> str:
-        relation = {
-            "min": "at least",
-            "max": "at most",
-            "max_drop": "a drop of at most",
-            "max_regression": "a regression of at most",
-        }[self.limit]
-        evidence = f" ({self.evidence})" if self.evidence else ""
-        return f"{self.metric}: {self.value:g}, expected {relation} {self.threshold:g}{evidence}"
+    def told(self, found: Measurement) -> str:
+        """Return what was measured and what is demanded: `top1: 0.776 is a drop of 0.184 from TensorFlow's 0.96, expected ...`.
+
+        Args:
+            found: What was judged.
+        """
+        if self.limit in ("min", "max"):
+            relation = "at least" if self.limit == "min" else "at most"
+            said, behind = f", expected {relation} {self._number(self.threshold)}", self.evidence
+        else:
+            said, behind = self._compared(found)
+        return f"{self.metric}: {self._number(found.value)}{found.of_output}{said}{f' ({behind})' if behind else ''}"
+
+    def _compared(self, found: Measurement) -> tuple[str, str]:
+        """Return how the value changed beside what is demanded, and what else is behind it."""
+        if self.limit == "max_drop":
+            assert found.reference is not None, "it was judged"
+            other, whose, kind, behind = found.reference, "TensorFlow's", worsening(found), self.evidence
+        else:
+            other = found.value - self.value if found.lower_is_better else found.value + self.value
+            whose, kind = "the baseline's", "regression"
+            behind = "" if self.evidence == baseline_text(self.metric, other) else self.evidence
+        amount, counterpart, least = self._number(abs(self.value)), self._number(other), self._number(abs(self.threshold))
+        if self.value > 0:
+            said = f" is a {kind} of {amount} from {whose} {counterpart}"
+        else:
+            said = f" is a gain of {amount} on {whose} {counterpart}" if self.value else f", as {whose}"
+        demanded = f"a {kind} of at most" if self.value <= 0 else "at most"
+        demanded = "a gain of at least" if self.threshold < 0 else demanded
+        tested = "" if self.significance is None else f" or p at least {self.significance:g}"
+        return f"{said}, expected {demanded} {least}{tested}", behind
+
+    def _number(self, value: float) -> str:
+        """Return a number as the recipe states it."""
+        exact = value_of(self.metric).exact(value)
+        return str(exact) if isinstance(exact, int) else f"{exact:g}"
 
 
 def judge(
@@ -67,8 +110,10 @@ def judge(
     verdicts = []
     for name, gate in gates.items():
         if name not in metrics:
+            scores = {SAMPLES: "[1, C]", PIXELS: "[1, H, W, C]"}.get(AGREEMENTS.get(name, ""))
+            output = f"the output that metrics read, which has no class scores {scores}" if scores else "this model's outputs"
             raise GateError(
-                f"validation.gates.{name}: not measured: it does not apply to this model's outputs",
+                f"validation.gates.{name}: not measured: it does not apply to {output}",
                 f"measured: {', '.join(metrics)}",
             )
         for limit in LIMITS:
@@ -78,13 +123,32 @@ def judge(
     return tuple(verdicts)
 
 
+def unjudged(gates: Mapping[str, Gate], verdicts: Iterable[Verdict]) -> tuple[Limit, ...]:
+    """Return the limits that no verdict is on."""
+    judged = {(verdict.metric, verdict.limit) for verdict in verdicts}
+    stated = [Limit(name, limit, getattr(gate, limit)) for name, gate in gates.items() for limit in LIMITS]
+    return tuple(found for found in stated if found.threshold is not None and (found.metric, found.limit) not in judged)
+
+
 def change_text(name: str, worse: float, found: Measurement) -> str:
     """Return how much worse than TensorFlow a value is, with the samples that changed: `0.30 points worse, ..., p = 0.02`."""
-    kind = value_of(name)
-    said = f"{kind.difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
-    if found.paired is None:
-        return said
-    return f"{said}, {tested_text(found.paired)}"
+    said = worse_text(name, worse)
+    return said if found.paired is None else f"{said}, {tested_text(found.paired)}"
+
+
+def worse_text(name: str, worse: float) -> str:
+    """Return how much worse one value is than another: `0.30 points worse`."""
+    return f"{value_of(name).difference(abs(worse))} {'better' if worse < 0 else 'worse'}" if worse else "as good"
+
+
+def worsening(found: Measurement) -> str:
+    """Return what it is called when the value gets worse."""
+    return "rise" if found.lower_is_better else "drop"
+
+
+def baseline_text(name: str, value: float) -> str:
+    """Return what an earlier bundle reached."""
+    return f"baseline {value_of(name).number(value)}"
 
 
 def tested_text(paired: PairedTest) -> str:
@@ -111,7 +175,7 @@ def _verdict(name: str, limit: str, threshold: float, gate: Gate, found: Measure
         evidence = change_text(name, value, found) if found.paired else ""
     elif limit == "max_regression":
         value, margin = _regression(name, found, baseline), threshold
-        evidence = f"baseline {value_of(name).number(baseline[name])}"
+        evidence = baseline_text(name, baseline[name])
     passed = value >= threshold if limit == "min" else value <= threshold
     if significance is not None and found.paired is not None:
         passed = passed or found.paired.p_value >= significance

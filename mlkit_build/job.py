@@ -8,7 +8,7 @@ from pathlib import Path
 from mlkit_build.engine.action import Result
 from mlkit_build.errors import ConfigError, ExitCode, MlkitBuildError
 from mlkit_build.forms import Hops
-from mlkit_build.gates import Verdict
+from mlkit_build.gates import Limit, Verdict
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Recipe, Settings
 from mlkit_build.records import dataclass
@@ -55,6 +55,7 @@ class JobReport:
         latency: How fast the model is on this machine, where that was measured.
         hops: How far every form of the model is from the one before it, where that was measured.
         runtimes: What other runtimes made of the model, judged.
+        unjudged: The limits that the job did not come to, since it ended before.
     """
 
     recipe: str
@@ -72,6 +73,7 @@ class JobReport:
     latency: Timing | None = None
     hops: Hops | None = None
     runtimes: tuple[RuntimeVerdict, ...] = ()
+    unjudged: tuple[Limit, ...] = ()
 
 
 def refused(error: MlkitBuildError, overrides: Sequence[str], job: Job | None = None) -> JobReport:

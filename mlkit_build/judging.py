@@ -75,7 +75,7 @@ class Judgement:
                 f"{_UNTOUCHED}; please report it with the model; validation.hops=0 builds without looking",
             )
         as_bad = f"{_AS_BAD}; {suspicion}" if suspicion and suspicion.instead else f"{_AS_BAD}: {_TO_CHECK}"
-        _refuse_broken(self.verdicts, self.runtimes, as_bad if self.is_as_bad else "")
+        _refuse_broken(self.verdicts, self.metrics, self.runtimes, as_bad if self.is_as_bad else "")
 
     def _is_as_bad(self, verdict: Verdict) -> bool:
         reference = self.metrics[verdict.metric].reference
@@ -142,16 +142,23 @@ def judged_time(recipe: Recipe, output: Output) -> tuple[Timing | None, tuple[Ve
         return None, ()
     found = from_plain(Timing, _read(output("latency", "latency.json")))
     gates = {name: gate for name, gate in recipe.validation.gates.items() if name == LATENCY}
-    return found, judge(gates, {LATENCY: Measurement(found.median_ms, lower_is_better=True)})
+    return found, judge(gates, {LATENCY: _measured(found)})
 
 
-def refuse_slow(verdicts: Sequence[Verdict]) -> None:
+def refuse_slow(timing: Timing | None, verdicts: Sequence[Verdict]) -> None:
     """Raise GateError if a limit on time does not hold."""
-    _refuse_broken(verdicts, ())
+    if timing is not None:
+        _refuse_broken(verdicts, {LATENCY: _measured(timing)}, ())
 
 
-def _refuse_broken(verdicts: Sequence[Verdict], runtimes: Sequence[RuntimeVerdict], as_bad: str = "") -> None:
-    broken = [str(verdict) for verdict in verdicts if not verdict.passed]
+def _measured(timing: Timing) -> Measurement:
+    return Measurement(timing.median_ms, lower_is_better=True)
+
+
+def _refuse_broken(
+    verdicts: Sequence[Verdict], metrics: Mapping[str, Measurement], runtimes: Sequence[RuntimeVerdict], as_bad: str = ""
+) -> None:
+    broken = [verdict.told(metrics[verdict.metric]) for verdict in verdicts if not verdict.passed]
     elsewhere = [verdict for verdict in runtimes if not verdict.passed]
     if broken or elsewhere:
         improve = ["improve the model or the quantization, or change validation.gates"] if broken else []

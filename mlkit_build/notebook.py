@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,21 +23,21 @@ from mlkit_build.arguments import check_build, check_export
 from mlkit_build.config import Roots, compose
 from mlkit_build.config.roots import RECIPE_FILE, RecipeFolder
 from mlkit_build.config.sweep import refuse_several
-from mlkit_build.errors import ConfigError, MlkitBuildError
-from mlkit_build.job import refuse_select
+from mlkit_build.errors import ConfigError, GateError, MlkitBuildError
+from mlkit_build.job import JobReport, refuse_select
 from mlkit_build.metrics import Measurement
 from mlkit_build.records import dataclass
 from mlkit_build.report import summary
+from mlkit_build.report.measured_table import html_table
 from mlkit_build.report.screens import Warnings, screen
 from mlkit_build.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from mlkit_build.engine.pool import Pool
-    from mlkit_build.job import Job, JobReport
+    from mlkit_build.job import Job
 
 __all__ = ["Built", "build", "export"]
 
-_COLORS = {True: "#1a7f37", False: "#cf222e"}
 _pools: dict[int, Pool] = {}
 _lock = threading.Lock()
 
@@ -64,31 +64,25 @@ class Built:
         return self.bundle / f"{self.report.recipe}.tflite"
 
     def __repr__(self) -> str:
-        lines = [summary.headline(self.report), *(f"  {title:<18} {text}" for title, text in summary.lines(self.report))]
-        return "\n".join(lines)
+        return _lines(self.report)
 
     def _repr_html_(self) -> str:
         """Return a table of what was measured and links to the files: the same for the same bundle, nothing from elsewhere."""
-        head, rows = ["Measured", "Shipped", "TensorFlow", "Gates"], [self._row(name) for name in self.metrics]
-        shown = [column for column in range(len(head)) if any(row[column] for row in rows)]
-        table = "".join(_html_row(tag, [row[column] for column in shown]) for tag, row in _tagged(head, rows))
         title = f"<b>{escape(summary.job_name(self.report))}</b> {escape(str(self.manifest['version']))}"
         links = [_link(path) for path in (self.model, self.bundle / "report.html", self.bundle / "manifest.json")]
-        missing = summary.not_measured(self.metrics)
-        note = f'<p style="color:{_COLORS[False]}">{escape(missing)}</p>' if missing else ""
-        return f"<div><p>{title}</p><table>{table}</table>{note}<p>{', '.join(links)}</p></div>"
+        return f"<div><p>{title}</p>{html_table(self.report)}<p>{', '.join(links)}</p></div>"
 
-    def _row(self, name: str) -> list[str]:
-        """Return the cells of one measured value, as HTML."""
-        found = self.metrics[name]
-        gates = [
-            f'<span style="color:{_COLORS[verdict.passed]}">{escape(summary.verdict_text(verdict))}</span>'
-            for verdict in self.report.gates
-            if verdict.metric == name
-        ]
-        reference = "" if found.reference is None else summary.number(name, found.reference)
-        texts = (summary.TITLES.get(name, name), summary.number(name, found.value), reference)
-        return [*map(escape, texts), "<br>".join(gates)]
+
+class Refused(JobReport):
+    """The report of a build whose gate failed. A notebook shows it as a table, as what was built."""
+
+    def __repr__(self) -> str:
+        return _lines(self)
+
+    def _repr_html_(self) -> str:
+        """Return a table of what was measured."""
+        title = f"<b>{escape(summary.job_name(self))}</b> {escape(summary.result(self))}"
+        return f"<div><p>{title}</p>{html_table(self)}</div>"
 
 
 def build(recipe: str | Path, *overrides: str, ui: str = "quiet") -> Built:
@@ -100,7 +94,7 @@ def build(recipe: str | Path, *overrides: str, ui: str = "quiet") -> Built:
         ui: How to tell of the progress: `quiet`, `plain` or `rich`.
 
     Raises:
-        MlkitBuildError: What would have ended the command line with an error.
+        MlkitBuildError: What would have ended the command line with an error; a GateError has what was measured, as `report`.
     """
     check_build(recipe, overrides, ui)
     roots, folder = Roots.find(), Path(recipe).expanduser().absolute()
@@ -156,7 +150,7 @@ def export(
         fields: Any other field of a recipe: `adapters`, `validation`, `version`, ...
 
     Raises:
-        MlkitBuildError: What would have ended the command line with an error.
+        MlkitBuildError: What would have ended the command line with an error; a GateError has what was measured, as `report`.
     """
     from mlkit_build.live_recipe import write_recipe
 
@@ -188,7 +182,10 @@ def _recipe_folder(recipe_dir: str | Path | None) -> Iterator[Path]:
         except MlkitBuildError as error:
             texts = [text.replace(f"{folder / RECIPE_FILE}: ", "export: ") for text in (error.message, error.hint)]
             message, hint = (text.replace(f"{folder}{os.sep}", "") for text in texts)
-            raise type(error)(message, hint, log=error.log) from error
+            told = type(error)(message, hint, log=error.log)
+            if isinstance(error, GateError) and isinstance(told, GateError) and error.report is not None:
+                told.report = replace(error.report, error=told)
+            raise told from error
 
 
 @dataclass(frozen=True)
@@ -251,6 +248,8 @@ def _built(job: Job, ui: str) -> Built:
     documents = Documents.of(job.settings)
     report = workflow.build(job, _pool(), Warnings() if ui == "quiet" else screen(ui))
     documents.write([report])
+    if isinstance(report.error, GateError):
+        report.error.report = Refused(**{field.name: getattr(report, field.name) for field in fields(report)})
     if report.error is not None:
         raise report.error
     assert report.bundle is not None
@@ -275,13 +274,9 @@ def _pool() -> Pool:
         return _pools[process]
 
 
-def _tagged(head: list[str], rows: list[list[str]]) -> Iterator[tuple[str, list[str]]]:
-    yield "th", head
-    yield from (("td", row) for row in rows)
-
-
-def _html_row(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f'<{tag} style="text-align:left">{cell}</{tag}>' for cell in cells) + "</tr>"
+def _lines(report: JobReport) -> str:
+    """Return what the command line prints."""
+    return "\n".join([summary.headline(report), *(f"  {title:<18} {text}" for title, text in summary.lines(report))])
 
 
 def _link(path: Path) -> str:

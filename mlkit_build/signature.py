@@ -36,6 +36,11 @@ class TensorSpec:
             size *= dimension
         return size
 
+    @property
+    def is_vector(self) -> bool:
+        """Whether a sample is one row of several values: `[1, C]` or `[1, 1, 1, C]`."""
+        return self.size > 1 and sum(dimension != 1 for dimension in self.shape[1:]) <= 1
+
 
 @dataclass(frozen=True)
 class FrozenSignature:

@@ -24,7 +24,7 @@ from mlkit_build.engine.shared import Shared
 from mlkit_build.engine.toolchain import whole_toolchain
 from mlkit_build.errors import ConfigError, ExitCode, GateError, MlkitBuildError, SourceError, StageError
 from mlkit_build.formats import ARCHIVES
-from mlkit_build.gates import Verdict
+from mlkit_build.gates import Verdict, unjudged
 from mlkit_build.job import Job, JobReport
 from mlkit_build.judging import Judgement, judged, judged_time, refuse_slow
 from mlkit_build.locating import Locator
@@ -162,7 +162,7 @@ class _Run:
         packaging = self._packaging(files)
         self._engine.run([*packaging, *self._timing()])
         self._time, self._timed = judged_time(self._recipe, self._engine.output)
-        refuse_slow(self._timed)
+        refuse_slow(self._time, self._timed)
         contents = self._contents(files, packaging, judgement)
         if held:
             held.after(contents.manifest, contents.data)
@@ -296,6 +296,7 @@ class _Run:
 
     def _report(self, status: str, code: ExitCode, **rest: Any) -> JobReport:
         found = self._judged
+        gates = (*(found.verdicts if found else ()), *self._timed)
         return JobReport(
             recipe=self._recipe.name,
             variant=self._recipe.variant_name,
@@ -303,7 +304,8 @@ class _Run:
             exit_code=code,
             size_bytes=int(found.metrics["size_bytes"].value) if found else None,
             metrics=found.metrics if found else None,
-            gates=(*(found.verdicts if found else ()), *self._timed),
+            gates=gates,
+            unjudged=unjudged(self._recipe.validation.gates, gates),
             runtimes=found.runtimes if found else (),
             latency=self._time,
             hops=found.hops if found else None,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlkit_build.errors import ConfigError, ExitCode, GateError
-from mlkit_build.gates import Verdict, judge
+from mlkit_build.gates import judge
 from mlkit_build.metrics import Measurement, PairedTest
 from mlkit_build.recipe import Gate
 from tests.conftest import Workspace
@@ -54,6 +54,7 @@ def test_a_value_that_was_not_measured_fails_its_gate_by_name() -> None:
         judge({"top1_agreement": Gate(min=0.5)}, {"cosine": Measurement(1.0)})
     assert caught.value.exit_code == ExitCode.GATE
     assert caught.value.hint == "measured: cosine"
+    assert caught.value.message.endswith("to the output that metrics read, which has no class scores [1, C]")
 
 
 @given(value=FINITE, low=FINITE, high=FINITE)
@@ -62,9 +63,57 @@ def test_min_and_max_hold_exactly_inside_the_interval(value: float, low: float, 
     assert all(verdict.passed for verdict in verdicts) == (low <= value <= high)
 
 
-def test_a_verdict_reads_as_a_sentence() -> None:
-    assert str(Verdict("top1", "min", 0.99, 0.5, False)) == "top1: 0.5, expected at least 0.99"
-    assert str(Verdict("top1", "max_drop", 0.01, 0.02, False)) == "top1: 0.02, expected a drop of at most 0.01"
+@pytest.mark.parametrize(
+    ("name", "gate", "found", "said"),
+    [
+        ("top1", Gate(min=0.99), Measurement(0.5), "top1: 0.5, expected at least 0.99"),
+        (
+            "top1",
+            Gate(max_drop=0.01),
+            Measurement(0.776, 0.96),
+            "top1: 0.776 is a drop of 0.184 from TensorFlow's 0.96, expected at most 0.01",
+        ),
+        (
+            "top1",
+            Gate(max_drop=0.01),
+            Measurement(0.978, 0.976),
+            "top1: 0.978 is a gain of 0.002 on TensorFlow's 0.976, expected a drop of at most 0.01",
+        ),
+        (
+            "top1",
+            Gate(max_drop=-0.01),
+            Measurement(0.978, 0.976),
+            "top1: 0.978 is a gain of 0.002 on TensorFlow's 0.976, expected a gain of at least 0.01",
+        ),
+        (
+            "mae",
+            Gate(max_drop=0.1),
+            Measurement(0.5, 0.25, lower_is_better=True),
+            "mae: 0.5 is a rise of 0.25 from TensorFlow's 0.25, expected at most 0.1",
+        ),
+        (
+            "sqnr_db",
+            Gate(min=30),
+            Measurement(23.9795, output="value"),
+            "sqnr_db: 23.9795 (of output 'value'), expected at least 30",
+        ),
+        (
+            "log_loss",
+            Gate(max_regression=0.01),
+            Measurement(0.705105, lower_is_better=True),
+            "log_loss: 0.705105 is a regression of 0.533649 from the baseline's 0.171456, expected at most 0.01",
+        ),
+        (
+            "size_bytes",
+            Gate(max_regression=0),
+            Measurement(1_234_567, lower_is_better=True),
+            "size_bytes: 1234567, as the baseline's, expected a regression of at most 0",
+        ),
+    ],
+)
+def test_a_verdict_reads_as_a_sentence_about_the_value(name: str, gate: Gate, found: Measurement, said: str) -> None:
+    (verdict,) = judge({name: gate}, {name: found}, {"log_loss": 0.171456, "size_bytes": 1_234_567})
+    assert verdict.told(found) == said
 
 
 def test_a_failed_gate_exits_with_3_shows_the_numbers_and_leaves_the_bundle(
@@ -168,7 +217,11 @@ def test_a_regression_is_measured_against_the_baseline_and_may_be_a_rise() -> No
     }
     verdicts = judge(gates, metrics, {"top1": 0.905, "size_bytes": 1000, "mae": 0.5})
     assert [(verdict.value, verdict.passed) for verdict in verdicts] == [(0.005, True), (200, False), (-0.3, True)]
-    assert str(verdicts[1]) == "size_bytes: 200, expected a regression of at most 100 (baseline 1.0 kB)"
+    assert [verdict.told(metrics[verdict.metric]) for verdict in verdicts] == [
+        "top1: 0.9 is a regression of 0.005 from the baseline's 0.905, expected at most 0.01",
+        "size_bytes: 1200 is a regression of 200 from the baseline's 1000, expected at most 100",
+        "mae: 0.2 is a gain of 0.3 on the baseline's 0.5, expected a regression of at most 0.1",
+    ]
 
 
 def test_a_baseline_that_lacks_the_value_is_named_with_what_it_has() -> None:
@@ -263,7 +316,15 @@ def test_what_is_no_number_is_in_the_bundle_and_on_its_page_by_the_names_of_the_
     assert manifest["metrics"]["top1"]["interval"][0] < manifest["metrics"]["top1"]["value"]
     assert manifest["metrics"]["top1"]["paired"]["samples"] == 10_000
     page = (report.bundle / "report.html").read_text(encoding="utf-8")
-    for text in ("Confusion matrix", "ROC curve", "<polyline", "Reliability", "95% interval", "samples changed, p = "):
+    for text in (
+        "Confusion matrix",
+        "ROC curve",
+        "<polyline",
+        '<text x="50" y="106.5">0.5</text>',
+        "Reliability",
+        "95% interval",
+        "samples changed, p = ",
+    ):
         assert text in page
     assert Reader(page).open == []
     again = warm_workspace.build("recipe=mnist", "cache.enabled=false", "output_dir=again")
@@ -294,7 +355,8 @@ def test_a_baseline_is_compared_with_and_is_one_of_the_inputs(workspace: Workspa
     (folder / "baseline.json").write_text(json.dumps(smaller))
     report = workspace.build("recipe=add_one")
     assert report.exit_code == 3
-    assert "size_bytes: 1, expected a regression of at most 0" in str(report.error)
+    size = report.size_bytes
+    assert f"size_bytes: {size} is a regression of 1 from the baseline's {size - 1}, expected at most 0" in str(report.error)
 
 
 @pytest.mark.parametrize(

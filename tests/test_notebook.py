@@ -601,6 +601,34 @@ def test_a_failed_gate_raises_and_says_nothing_else(folder: Path, capfd: pytest.
     assert capfd.readouterr().err == ""
 
 
+def test_a_failed_gate_has_what_was_measured_and_shows_it_as_a_table() -> None:
+    error = refused(
+        classifier(),
+        dataset=(images(), np.arange(12) % 3),
+        validation={"metrics": ["top1"], "gates": {"size_bytes": {"max": 10}}},
+    )
+    assert isinstance(error, GateError)
+    report = error.report
+    assert report is not None
+    assert report.error is error
+    assert [(verdict.metric, verdict.passed) for verdict in report.gates] == [("size_bytes", False)]
+    assert report.metrics is not None
+    assert report.metrics["top1"].reference is not None
+    assert report.hops is not None
+    page: str = report._repr_html_()  # type: ignore[attr-defined]
+    for text in ("gate failed", "top-1 accuracy", "at most 10 B FAILED"):
+        assert text in page
+    assert "top-1 accuracy" in repr(report)
+
+
+def test_a_gate_on_what_was_not_measured_has_a_report_too() -> None:
+    error = refused(classifier(), dataset=images(), validation={"gates": {"pixel_agreement": {"min": 1}}})
+    assert isinstance(error, GateError)
+    assert error.report is not None
+    assert [limit.metric for limit in error.report.unjudged] == ["pixel_agreement"]
+    assert "no dataset" not in error.report._repr_html_()  # type: ignore[attr-defined]
+
+
 # What a notebook shows
 
 

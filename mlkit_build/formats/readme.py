@@ -167,7 +167,7 @@ def _row(name: str, found: Any) -> dict[str, str]:
     low_high = [summary.number(name, value) for value in found.interval or ()]
     return {
         "title": summary.title(name),
-        "value": summary.number(name, found.value),
+        "value": summary.value_text(name, found),
         "interval": " to ".join(low_high),
         "reference": "" if found.reference is None else summary.number(name, found.reference),
     }

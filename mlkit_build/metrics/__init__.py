@@ -201,7 +201,7 @@ METRICS: dict[str, MetricKind] = {
     "parity": MetricKind(
         f"{_HERE}.parity:Parity",
         "How close every output is to TensorFlow's. Always measured.",
-        ("max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"),
+        ("max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement", "pixel_agreement"),
         "any",
         "",
         has_reference=False,

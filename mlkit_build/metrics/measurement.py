@@ -57,6 +57,7 @@ class Measurement:
         interval: Its 95% interval, of a share of samples.
         paired: The test against TensorFlow, of a share of samples.
         lower_is_better: Whether a smaller value is a better one.
+        output: Which of several outputs it is of, where all are measured and this one is the worst.
     """
 
     value: float
@@ -64,6 +65,7 @@ class Measurement:
     interval: tuple[float, ...] | None = None
     paired: PairedTest | None = None
     lower_is_better: bool = False
+    output: str = ""
 
     @classmethod
     def share(cls, right: int, samples: int, reference_right: int | None = None, lost: int = 0) -> Measurement:
@@ -83,6 +85,11 @@ class Measurement:
             return cls(significant(right / samples), interval=interval)
         paired = PairedTest.of(lost, right - (reference_right - lost), samples)
         return cls(significant(right / samples), significant(reference_right / samples), interval, paired)
+
+    @property
+    def of_output(self) -> str:
+        """Which of several outputs it is of, in words that follow the value: ` (of output 'scores')`; empty for a single one."""
+        return f" (of output {self.output!r})" if self.output else ""
 
     @property
     def drop(self) -> float | None:
@@ -121,6 +128,7 @@ class Subject:
         sample: Returns what to call one of its samples.
         code: The files of the recipe's own metrics, by place in its folder.
         is_rounded: Whether the references are a quantized model's too, and not TensorFlow's.
+        scores_of: What the values are class scores of, see `metrics.scored`; empty where they may be anything.
     """
 
     output: TensorSpec
@@ -129,6 +137,7 @@ class Subject:
     code: Mapping[str, Path] = field(default_factory=dict)
     is_rounded: bool = False
     sample: Callable[[int], str] = "sample {}".format
+    scores_of: str = ""
 
     @property
     def classes(self) -> int:

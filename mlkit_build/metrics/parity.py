@@ -10,15 +10,24 @@ from numpy.typing import NDArray
 from mlkit_build.metrics import Measurement, Subject, Table, significant
 from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.options import NoOptions
+from mlkit_build.metrics.scored import PIXELS, SAMPLES
 from mlkit_build.metrics.values import MOST_DECIBELS
 
 
 class Parity:
     """Of one output, over every value: the greatest error, the root of the mean square error, and the signal's power over the
-    error's in dB; the mean over samples of the cosine; and how often the highest value is the same, where there are several.
+    error's in dB; and the mean over samples of the cosine. Of several outputs the worst one counts for each value, whichever
+    `validation.output` names; the summary and the message of a gate name it.
+
+    How often the highest score is the same is measured on the output that the other metrics read, where it has class scores:
+    `[1, C]` for the classes of a sample (`top1_agreement`), `[1, H, W, C]` for those of each pixel (`pixel_agreement`). That they
+    are class scores is known from the metrics or the target; where these leave it open, from `labels` or a gate on either value.
     """
 
     def __init__(self, options: NoOptions, subject: Subject) -> None:
+        shape = subject.output.shape
+        self._compares_classes = subject.scores_of == SAMPLES and subject.output.is_vector
+        self._channels = shape[3] if subject.scores_of == PIXELS and len(shape) == 4 else 1
         self._samples = 0
         self._values = 0
         self._max_abs_error = 0.0
@@ -37,8 +46,11 @@ class Parity:
         self._noise += float(np.einsum("ij,ij->", errors, errors))
         self._signal += float(powers.sum())
         self._cosine_sum += float(_cosines(ours, theirs, powers).sum())
-        if ours.shape[1] > 1:
+        if self._compares_classes:
             self._agreeing += int(np.count_nonzero(classes(outputs) == classes(reference)))
+        elif self._channels > 1:
+            one, other = (values.reshape(-1, self._channels).argmax(axis=1) for values in (outputs, reference))
+            self._agreeing += int(np.count_nonzero(one == other))
 
     def result(self) -> dict[str, Measurement]:
         values = {
@@ -47,8 +59,10 @@ class Parity:
             "sqnr_db": Measurement(significant(decibels(self._signal, self._noise))),
             "cosine": Measurement(significant(self._cosine_sum / self._samples)),
         }
-        if self._values > self._samples:
+        if self._compares_classes:
             values["top1_agreement"] = Measurement.share(self._agreeing, self._samples)
+        elif self._channels > 1:  # without an interval: neighbouring pixels are no samples
+            values["pixel_agreement"] = Measurement(significant(self._agreeing * self._channels / self._values))
         return values
 
     def tables(self) -> dict[str, Table]:

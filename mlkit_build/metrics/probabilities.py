@@ -14,7 +14,9 @@ EPSILON = float(np.finfo(np.float32).eps)
 
 
 class LogLoss:
-    """The mean of `-ln p` of the label. Probabilities are clipped to at least 1.2e-07 and then scaled to the sum 1."""
+    """The mean of `-ln p` of the label. Probabilities are clipped to at least 1.1920929e-07, float32's epsilon, and then
+    scaled to the sum 1.
+    """
 
     def __init__(self, options: LogitsOptions, subject: Subject) -> None:
         self._options = options

@@ -111,6 +111,7 @@ VALUES = {
     "sqnr_db": Value("SQNR", "decibel"),
     "cosine": Value("cosine similarity", "cosine", at_most_one=True, least=-1.0),
     "top1_agreement": _share("top-1 agreement"),
+    "pixel_agreement": _share("pixel agreement"),
 }
 
 OF_THE_FILE = ("size_bytes", "arena_bytes", "latency_ms")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlkit_build.engine.action import Action
+from mlkit_build.metrics.scored import scores_of
 from mlkit_build.pipeline.changed_samples import with_samples
 from mlkit_build.pipeline.converting import contract, conversion, convert, freeze, placeless, quantize_params
 from mlkit_build.pipeline.dataset_files import Locate, dataset_files
@@ -80,6 +81,7 @@ def attributing(
         tries=tries,
         quantize=quantize_params(recipe) if quantizer else None,
         quantize_version=VERSIONS["quantize"],
+        scores_of=scores_of(recipe),
     )
     converting = [] if quantizer else [convert(recipe)]
     attribute = reading(action_of("attribute", params, inputs, ("attribution.json",)), {field: stated})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from mlkit_build.engine.action import Action, OutputOf
 from mlkit_build.metrics import METRICS as METRIC_KINDS
 from mlkit_build.metrics import parse
+from mlkit_build.metrics.scored import scores_of
 from mlkit_build.pipeline.converting import freeze, freeze_params, loaders
 from mlkit_build.pipeline.datasets import content, reading
 from mlkit_build.pipeline.files import Files
@@ -67,11 +68,12 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
     # are opened, which is the actions' to do: without one, a number of hops beyond the dataset runs these two actions again.
     samples = min(recipe.validation.hops, dataset.samples or recipe.validation.hops)
     common: Inputs = {"signature.json": SIGNATURE, "dataset": files.dataset}
+    judged = recipe.validation.output, scores_of(recipe)
     frozen = freeze(recipe, files)
     original: Inputs = {f"{SOURCE_PREFIX}{role}": path for role, path in frozen.inputs.items()}
     origin = action_of(
         "origin",
-        OriginParams(freeze_params(recipe), stated, normalization(recipe), samples),
+        OriginParams(freeze_params(recipe), stated, normalization(recipe), samples, *judged),
         {**common, "frozen_graph.pb": FROZEN_GRAPH, **original},
         ("origin.json",),
         after=("contract",),
@@ -82,7 +84,7 @@ def forms(recipe: Recipe, dataset: AnyDataset, files: Files) -> list[Action]:
         made["float.tflite"] = FLOAT_MODEL
     if not recipe.quantization.is_float:
         made["model.tflite"] = model(recipe)
-    hops = action_of("hops", HopsParams(stated, normalization(recipe), samples), {**common, **made}, ("hops.json",))
+    hops = action_of("hops", HopsParams(stated, normalization(recipe), samples, *judged), {**common, **made}, ("hops.json",))
     limits = {"source.timeout_s": frozen.timeout_s} if frozen.timeout_s else {}
     return [reading(origin, {"dataset": dataset}, limits), reading(hops, {"dataset": dataset})]
 
@@ -106,6 +108,7 @@ def evaluate(recipe: Recipe, files: Files) -> Action:
         metrics=tuple(_untimed(choice) for choice in recipe.validation.metrics),
         output=recipe.validation.output,
         allow_select_ops=recipe.convert.allow_select_ops,
+        scores_of=scores_of(recipe),
     )
     outputs = ("metrics.json", "tables.json", "observations.json", *(["predictions.npy", SAMPLES] if files.dataset else []))
     action = action_of("evaluate", params, inputs, outputs)
@@ -140,6 +143,7 @@ def runtimes(recipe: Recipe, files: Files) -> list[Action]:
             inputs=normalization(recipe),
             metrics=tuple(_untimed(choice) for choice in recipe.validation.metrics),
             output=recipe.validation.output,
+            scores_of=scores_of(recipe),
         )
         action = replace(action_of("runtime", params, inputs, ("runtime.json",)), name=name)
         row.append(reading(action, {"dataset": recipe.dataset}, _metric_limits(recipe)))

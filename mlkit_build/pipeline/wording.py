@@ -29,6 +29,7 @@ _ANYWHERE: Mapping[str, str] = {
     "rules": "quantization.rules",
     "inputs": "signature.inputs",
     "output": "validation.output",
+    "scores_of": "validation.metrics, what their output has class scores of",
     "metrics": "validation.metrics",
     "allow_select_ops": "convert.allow_select_ops",
     "labels.names": "dataset.classes",
@@ -81,7 +82,10 @@ _OWN: Mapping[str, Mapping[str, str]] = {
 }
 _RESULTS: Mapping[str, tuple[str, ...]] = {"package": ("params.verdicts", "params.runtimes")}
 """Params that are results of other actions: nothing is known of them before these have run."""
-_NOTHING: Mapping[str, str] = {"why the file is not viewed as an app does": "it is viewed"}
+_NOTHING: Mapping[str, str] = {
+    "why the file is not viewed as an app does": "it is viewed",
+    "validation.metrics, what their output has class scores of": "nothing known",
+}
 """Field -> what an empty text there means."""
 _FILES: Mapping[str, str] = {
     "environment": "validation.runtimes, the environment",

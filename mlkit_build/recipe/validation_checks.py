@@ -38,6 +38,7 @@ def check_validation(recipe: Recipe) -> None:
                 raise ConfigError(f"dataset.label: missing, and validation.metrics asks for {choice.name}")
     _check_measuring(recipe)
     _check_gates(validation)
+    _check_agreements(recipe)
     _check_runtimes(recipe)
 
 
@@ -88,6 +89,21 @@ def _check_gates(validation: Validation) -> None:
                 "add `validation.baseline: path/to/manifest.json`",
             )
         _check_significance(where, gate, tested=name in owner and METRICS[owner[name]].is_paired)
+
+
+def _check_agreements(recipe: Recipe) -> None:
+    """Refuse a gate on the highest score of what is no class scores by the metrics that read it."""
+    from mlkit_build.metrics.scored import AGREEMENTS, scores_of
+
+    found = scores_of(recipe)
+    read = ", ".join(choice.name for choice in recipe.validation.metrics) or f"target {recipe.target.task}"
+    for name, expected in AGREEMENTS.items():
+        if name in recipe.validation.gates and found != expected:
+            raise ConfigError(
+                f"validation.gates.{name}: expected an output of class scores for each of the {expected}, found {read}, "
+                f"for which it has {f'those of {found}' if found else 'other values'}",
+                "leave the gate out",
+            )
 
 
 def _check_limits(where: str, gate: Gate, value: Value) -> None:

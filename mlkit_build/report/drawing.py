@@ -8,6 +8,8 @@ from mlkit_build.metrics import Table
 from mlkit_build.records import dataclass
 
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+TICKS = ((0, "0"), (50, "0.5"), (100, "1"))
+"""How far along an axis of a curve, of 100, and the number there: both axes are shares."""
 _CLASSES = ("class", "label", "predicted")
 """Columns that hold class indices."""
 

@@ -47,7 +47,7 @@ def _values(report: JobReport) -> list[str]:
             if verdict.metric == name
         ]
         interval = interval_text(name, found.interval) if found.interval else ""
-        value, compared = summary.number(name, found.value), summary.comparison_text(name, found)
+        value, compared = summary.value_text(name, found), summary.comparison_text(name, found)
         rows.append([summary.title(name), value, interval, compared, "; ".join(gates)])
     rows += [[verdict.runtime, "", "", "", summary.runtime_text(verdict)] for verdict in report.runtimes]
     return _table(["value", "shipped", "interval", "against TensorFlow", "gates"], rows)

@@ -14,7 +14,7 @@ from mlkit_build.errors import GateError, MlkitBuildError
 from mlkit_build.report import summary
 
 if TYPE_CHECKING:
-    from mlkit_build.gates import Verdict
+    from mlkit_build.gates import Limit, Verdict
     from mlkit_build.job import JobReport
 
 STAGES = ("load", "freeze", "convert", "validate", "package")
@@ -43,6 +43,8 @@ def _suite(root: ET.Element, report: JobReport) -> ET.Element:
     _stages(suite, report)
     for verdict in report.gates:
         _gate(suite, report, verdict)
+    for limit in report.unjudged:
+        ET.SubElement(_gate_case(suite, report, limit), "skipped", message="not reached")
     for runtime in report.runtimes:
         case = _case(suite, report, "runtimes", runtime.runtime)
         if not runtime.passed:
@@ -76,13 +78,17 @@ def _stages(suite: ET.Element, report: JobReport) -> None:
 
 
 def _gate(suite: ET.Element, report: JobReport, verdict: Verdict) -> None:
-    case = _case(suite, report, "gates", f"{verdict.metric} {verdict.limit} {verdict.threshold:g}")
+    case = _gate_case(suite, report, verdict)
     if not verdict.passed:
         hint = f"hint: {report.error.hint}" if report.error and report.error.hint else ""
         told = "\n".join(filter(None, (verdict.warning, hint)))
-        ET.SubElement(case, "failure", message=_text(str(verdict)), type="GateError").text = _text(told)
+        ET.SubElement(case, "failure", message=_text(summary.told(report, verdict)), type="GateError").text = _text(told)
     else:
-        ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, (str(verdict), verdict.warning))))
+        ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, (summary.told(report, verdict), verdict.warning))))
+
+
+def _gate_case(suite: ET.Element, report: JobReport, limit: Limit | Verdict) -> ET.Element:
+    return _case(suite, report, "gates", f"{limit.metric} {limit.limit} {limit.threshold:g}")
 
 
 def _case(suite: ET.Element, report: JobReport, group: str, name: str, seconds: float = 0.0) -> ET.Element:

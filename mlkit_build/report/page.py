@@ -10,7 +10,7 @@ from mlkit_build.gates import interval_text, tested_text
 from mlkit_build.metrics import Measurement, Table, samples_text
 from mlkit_build.mlkit.app_view import AppView
 from mlkit_build.report import summary
-from mlkit_build.report.drawing import drawn
+from mlkit_build.report.drawing import TICKS, drawn
 from mlkit_build.report.rendering import template
 from mlkit_build.signature import FrozenSignature
 from mlkit_build.tflite import FLEX
@@ -46,7 +46,7 @@ def render(
     rows = [
         {
             "title": summary.title(name),
-            "value": summary.number(name, found.value),
+            "value": summary.value_text(name, found),
             "reference": "" if found.reference is None else summary.number(name, found.reference),
             "drop": "" if found.drop is None else summary.difference(name, found.drop),
             "interval": interval_text(name, found.interval) if found.interval else "",
@@ -71,6 +71,7 @@ def render(
         hops=[(hop.before, hop.after, hop_text(hop, hops.samples), hop is hops.first) for hop in hops.hops] if hops else [],
         compared=hops.samples if hops else 0,
         tables=[drawn(table, labels) for table in tables.values()],
+        ticks=TICKS,
         runtimes=[(found.runtime, summary.runtime_text(found), found.installed, found.passed) for found in params.runtimes],
         delegate=summary.delegate_needed(metrics),
         not_measured=summary.not_measured(metrics),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlkit_build.errors import MlkitBuildError
 from mlkit_build.forms import Hops, parting_text
-from mlkit_build.gates import Verdict, interval_text, tested_text
+from mlkit_build.gates import Verdict, interval_text, tested_text, worse_text, worsening
 from mlkit_build.metrics import OF_THE_FILE, VALUES, Measurement, samples_text, value_of
 from mlkit_build.metrics.values import size as size
 from mlkit_build.plain import to_plain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHARES = {name for name, value in VALUES.items() if value.form == "share"}
 """Values that are shares of samples and read best as percentages."""
 
-_PARITY = ("top1_agreement", "max_abs_error", "sqnr_db")
+_PARITY = ("top1_agreement", "pixel_agreement", "max_abs_error", "sqnr_db")
 """What is said of two runtimes' outputs."""
 
 RESULTS = {"built": "built", "unchanged": "up to date", "gate_failed": "gate failed", "config_error": "not built"}
@@ -56,20 +56,35 @@ def verdict_text(verdict: Verdict) -> str:
     relation = {"min": "at least", "max": "at most", "max_drop": "drop at most", "max_regression": "regression at most"}
     tested = "" if verdict.significance is None else f" or p at least {verdict.significance:g}"
     said = f"{relation[verdict.limit]} {shown(verdict.threshold)}{tested} {'ok' if verdict.passed else 'FAILED'}"
-    return f"{said}: {shown(verdict.value)}" if verdict.limit == "max_regression" else said
+    return f"{said}: {_beside_baseline(verdict)}" if verdict.limit == "max_regression" else said
+
+
+def _beside_baseline(verdict: Verdict) -> str:
+    return f"{worse_text(verdict.metric, verdict.value)} {'than' if verdict.value else 'as'} the baseline"
+
+
+def told(report: JobReport, verdict: Verdict) -> str:
+    """Return one of the report's judged limits beside what was measured."""
+    return verdict.told((report.metrics or {}).get(verdict.metric, Measurement(verdict.value)))  # a time is not among them
+
+
+def value_text(name: str, found: Measurement) -> str:
+    """Return a measured value with its unit, and of several outputs the one that it is of."""
+    return f"{number(name, found.value)}{found.of_output}"
 
 
 def comparison_text(name: str, found: Measurement) -> str:
     """Return TensorFlow's value, how much worse the model's is, and the test of it; empty where there is nothing to compare."""
     if found.reference is None or found.drop is None:
         return ""
-    said = f"TensorFlow {number(name, found.reference)}, drop {difference(name, found.drop)}"
+    change = "gain" if found.drop < 0 else worsening(found)
+    said = f"TensorFlow {number(name, found.reference)}, {change} {difference(name, abs(found.drop))}"
     return f"{said}, {tested_text(found.paired)}" if found.paired and found.paired.changed else said
 
 
 def metric_text(name: str, found: Measurement, verdicts: Sequence[Verdict] = ()) -> str:
     """Return a measured value with its interval, beside TensorFlow's, with its gates."""
-    parts = [number(name, found.value)]
+    parts = [value_text(name, found)]
     behind = [interval_text(name, found.interval) if found.interval else "", comparison_text(name, found)]
     if any(behind):
         parts.append(f"({'; '.join(filter(None, behind))})")
@@ -101,7 +116,7 @@ def runtime_text(verdict: RuntimeVerdict) -> str:
         for name, found in verdict.metrics.items()
         if found.reference is not None
     ]
-    values += [f"{title(name)} {number(name, verdict.metrics[name].value)}" for name in _PARITY if name in verdict.metrics]
+    values += [f"{title(name)} {value_text(name, verdict.metrics[name])}" for name in _PARITY if name in verdict.metrics]
     return f"computes the same on {samples_text(verdict.samples)}: {', '.join(values)}{note}"
 
 
@@ -212,6 +227,7 @@ def as_json(report: JobReport) -> dict[str, Any]:
         "size_bytes": report.size_bytes,
         "metrics": to_plain(metric_entries(report.metrics or {})),
         "gates": to_plain(report.gates),
+        "unjudged": to_plain(report.unjudged),
         "hops": to_plain(report.hops),
         "latency": to_plain(report.latency),
         "runtimes": to_plain(report.runtimes),

@@ -104,7 +104,8 @@ def judge_runtime(
     there = {name: _there(metrics[name], value) for name, value in measured.items() if name in metrics}
     limits = {name: gate for name, gate in gates.items() if name in there}
     verdicts = tuple(_told(verdict, measured[verdict.metric], found.samples) for verdict in judge(limits, there, baseline))
-    problem = found.refused or _disagreement(found, verdicts)
+    broken = [verdict.told(there[verdict.metric]) for verdict in verdicts if not verdict.passed]
+    problem = found.refused or _disagreement(found, broken)
     return RuntimeVerdict(
         runtime=str(requirement),
         installed=found.installed,
@@ -134,9 +135,10 @@ def _told(verdict: Verdict, found: Measurement, samples: int) -> Verdict:
     return replace(verdict, evidence=evidence, warning="")
 
 
-def _disagreement(found: Findings, verdicts: tuple[Verdict, ...]) -> str:
+def _disagreement(found: Findings, broken: list[str]) -> str:
+    """Return what is wrong with what was computed, given what is said of the limits that do not hold; empty for nothing."""
     measured = found.metrics or {}
-    problems = [str(verdict) for verdict in verdicts if not verdict.passed]
+    problems = list(broken)
     if (sqnr := measured.get("sqnr_db")) is not None and sqnr.value < LEAST_SQNR_DB:
         agreement = measured.get("top1_agreement")
         agreeing = f"; the highest value is the same in {value_of('top1_agreement').number(agreement.value)}" if agreement else ""
@@ -144,7 +146,7 @@ def _disagreement(found: Findings, verdicts: tuple[Verdict, ...]) -> str:
         problems.insert(
             0,
             f"its outputs are not the newest runtime's on {samples_text(found.samples)}: "
-            f"{value_of('sqnr_db').number(sqnr.value)}, expected at least {LEAST_SQNR_DB:g} dB; "
+            f"{value_of('sqnr_db').number(sqnr.value)}{sqnr.of_output}, expected at least {LEAST_SQNR_DB:g} dB; "
             f"the greatest error is {largest:g}{agreeing}",
         )
     return f"computes something else: {'; '.join(problems)}" if problems else ""

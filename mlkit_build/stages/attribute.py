@@ -38,7 +38,8 @@ from mlkit_build.quantization.matching import Pair, matched
 from mlkit_build.quantization.unread import without_unread_parts
 from mlkit_build.recipe import STATIC_MODES, Rule
 from mlkit_build.signature import FrozenSignature
-from mlkit_build.stages.measuring import judged_output
+from mlkit_build.stages.inference import Outputs
+from mlkit_build.stages.measuring import scored_output
 from mlkit_build.stages.params import AttributeParams
 from mlkit_build.stages.quantize import quantize
 from mlkit_build.stages.samples import Samples
@@ -95,7 +96,7 @@ class _Run:
         self._scratch = scratch
         self._values = Samples(dataset, signature, request.inputs).values
         self._expected = outputs_of(inputs["float.tflite"], signature, dataset, self._values)
-        self._judged = judged_output(signature.outputs, request.output)
+        self._scored = scored_output(signature.outputs, request.output, request.scores_of)
 
     def attribution(self, float_model: Any, quantized: Any) -> Attribution:
         matching = matched(float_model, quantized)
@@ -123,7 +124,7 @@ class _Run:
                 for spec, one, other in zip(self._signature.outputs, self._expected, outputs, strict=True)
             ),
             sqnr_db=decibels(noise),
-            top1_agreement=agreement(self._expected[self._judged], outputs[self._judged]),
+            top1_agreement=self._agreement(outputs),
             operators=tuple(sorted(rows, key=_rank)),
             unmatched=matching.unmatched,
             tried=len(tried),
@@ -149,8 +150,10 @@ class _Run:
 
     def _judge(self, path: Path) -> tuple[float, float | None]:
         outputs = outputs_of(path, self._signature, self._dataset, self._values)
-        judged = agreement(self._expected[self._judged], outputs[self._judged])
-        return together(self._expected, outputs), judged
+        return together(self._expected, outputs), self._agreement(outputs)
+
+    def _agreement(self, outputs: Outputs) -> float | None:
+        return None if self._scored is None else agreement(self._expected[self._scored], outputs[self._scored])
 
     def _note(self, noise: float, tried: Mapping[int, Any], best: list[Trial]) -> str:
         if best:

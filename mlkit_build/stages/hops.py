@@ -20,6 +20,7 @@ from mlkit_build.metrics.parity import Parity
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.stages.inference import LiteRtModel, Outputs, feeds
+from mlkit_build.stages.measuring import scored_output
 from mlkit_build.stages.params import SAMPLES_DIGEST, HopsParams
 from mlkit_build.stages.validate import Reference
 
@@ -40,22 +41,30 @@ def hops(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path) -
     feeding = feeds(dataset, signature, request.inputs)
     tables = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
     found = [from_plain(Hop, json.loads(inputs["origin.json"].read_bytes()))]
+    scored = scored_output(signature.outputs, request.output, request.scores_of)
     before, results = FROZEN, [table[: len(batch)] for table in tables]
     for name in (FLOAT, SHIPPED):
         if name in inputs:
             now = LiteRtModel(inputs[name], signature, feeding, batch).run(batch)
-            found.append(Hop(before, name, partings(signature.outputs, results, now)))
+            found.append(Hop(before, name, partings(signature.outputs, results, now, scored)))
             before, results = name, now
     (outputs / "hops.json").write_bytes(pretty(Hops(len(batch), tuple(found))))
 
 
-def partings(specs: Sequence[TensorSpec], before: Outputs, after: Outputs) -> tuple[Parting, ...]:
-    """Return how far each output moved. `before` and `after` are `[n, values]` for each output."""
+def partings(specs: Sequence[TensorSpec], before: Outputs, after: Outputs, scored: int | None) -> tuple[Parting, ...]:
+    """Return how far each output moved.
+
+    Args:
+        specs: The outputs.
+        before: `[n, values]` for each output.
+        after: Likewise.
+        scored: The place of the output that has class scores, if any does.
+    """
     found = []
-    for spec, expected, ours in zip(specs, before, after, strict=True):
+    for place, (spec, expected, ours) in enumerate(zip(specs, before, after, strict=True)):
         parity = Parity(NoOptions(), Subject(spec, len(ours), ""))
         parity.update(ours, expected)
         result = parity.result()
-        changed = int((ours.argmax(axis=1) != expected.argmax(axis=1)).sum()) if ours.shape[1] > 1 else 0
+        changed = int((ours.argmax(axis=1) != expected.argmax(axis=1)).sum()) if place == scored else 0
         found.append(Parting(spec.name, spec.dtype, result["max_abs_error"].value, result["sqnr_db"].value, changed))
     return tuple(found)

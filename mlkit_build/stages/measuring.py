@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlkit_build.errors import ConfigError, StageError
 from mlkit_build.metrics import ALWAYS, METRICS, Measurement, Metric, Subject, Table, create
 from mlkit_build.metrics.classification import classes
 from mlkit_build.metrics.labels import labels_as
+from mlkit_build.metrics.scored import SAMPLES
 from mlkit_build.recipe import MetricChoice
 from mlkit_build.signature import TensorSpec
 from mlkit_build.stages.inference import Outputs
@@ -38,6 +40,7 @@ class Measuring:
         references: TensorFlow's values of each, `[samples, values]`.
         code: The files of the recipe's own metrics.
         is_rounded: Whether the references are a quantized model's too.
+        scores_of: What the output that they read is class scores of, see `metrics.scored`.
 
     Raises:
         ConfigError: A metric does not fit the output.
@@ -53,12 +56,14 @@ class Measuring:
         code: Mapping[str, Path],
         *,
         is_rounded: bool = False,
+        scores_of: str = "",
     ) -> None:
         self._outputs = outputs
         self._references = references
         self._dataset = dataset
         self._judged = judged_output(outputs, output)
         subjects = [Subject(spec, len(dataset), dataset.origin, code, is_rounded, dataset.sample) for spec in outputs]
+        subjects[self._judged] = replace(subjects[self._judged], scores_of=scores_of)
         self._subject = subjects[self._judged]
         asked = [choice for choice in choices if choice.name not in ALWAYS]
         self._metrics = [(METRICS[choice.name].labels, create(choice, self._subject)) for choice in asked]
@@ -109,7 +114,9 @@ class Measuring:
             tables |= metric.tables()
         results = [{name: value for metric in output for name, value in metric.result().items()} for output in self._parity]
         if len(results) > 1:
-            tables["parity"] = _per_output([spec.name for spec in self._outputs], results)
+            names = [spec.name for spec in self._outputs]
+            tables["parity"] = _per_output(names, results)
+            results = [_named(name, result) for name, result in zip(names, results, strict=True)]
         return measured | worst(results), tables
 
     def _fold(self) -> None:
@@ -147,6 +154,10 @@ def worst(results: Sequence[Mapping[str, Measurement]]) -> dict[str, Measurement
     return found
 
 
+def _named(output: str, result: Mapping[str, Measurement]) -> dict[str, Measurement]:
+    return {name: replace(value, output=output) for name, value in result.items()}
+
+
 def refuse_not_finite(
     who: str, spec: TensorSpec, found: NDArray[Any], first: int, dataset: Dataset, hint: str = _OVERFLOW
 ) -> None:
@@ -162,7 +173,7 @@ def refuse_not_finite(
 
 
 def _per_output(names: Sequence[str], results: Sequence[Mapping[str, Measurement]]) -> Table:
-    columns = METRICS["parity"].values
+    columns = [column for column in METRICS["parity"].values if any(column in result for result in results)]
     cells = [[result[column].value if column in result else None for column in columns] for result in results]
     rows = tuple((name, *row) for name, row in zip(names, cells, strict=True))
     return Table("Parity of each output", ("output", *columns), rows)
@@ -171,3 +182,14 @@ def _per_output(names: Sequence[str], results: Sequence[Mapping[str, Measurement
 def judged_output(outputs: Sequence[TensorSpec], name: str | None) -> int:
     """Return the place of the output that metrics read: the first one when None. Raises ValueError where none is called so."""
     return 0 if name is None else [spec.name for spec in outputs].index(name)
+
+
+def scored_output(outputs: Sequence[TensorSpec], name: str | None, scores_of: str) -> int | None:
+    """Return the place of the output that has a sample's class scores: the one that metrics read. None where it may not.
+
+    Args:
+        name: What the recipe calls the output that metrics read; the first one when None.
+        scores_of: What it is scores of, see `metrics.scored`.
+    """
+    place = judged_output(outputs, name)
+    return place if scores_of == SAMPLES and outputs[place].is_vector else None

@@ -17,12 +17,13 @@ from mlkit_build.forms import FROZEN, SOURCE, Hop
 from mlkit_build.graphs import TensorName
 from mlkit_build.plain import from_plain, pretty
 from mlkit_build.recipe import Adapter
-from mlkit_build.signature import FrozenSignature
+from mlkit_build.signature import FrozenSignature, TensorSpec
 from mlkit_build.sources import source
 from mlkit_build.stages.binding import bind
 from mlkit_build.stages.freeze import freeze_graph
 from mlkit_build.stages.hops import partings
 from mlkit_build.stages.inference import Outputs, feeds
+from mlkit_build.stages.measuring import scored_output
 from mlkit_build.stages.original import NotRunnableError, OriginalModel
 from mlkit_build.stages.params import SOURCE_PREFIX, OriginParams
 
@@ -55,10 +56,18 @@ def origin(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path)
         samples = _fed(frozen, request.freeze.adapters, samples)
     try:
         theirs = OriginalModel(loaded, bound.request).run(samples)
-        hop = Hop(SOURCE, FROZEN, partings(frozen.signature.outputs, theirs, _run(frozen, samples)))
+        scored = _scored(frozen.signature.outputs, request)
+        hop = Hop(SOURCE, FROZEN, partings(frozen.signature.outputs, theirs, _run(frozen, samples), scored))
     except NotRunnableError as error:
         hop = Hop(SOURCE, FROZEN, skipped=str(error))
     (outputs / "origin.json").write_bytes(pretty(hop))
+
+
+def _scored(outputs: Sequence[TensorSpec], request: OriginParams) -> int | None:
+    """Return the place of the output that has class scores. Before adapters that choose one, the first may be another."""
+    if len(outputs) > 1 and request.output not in [spec.name for spec in outputs]:
+        return None
+    return scored_output(outputs, request.output if len(outputs) > 1 else None, request.scores_of)
 
 
 def _parsed(path: Path) -> GraphDef:

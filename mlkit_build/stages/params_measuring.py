@@ -28,6 +28,7 @@ class EvaluateParams:
         metrics: From the table, besides those always measured.
         output: The output that they read; the first one when None.
         allow_select_ops: Whether the model may have Flex operators, which TensorFlow then runs.
+        scores_of: What that output is class scores of, see `metrics.scored`.
     """
 
     dataset: AnyDataset | None
@@ -36,6 +37,7 @@ class EvaluateParams:
     metrics: tuple[MetricChoice, ...]
     output: str | None
     allow_select_ops: bool = False
+    scores_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ class OriginParams:
         dataset: Which samples.
         inputs: Name -> mean and std.
         samples: How many of them, from the first on.
+        output: The output that metrics read; the first one when None.
+        scores_of: What that output is class scores of, see `metrics.scored`.
     """
 
     freeze: FreezeParams
     dataset: AnyDataset
     inputs: Mapping[str, Input]
     samples: int
+    output: str | None = None
+    scores_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,15 @@ class HopsParams:
         dataset: Which samples.
         inputs: Name -> mean and std.
         samples: How many of them, from the first on.
+        output: The output that metrics read; the first one when None.
+        scores_of: What that output is class scores of, see `metrics.scored`.
     """
 
     dataset: AnyDataset
     inputs: Mapping[str, Input]
     samples: int
+    output: str | None = None
+    scores_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ class RuntimeParams:
         inputs: Name -> mean and std.
         metrics: From the table, besides those always measured.
         output: The output that they read; the first one when None.
+        scores_of: What that output is class scores of, see `metrics.scored`.
     """
 
     package: str
@@ -108,6 +119,7 @@ class RuntimeParams:
     inputs: Mapping[str, Input]
     metrics: tuple[MetricChoice, ...]
     output: str | None
+    scores_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,7 @@ class AttributeParams:
         tries: How many operators are left float, one after another.
         quantize: How the model was quantized, to do it again; None where TensorFlow's converter did.
         quantize_version: That action's version.
+        scores_of: What the judged output is class scores of, see `metrics.scored`.
     """
 
     dataset: AnyDataset
@@ -133,3 +146,4 @@ class AttributeParams:
     tries: int
     quantize: QuantizeParams | None
     quantize_version: int
+    scores_of: str = ""

@@ -58,7 +58,16 @@ def runtime(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Path
     dataset = open_few(request.dataset, inputs["dataset"], "dataset", signature, max(1, min(SAMPLES, most)))
     references = [np.zeros((len(dataset), spec.size), np.float32) for spec in signature.outputs]
     code = {name.removeprefix(CODE_PREFIX): path for name, path in inputs.items() if name.startswith(CODE_PREFIX)}
-    measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code, is_rounded=True)
+    measuring = Measuring(
+        request.metrics,
+        request.output,
+        signature.outputs,
+        dataset,
+        references,
+        code,
+        is_rounded=True,
+        scores_of=request.scores_of,
+    )
     newest = _Newest(inputs["model"], request, signature, dataset, references)
     names = [spec.name for spec in signature.inputs], [spec.name for spec in signature.outputs]
     metrics: dict[str, Measurement] = {}

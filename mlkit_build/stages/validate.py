@@ -98,7 +98,9 @@ def evaluate(params: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Pat
             overlap = _Overlap(calibration, dataset, signature)
         code = {name.removeprefix(CODE_PREFIX): path for name, path in inputs.items() if name.startswith(CODE_PREFIX)}
         references = Reference(inputs["reference.bin"], signature, len(dataset), "r").arrays
-        measuring = Measuring(request.metrics, request.output, signature.outputs, dataset, references, code)
+        measuring = Measuring(
+            request.metrics, request.output, signature.outputs, dataset, references, code, scores_of=request.scores_of
+        )
         ranges = InputRanges(feeds(dataset, signature, request.inputs)) if "calibration.json" in inputs else None
         pixels = PixelRanges(request.inputs)
         arrays = ArraySamples.of(dataset)

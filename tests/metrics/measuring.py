@@ -13,10 +13,19 @@ from mlkit_build.recipe import MetricChoice
 from mlkit_build.signature import TensorSpec
 
 
-def run(name: str, ours: Any, theirs: Any, labels: Any = None, size: int = 1000, code: Any = None, **options: Any) -> Metric:
+def run(
+    name: str,
+    ours: Any,
+    theirs: Any,
+    labels: Any = None,
+    size: int = 1000,
+    code: Any = None,
+    scores_of: str = "samples",
+    **options: Any,
+) -> Metric:
     """Return the metric after all samples, in batches of `size`; labels are brought into its form."""
     spec = TensorSpec("scores", "scores:0", (1, *ours.shape[1:]), "float32")
-    subject = Subject(spec, len(ours), "dataset.path: data.npz", code or {})
+    subject = Subject(spec, len(ours), "dataset.path: data.npz", code or {}, scores_of=scores_of)
     metric = create(MetricChoice(name=name, options=options), subject)
     for start in range(0, len(ours), size):
         part = slice(start, start + size)

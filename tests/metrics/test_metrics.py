@@ -91,6 +91,23 @@ def test_a_single_value_has_no_class_to_agree_on() -> None:
     assert set(measured("parity", values, values)) == {"max_abs_error", "rms_error", "sqnr_db", "cosine"}
 
 
+def test_what_is_no_class_scores_has_no_class_to_agree_on() -> None:
+    """Such as an embedding, or the two targets of a regression: the greater one is no answer."""
+    values = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    assert "top1_agreement" not in measured("parity", values, values, scores_of="")
+    assert "top1_agreement" not in measured("parity", values.reshape(9, 1, 1, 2).repeat(3, axis=1), np.ones((9, 3, 1, 2)))
+
+
+def test_maps_of_class_scores_agree_pixel_by_pixel() -> None:
+    theirs = np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32)
+    ours = theirs.copy()
+    ours[2, 1, 3] = ours[2, 1, 3][[1, 2, 0]]
+    found = measured("parity", ours, theirs, size=2, scores_of="pixels")
+    assert found["pixel_agreement"] == Measurement(significant(1 - 1 / 80))
+    assert "top1_agreement" not in found
+    assert "pixel_agreement" not in measured("parity", ours[..., :1], theirs[..., :1], scores_of="pixels")
+
+
 def test_two_silent_outputs_agree_and_one_silent_output_does_not() -> None:
     zeros, ones = np.zeros((1, 3), np.float32), np.ones((1, 3), np.float32)
     assert measured("parity", zeros, zeros)["cosine"].value == 1
@@ -135,7 +152,8 @@ def test_every_metric_yields_the_values_and_tables_that_the_table_promises(name:
     options = {"k": 2} if name in ("top_k", "embedding") else {}
     metric = run(name, values, values, labels, **options)
     found = metric.result()
-    assert list(found) == values_of([MetricChoice(name=name, options=options)])
+    maps = run(name, values.reshape(6, 1, 1, 3), values, scores_of="pixels").result() if name == "parity" else {}
+    assert list(found | maps) == values_of([MetricChoice(name=name, options=options)])
     assert all((measurement.reference is not None) == kind.has_reference for measurement in found.values())
     assert all((measurement.paired is not None) == kind.is_paired for measurement in found.values())
     assert all(measurement.lower_is_better == value_of(value).lower_is_better for value, measurement in found.items())
@@ -152,7 +170,7 @@ def test_every_value_has_a_title_and_every_example_parses(name: str) -> None:
 
 def test_what_is_always_measured_is_in_the_table() -> None:
     assert set(ALWAYS) <= set(METRICS)
-    parity = ["max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"]
+    parity = ["max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement", "pixel_agreement"]
     assert values_of(["parity", "top1", "parity"]) == [*parity, "top1"]
     assert owners(METRICS).keys() <= VALUES.keys() | {"top5"}
 

@@ -106,6 +106,11 @@ def samples(folder: Path, feature: str, measured: Array, calibration: Array, lab
     return stated
 
 
+def classifying(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the samples of a recipe that says by a gate that its output has class scores, for want of labels."""
+    return {**stated, "validation": {"gates": {"top1_agreement": {"min": 0}}}}
+
+
 def mnist(folder: Path, feature: str, shape: tuple[int, ...], count: int | None = None, labelled: bool = True) -> dict[str, Any]:
     """Return samples of MNIST as pixels: the first `count` test images, and 200 training images to calibrate on."""
     archives = builtin("recipes") / "mnist" / "data"

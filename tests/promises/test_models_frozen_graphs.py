@@ -12,6 +12,7 @@ from tests.promises.made_by_others import (
     PARITY,
     Find,
     build_both,
+    classifying,
     mnist,
     model_of,
     named,
@@ -43,7 +44,7 @@ def test_mobilenet_of_the_codelab_agrees_with_tensorflow(
     recipe = {
         "source": frozen(shared_model, f"mobilenet_v1_025_128/{file}"),
         "signature": named({"x": {"tensor": "input:0", "shape": [1, 128, 128, 3]}}, output),
-        **samples(workspace.folder / "recipes" / "mobilenet", "x", pictures, others),
+        **classifying(samples(workspace.folder / "recipes" / "mobilenet", "x", pictures, others)),
     }
     built = build_both(workspace, "mobilenet", recipe)
     # 1.2e-5 of softmax scores, summed over 1,024 products.
@@ -112,7 +113,7 @@ def test_keyword_spotting_nets_with_a_while_loop_agree_with_tensorflow(
     recipe = {
         "source": frozen(shared_model, f"kws_{net}.pb"),
         "signature": named({"x": {"tensor": "Mfcc:0", "shape": [1, 25, 10]}}, "labels_softmax:0"),
-        **samples(workspace.folder / "recipes" / "kws", "x", words[:64], words[500:532]),
+        **classifying(samples(workspace.folder / "recipes" / "kws", "x", words[:64], words[500:532])),
     }
     built = build_both(workspace, "kws", recipe)
     # The row: 1.3e-7, on samples of its own. Measured on these: 9.8e-7 and 5.4e-7; int8 has a cosine of 0.985 with both.

@@ -12,6 +12,7 @@ from tests.promises.made_by_others import (
     PARITY,
     Find,
     build_both,
+    classifying,
     mnist,
     model_of,
     outputs,
@@ -112,7 +113,7 @@ def test_a_keras_2_file_that_keras_3_refuses_agrees_with_tensorflow(workspace: W
 
     recipe = {
         "source": {"kind": "keras", "path": str(shared_model("keras/emotion_model.hdf5"))},
-        **samples(workspace.folder / "recipes" / "emotion", "input_1", faces(0), faces(500)),
+        **classifying(samples(workspace.folder / "recipes" / "emotion", "input_1", faces(0), faces(500))),
     }
     built = build_both(workspace, "emotion", recipe)
     assert value(built.float32, "max_abs_error") < PARITY
@@ -125,7 +126,7 @@ def test_a_keras_3_file_that_keras_2_refuses_agrees_with_tensorflow(workspace: W
     recipe = {
         "source": {"kind": "keras", "path": str(shared_model("keras/digit_classifier_model.keras"))},
         "signature": {"inputs": {"input_layer": {"mean": [0], "std": [255]}}},
-        **mnist(workspace.folder / "recipes" / "printed", "input_layer", (28, 28, 1), count=300, labelled=False),
+        **classifying(mnist(workspace.folder / "recipes" / "printed", "input_layer", (28, 28, 1), count=300, labelled=False)),
     }
     built = build_both(workspace, "printed", recipe, calibrated_on=50)
     assert value(built.float32, "max_abs_error") < PARITY

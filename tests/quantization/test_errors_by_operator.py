@@ -113,6 +113,7 @@ def test_the_report_is_the_same_to_the_byte_on_any_number_of_cores(
         found.append((folder / "attribution.json").read_bytes())
     assert found[0] == found[1]
     assert json.loads(found[0])["samples"] == 17
+    assert json.loads(found[0])["top1_agreement"] is None  # the outputs may be anything
 
 
 @pytest.mark.parametrize(

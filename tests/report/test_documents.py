@@ -18,13 +18,14 @@ import pytest
 
 from mlkit_build.engine.action import Action, Result
 from mlkit_build.errors import ConfigError, ExitCode, GateError, MlkitBuildError, SourceError, StageError, StoreError
-from mlkit_build.gates import Verdict
+from mlkit_build.gates import Limit, Verdict
 from mlkit_build.job import JobReport, refused
 from mlkit_build.metrics import Measurement
 from mlkit_build.recipe import Settings
 from mlkit_build.report.documents import STEP_SUMMARY, Documents, replace_file
 from mlkit_build.report.github import github_summary
 from mlkit_build.report.junit import STAGES, junit
+from mlkit_build.report.summary import as_json
 from mlkit_build.runtimes.verdicts import RuntimeVerdict
 from tests.conftest import Workspace
 from tests.promises.conftest import Command, command  # noqa: F401 - a fixture
@@ -56,6 +57,9 @@ OUTCOMES = {
     "another runtime refuses it": replace(report(GateError("gate failed: x"), gates=[PASSED]), runtimes=(elsewhere(HOSTILE),)),
     "built": report(gates=[PASSED]),
     "a gate failed": report(GateError("gate failed: top1", "red and blue [exchanged]"), gates=[PASSED, FAILED]),
+    "a gate failed before the time": replace(
+        report(GateError("gate failed: top1"), gates=[FAILED]), unjudged=(Limit("latency_ms", "max", 5.0),)
+    ),
     "a value was not measured": report(GateError("validation.gates.top5: not measured")),
     "a stage failed": report(StageError(HOSTILE, HOSTILE, log="/logs/x"), "convert"),
     "a source is missing": report(SourceError("source.path: nothing there"), "load"),
@@ -125,17 +129,34 @@ def test_a_sweep_is_one_document() -> None:
     assert len(root) == len(OUTCOMES)
     (table, *_) = check_table(github_summary(list(OUTCOMES.values())))
     assert len(table) == 2 + len(OUTCOMES)
-    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 9 of 11 builds failed\n")
+    assert github_summary(list(OUTCOMES.values())).startswith("### mlkit-build: 10 of 12 builds failed\n")
 
 
 def test_a_failed_gate_is_a_failure_with_its_evidence_and_packaging_is_skipped() -> None:
     root = check_junit(junit([OUTCOMES["a gate failed"]]))
     (failure,) = root.iterfind(".//failure")
-    assert failure.attrib["message"] == f"top1: 0.05, expected a drop of at most 0.01 ({FAILED.evidence})"
+    assert failure.attrib["message"] == (
+        f"top1: 0.9 is a drop of 0.05 from TensorFlow's 0.95, expected at most 0.01 ({FAILED.evidence})"
+    )
     assert failure.text == "hint: red and blue [exchanged]"
     assert r"gate failed: top1<br>red and blue \[exchanged\] |" in github_summary([OUTCOMES["a gate failed"]])
     assert [case.attrib["name"] for case in root.iterfind(".//testcase[skipped]")] == ["package"]
     assert "the dataset is too small" in "".join(text.text or "" for text in root.iterfind(".//system-out"))
+
+
+def test_a_gate_that_was_not_judged_is_skipped_and_is_not_among_the_judged(workspace: Workspace) -> None:
+    workspace.copy("add_one")
+    limits = {"size_bytes": {"max": 10}, "latency_ms": {"max": 1000}}
+    workspace.edit("add_one", {"validation.gates": limits})
+    root = check_junit(junit([one := workspace.build("recipe=add_one")]))
+    skipped = [case.attrib["name"] for case in root.iterfind(".//testcase[skipped]")]
+    assert skipped == ["package", "latency_ms max 1000"]
+    told = as_json(one)
+    assert [gate["metric"] for gate in told["gates"]] == ["size_bytes"]
+    assert told["unjudged"] == [{"metric": "latency_ms", "limit": "max", "threshold": 1000}]
+    workspace.edit("add_one", {"validation.gates": {**limits, "size_bytes": {"max": 10_000}}})
+    root = check_junit(junit([one := workspace.build("recipe=add_one")]))
+    assert (root.findall(".//testcase[skipped]"), as_json(one)["unjudged"]) == ([], [])
 
 
 def test_another_runtime_that_refuses_the_model_is_a_failure_of_its_own() -> None:

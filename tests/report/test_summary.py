@@ -78,6 +78,22 @@ def test_accuracies_are_percentages_and_their_drops_are_points() -> None:
     assert text == "99.47% (TensorFlow 99.49%, drop 0.02 points) [at least 99.90% FAILED, drop at most 0.30 points ok]"
 
 
+def test_the_worst_of_several_outputs_is_named() -> None:
+    assert summary.metric_text("sqnr_db", Measurement(23.9795, output="value")) == "24.0 dB (of output 'value')"
+
+
+def test_a_change_for_the_better_reads_as_one_and_an_error_rises() -> None:
+    assert summary.comparison_text("top1", Measurement(0.96, 0.95)) == "TensorFlow 95.00%, gain 1.00 points"
+    assert summary.comparison_text("mae", Measurement(0.5, 0.25, lower_is_better=True)) == "TensorFlow 0.25, rise 0.25"
+    assert [
+        summary.verdict_text(Verdict("top1", "max_regression", 0.01, worse, worse <= 0.01)) for worse in (0.02, 0.0, -0.02)
+    ] == [
+        "regression at most 1.00 points FAILED: 2.00 points worse than the baseline",
+        "regression at most 1.00 points ok: as good as the baseline",
+        "regression at most 1.00 points ok: 2.00 points better than the baseline",
+    ]
+
+
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_has_a_headline_that_names_the_job(status: str) -> None:
     assert summary.headline(report(status)).startswith("mnist/int8: ")

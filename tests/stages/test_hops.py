@@ -12,8 +12,9 @@ import numpy as np
 from mlkit_build.forms import FLOAT, FROZEN, SHIPPED, SOURCE, Hop, Hops
 from mlkit_build.plain import from_plain, to_plain
 from mlkit_build.recipe import Adapter, Npz
+from mlkit_build.signature import TensorSpec
 from mlkit_build.stages.freeze import freeze
-from mlkit_build.stages.hops import hops
+from mlkit_build.stages.hops import hops, partings
 from mlkit_build.stages.origin import origin
 from mlkit_build.stages.params import FreezeParams, HopsParams, OriginParams, ReferenceParams
 from mlkit_build.stages.validate import reference
@@ -148,6 +149,12 @@ def test_a_model_that_would_write_a_file_is_not_run(tmp_path: Path) -> None:
     hop = compared(writing(tmp_path), asked(), tmp_path)
     assert hop.skipped.startswith("it holds WriteFile (WriteFile), which reaches out of the model")
     assert not (tmp_path / "written").exists()
+
+
+def test_only_class_scores_have_a_top_1_that_changes() -> None:
+    spec = TensorSpec("scores", "scores:0", (1, 3), "float32")
+    before, after = [np.float32([[1, 2, 2.001]])], [np.float32([[1, 2, 1.999]])]
+    assert [partings([spec], before, after, scored)[0].top1_changed for scored in (0, None)] == [1, 0]
 
 
 def test_each_form_is_compared_with_the_one_before_and_garbage_parts_at_the_shipped_file(built: Built, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def found_by(
         inputs={"picture": IMAGE},
         metrics=(MetricChoice(name=metric),),
         output=None,
+        scores_of="samples",
     )
     inputs = {"model": built.models[model], "signature.json": built.files["signature.json"], "dataset": folder / "data.npz"}
     inputs["environment"] = environment(folder, changed, base=base)

@@ -63,7 +63,7 @@ def evaluated(
     if calibration:
         read["calibration"] = calibration
     chosen = tuple(MetricChoice(name=metric) if isinstance(metric, str) else metric for metric in metrics)
-    params = EvaluateParams(spec, spec if calibration else None, inputs, chosen, output)
+    params = EvaluateParams(spec, spec if calibration else None, inputs, chosen, output, scores_of="samples")
     evaluate(to_plain(params), read, folder)
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_bytes())
     return found
@@ -243,10 +243,12 @@ def test_parity_of_several_outputs_is_told_for_each_and_gated_by_the_worst(tmp_p
     found = evaluated(files, files["float.tflite"], npz, spec, inputs, tmp_path)
     table = json.loads((tmp_path / "tables.json").read_bytes())["parity"]
     assert table["columns"] == ["output", "max_abs_error", "rms_error", "sqnr_db", "cosine", "top1_agreement"]
+    assert [row[-1] is None for row in table["rows"]] == [False, True]  # the metrics read the first output, as class scores
     assert [row[0] for row in table["rows"]] == ["wide", "narrow"]
     for column, pick in (("rms_error", max), ("sqnr_db", min)):
         values = [row[table["columns"].index(column)] for row in table["rows"]]
         assert found[column]["value"] == pick(values)
+        assert found[column]["output"] == table["rows"][values.index(pick(values))][0]
 
 
 def test_values_are_labels_of_a_regression_and_every_metric_reads_the_output_that_is_judged(tmp_path: Path) -> None:
@@ -386,7 +388,7 @@ def measured_with_select_ops(files: Mapping[str, Path], npz: Path, spec: Npz, in
     """Run evaluate with `allow_select_ops` on the float model; return what it wrote."""
     reference_path = referred(files, npz, spec, inputs, folder)
     read = {"model": files["float.tflite"], "signature.json": files["signature.json"], "dataset": npz}
-    params = EvaluateParams(spec, None, inputs, (), None, allow_select_ops=True)
+    params = EvaluateParams(spec, None, inputs, (), None, allow_select_ops=True, scores_of="samples")
     evaluate(to_plain(params), {**read, "reference.bin": reference_path}, folder)
     return (folder / "metrics.json").read_bytes()
 
