@@ -90,9 +90,8 @@ def _suspected(request: AppParams, model: AppModel, inputs: Mapping[str, Path]) 
     in_unit = _in_unit(dataset, model.metadata.inputs[0].name)
     ways = [*([IN_UNIT] if in_unit else []), *suspects_of(request.inputs, model, in_unit=in_unit)]
     tried = _tried(ways, tally, dataset, feed, model)
-    best = _likeliest(tried)
-    wrong, left = tried.samples - tried.validated, tried.samples - tried.right[best]
-    if not tried.labelled or 2 * left > wrong or wrong - left < EXPLAINED * tried.samples:
+    best = 0 if in_unit and _explains(tried, 0) else _likeliest(tried)  # where values are in 0..1, another pair may fit by chance
+    if not _explains(tried, best):
         return Suspicion()
     return Suspicion(ways[best].instead, ways[best].hint, tried.samples, significant(tried.right[best] / tried.samples))
 
@@ -221,6 +220,12 @@ def _tried(ways: Sequence[Suspect], tally: _Tally, dataset: Dataset, feed: Feed,
     for batch, found, _ in _run(dataset, feed, model, ways):
         tried.add(batch, found)
     return tried
+
+
+def _explains(tried: _Tally, way: int) -> bool:
+    """Return whether a way puts right at least half of the samples that are wrong, and more than a few."""
+    wrong, left = tried.samples - tried.validated, tried.samples - tried.right[way]
+    return tried.labelled and 2 * left <= wrong and wrong - left >= EXPLAINED * tried.samples
 
 
 def _likeliest(tried: _Tally) -> int:

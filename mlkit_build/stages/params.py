@@ -72,7 +72,7 @@ VERSIONS = {
     "attribute": 3,
     "describe": 5,
     "app": 5,
-    "suspect": 2,
+    "suspect": 3,
     "package": 9,
     "readme": 3,
     "aar": 2,
