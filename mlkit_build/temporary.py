@@ -129,7 +129,11 @@ def _made(unlocked: Path, mode: int) -> tuple[Path, int | None]:
 def _sweep(parent: Path, prefix: str) -> None:
     """Remove this user's folders of that prefix that nobody holds a lock of or keeps, and old ones that never had a lock."""
     ours = re.compile(rf"{re.escape(prefix)}[0-9a-f]{{16}}({re.escape(_UNLOCKED)})?")
-    for path in parent.iterdir():
+    try:
+        there_now = list(parent.iterdir())
+    except OSError:  # what everybody may write to, not everybody may list; if it is not there, making the folder tells
+        return
+    for path in there_now:
         found = ours.fullmatch(path.name)
         if found is None:
             continue

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -216,6 +218,17 @@ def test_folders_of_any_depth_are_removed(tmpdir: Path) -> None:
             before = below
         os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=before))
         os.close(before)
+    assert list(tmpdir.iterdir()) == []
+
+
+def test_a_folder_that_nobody_may_list_is_written_to(tmpdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refused)
+        with temporary_folder() as folder:
+            assert folder.is_dir()
     assert list(tmpdir.iterdir()) == []
 
 
